@@ -1,0 +1,168 @@
+//! Work split over fixed-size chunks: the same output at any number of threads.
+//!
+//! A kernel takes an [`Executor`]: a thread pool (or none), a cancel flag and a progress callback. It never uses
+//! rayon's global pool. Randomness is derived per chunk index (see [`StreamSeed`](crate::prg::StreamSeed)), never
+//! per thread.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use rayon::prelude::*;
+
+/// Records handed to one task. Large enough that batch inversion pays, small enough that a chunk's scratch space
+/// stays in the second-level cache.
+pub const CHUNK: usize = 512;
+
+/// Where and under whose control a kernel runs.
+#[derive(Clone, Default)]
+pub struct Executor {
+    pool: Option<Arc<rayon::ThreadPool>>,
+    control: Control,
+}
+
+/// A way to stop a running kernel and to watch it.
+#[derive(Clone, Default)]
+pub struct Control {
+    cancelled: Arc<AtomicBool>,
+    done: Arc<AtomicU64>,
+}
+
+/// The work was cancelled through its [`Control`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the work was cancelled")]
+pub struct Cancelled;
+
+impl Control {
+    /// Asks the kernel to stop; it answers [`Cancelled`] at its next chunk.
+    pub fn cancel(&self) {
+        self.cancelled.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether [`Control::cancel`] was called.
+    pub fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Relaxed)
+    }
+
+    /// Records finished so far, over all steps of the kernel.
+    pub fn done(&self) -> u64 {
+        self.done.load(Ordering::Relaxed)
+    }
+}
+
+impl core::fmt::Debug for Executor {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Executor").field("threads", &self.threads()).finish_non_exhaustive()
+    }
+}
+
+impl Executor {
+    /// Runs on the calling thread.
+    pub fn serial() -> Self {
+        Self::default()
+    }
+
+    /// Runs on `pool`.
+    pub fn on(pool: Arc<rayon::ThreadPool>) -> Self {
+        Self { pool: Some(pool), control: Control::default() }
+    }
+
+    /// The same executor under `control`.
+    #[must_use]
+    pub fn with_control(mut self, control: Control) -> Self {
+        self.control = control;
+        self
+    }
+
+    /// The control of what runs here.
+    pub fn control(&self) -> &Control {
+        &self.control
+    }
+
+    /// How many threads work at once.
+    pub fn threads(&self) -> usize {
+        self.pool.as_ref().map_or(1, |pool| pool.current_num_threads())
+    }
+
+    /// Calls `work(chunk index, chunk of input, chunk of output)` for every chunk of [`CHUNK`] records, where a
+    /// record is `input_size` items of `input` and `output_size` items of `output`.
+    ///
+    /// # Errors
+    /// The error of the lowest-numbered chunk that failed, so that an error does not depend on the number of
+    /// threads; [`Cancelled`] (through `E`) if the work was cancelled.
+    ///
+    /// # Panics
+    /// If the slices do not hold the same number of records.
+    pub fn for_each_chunk<I, O, E, F>(
+        &self,
+        input: &[I],
+        input_size: usize,
+        output: &mut [O],
+        output_size: usize,
+        work: F,
+    ) -> Result<(), E>
+    where
+        I: Sync,
+        O: Send,
+        E: Send + From<Cancelled>,
+        F: Fn(usize, &[I], &mut [O]) -> Result<(), E> + Sync,
+    {
+        assert_eq!(input.len() * output_size, output.len() * input_size, "as many records out as in");
+        let run = |index: usize, input: &[I], output: &mut [O]| {
+            if self.control.is_cancelled() {
+                return Err((index, E::from(Cancelled)));
+            }
+            work(index, input, output).map_err(|error| (index, error))?;
+            self.control.done.fetch_add((input.len() / input_size) as u64, Ordering::Relaxed);
+            Ok(())
+        };
+        let failures = match &self.pool {
+            None => input
+                .chunks(CHUNK * input_size)
+                .zip(output.chunks_mut(CHUNK * output_size))
+                .enumerate()
+                .try_for_each(|(index, (input, output))| run(index, input, output))
+                .err(),
+            Some(pool) => pool.install(|| {
+                input
+                    .par_chunks(CHUNK * input_size)
+                    .zip(output.par_chunks_mut(CHUNK * output_size))
+                    .enumerate()
+                    .filter_map(|(index, (input, output))| run(index, input, output).err())
+                    .min_by_key(|(index, _)| *index)
+            }),
+        };
+        failures.map_or(Ok(()), |(_, error)| Err(error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn doubled(executor: &Executor) -> Result<Vec<u32>, Cancelled> {
+        let input: Vec<u32> = (0..5000).collect();
+        let mut output = vec![0; input.len()];
+        executor.for_each_chunk(&input, 1, &mut output, 1, |_, input, output| {
+            for (out, value) in output.iter_mut().zip(input) {
+                *out = value * 2;
+            }
+            Ok(())
+        })?;
+        Ok(output)
+    }
+
+    #[test]
+    fn output_does_not_depend_on_threads() -> Result<(), Box<dyn std::error::Error>> {
+        let pool = Arc::new(rayon::ThreadPoolBuilder::new().num_threads(3).build()?);
+        assert_eq!(doubled(&Executor::serial())?, doubled(&Executor::on(pool))?);
+        Ok(())
+    }
+
+    #[test]
+    fn a_cancelled_kernel_stops() {
+        let executor = Executor::serial();
+        executor.control().cancel();
+        assert_eq!(doubled(&executor), Err(Cancelled));
+        assert_eq!(executor.control().done(), 0);
+    }
+}

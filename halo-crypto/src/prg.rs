@@ -1,0 +1,53 @@
+//! Labelled streams for deterministic kernels, and (below) the AES-CTR generator that share-shuffle peers agree on.
+
+use rand_chacha::ChaCha20Rng;
+use rand_core::{CryptoRng, SeedableRng};
+use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
+
+use crate::Secret;
+
+/// The one secret from which every random choice of a stage is derived.
+///
+/// A stage draws it once, from the operating system in production; every stream is then a function of the seed, a
+/// purpose and an index (never of a thread), so the same seed and inputs give the same bytes again.
+#[derive(Clone, Debug)]
+pub struct StreamSeed(Secret<[u8; 32]>);
+
+impl StreamSeed {
+    /// Takes over 32 bytes drawn elsewhere.
+    pub fn new(seed: [u8; 32]) -> Self {
+        Self(Secret::new(seed))
+    }
+
+    /// Draws a seed.
+    pub fn random<R: CryptoRng + ?Sized>(rng: &mut R) -> Self {
+        let mut seed = Zeroizing::new([0; 32]);
+        rng.fill_bytes(&mut *seed);
+        Self::new(*seed)
+    }
+
+    /// A seed of its own for `label`: what is drawn below one label tells nothing of another's.
+    #[must_use]
+    pub fn derive(&self, label: &[u8]) -> Self {
+        Self::new(self.digest(b"seed", label, 0))
+    }
+
+    /// The stream for `purpose` and `index`.
+    pub fn stream(&self, purpose: &str, index: usize) -> ChaCha20Rng {
+        ChaCha20Rng::from_seed(self.digest(b"stream", purpose.as_bytes(), index as u64))
+    }
+
+    fn digest(&self, kind: &[u8], label: &[u8], index: u64) -> [u8; 32] {
+        Sha256::new()
+            .chain_update(b"halo-crypto stream v1")
+            .chain_update(self.0.expose())
+            .chain_update((kind.len() as u64).to_be_bytes())
+            .chain_update(kind)
+            .chain_update((label.len() as u64).to_be_bytes())
+            .chain_update(label)
+            .chain_update(index.to_be_bytes())
+            .finalize()
+            .into()
+    }
+}

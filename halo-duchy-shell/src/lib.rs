@@ -1,0 +1,2 @@
+//! halo-duchy-shell
+pub mod proto;

@@ -1,0 +1,2 @@
+//! halo-duchy
+fn main() {}

@@ -1,0 +1,41 @@
+//! The upstream services and messages, generated from `proto/` (same packages, names and field numbers as
+//! upstream's). Messages of the protocols themselves come from [`halo_protocols::proto`].
+
+#![allow(missing_docs, unused_qualifications, clippy::all, clippy::unwrap_used, reason = "generated code")]
+
+pub mod wfa {
+    pub mod measurement {
+        pub mod api {
+            pub mod v2alpha {
+                tonic::include_proto!("wfa.measurement.api.v2alpha");
+            }
+        }
+        pub mod config {
+            tonic::include_proto!("wfa.measurement.config");
+        }
+        pub mod internal {
+            pub mod duchy {
+                tonic::include_proto!("wfa.measurement.internal.duchy");
+            }
+        }
+        pub mod system {
+            pub mod v1alpha {
+                tonic::include_proto!("wfa.measurement.system.v1alpha");
+            }
+        }
+    }
+}
+
+pub mod google {
+    pub mod r#type {
+        tonic::include_proto!("google.r#type");
+    }
+}
+
+pub use wfa::measurement::api::v2alpha as api;
+pub use wfa::measurement::config;
+pub use wfa::measurement::internal::duchy as internal;
+pub use wfa::measurement::system::v1alpha as system;
+
+/// The serialised `FileDescriptorSet` of everything in `proto/` and what it imports.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.binpb"));

@@ -1,0 +1,2 @@
+//! halo-protocols
+pub mod proto;
