@@ -1,2 +1,3 @@
 //! halo-duchy-shell
+pub mod identity;
 pub mod proto;
