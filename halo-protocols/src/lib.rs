@@ -1,2 +1,6 @@
 //! halo-protocols
+pub mod llv2;
 pub mod proto;
+pub mod role;
+
+pub use role::Role;
