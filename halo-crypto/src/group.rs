@@ -11,6 +11,8 @@ use rand_core::CryptoRng;
 use subtle::{Choice, ConstantTimeEq};
 use zeroize::Zeroize;
 
+pub mod p256;
+
 /// A group of prime order with batch operations.
 ///
 /// Implementations are zero-sized suites such as `P256` and `Ristretto255`.
