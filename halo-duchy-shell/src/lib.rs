@@ -1,3 +1,4 @@
 //! halo-duchy-shell
+pub mod hybrid_encryption;
 pub mod identity;
 pub mod proto;

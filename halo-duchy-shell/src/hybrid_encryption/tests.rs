@@ -1,0 +1,135 @@
+use rand_chacha::ChaCha20Rng;
+use rand_core::SeedableRng;
+
+use super::*;
+
+const SCHEMES: [Scheme; 2] = [Scheme::Hpke, Scheme::Ecies];
+
+fn rng() -> ChaCha20Rng {
+    ChaCha20Rng::seed_from_u64(1)
+}
+
+#[test]
+fn keysets_and_ciphertexts_round_trip() {
+    for scheme in SCHEMES {
+        let keyset = PrivateKeyset::generate(scheme, &mut rng());
+        let reread = PrivateKeyset::parse(&keyset.to_bytes()).expect("own keyset");
+        let public = PublicKeyset::parse(&keyset.public().to_bytes()).expect("own public keyset");
+        assert_eq!(public, reread.public());
+        for length in [0, 1, 1000] {
+            let plaintext = vec![7; length];
+            let sealed = public.encrypt(&plaintext, &mut rng()).expect("sound key");
+            assert_eq!(&reread.decrypt(&sealed).expect("own ciphertext")[..], plaintext);
+        }
+    }
+}
+
+#[test]
+fn ciphertexts_have_tinks_layout() {
+    for (scheme, overhead) in [(Scheme::Hpke, 5 + 32 + 16), (Scheme::Ecies, 5 + 65 + 12 + 16)] {
+        let keyset = PrivateKeyset::generate(scheme, &mut rng());
+        let sealed = keyset.public().encrypt(b"abc", &mut rng()).expect("sound key");
+        assert_eq!(sealed.len(), overhead + 3);
+        assert_eq!(sealed[..5], [&[1][..], &keyset.primary.to_be_bytes()].concat());
+    }
+}
+
+#[test]
+fn every_altered_byte_and_length_is_noticed() {
+    for scheme in SCHEMES {
+        let keyset = PrivateKeyset::generate(scheme, &mut rng());
+        let sealed = keyset.public().encrypt(b"abc", &mut rng()).expect("sound key");
+        for index in 0..sealed.len() {
+            let mut altered = sealed.clone();
+            altered[index] ^= 1;
+            assert_eq!(
+                keyset.decrypt(&altered).expect_err("altered"),
+                HybridEncryptionError::Open,
+                "{index}"
+            );
+            assert!(keyset.decrypt(&sealed[..index]).is_err(), "cut at {index}");
+        }
+        assert!(
+            PrivateKeyset::generate(scheme, &mut ChaCha20Rng::seed_from_u64(2)).decrypt(&sealed).is_err()
+        );
+    }
+}
+
+#[test]
+fn raw_keys_have_no_prefix_and_older_keys_still_open() {
+    let mut keyset = PrivateKeyset::generate(Scheme::Hpke, &mut rng());
+    keyset.keys[0].prefix = Prefix::Raw;
+    let sealed = keyset.public().encrypt(b"abc", &mut rng()).expect("sound key");
+    assert_eq!(sealed.len(), 32 + 3 + 16);
+
+    let mut newer = PrivateKeyset::generate(Scheme::Ecies, &mut ChaCha20Rng::seed_from_u64(2));
+    newer.keys.append(&mut keyset.keys);
+    let newer = PrivateKeyset::parse(&newer.to_bytes()).expect("two keys");
+    assert_eq!(&newer.decrypt(&sealed).expect("the older key")[..], b"abc");
+    let sealed = newer.public().encrypt(b"abc", &mut rng()).expect("sound key");
+    assert_eq!(sealed[..5], newer.keys[0].prefix(), "the primary encrypts");
+}
+
+#[test]
+fn unusable_keysets_are_refused() {
+    let keyset = PrivateKeyset::generate(Scheme::Hpke, &mut rng());
+    let message = tink::Keyset::decode(&keyset.public().to_bytes()[..]).expect("own keyset");
+    let refused = |edit: fn(&mut tink::Keyset)| {
+        let mut message = message.clone();
+        edit(&mut message);
+        PublicKeyset::parse(&message.encode_to_vec()).expect_err("edited")
+    };
+    let id = message.primary_key_id;
+    let type_url = format!("{}HpkePublicKey", tink::TYPE_PREFIX);
+    let unsupported = |type_url: &str| HybridEncryptionError::UnsupportedKey {
+        key_id: keyset.primary,
+        type_url: type_url.into(),
+    };
+
+    assert_eq!(PublicKeyset::parse(b"\xff"), Err(HybridEncryptionError::MalformedKeyset));
+    assert_eq!(PublicKeyset::parse(b""), Err(HybridEncryptionError::NoPrimaryKey(0)));
+    assert_eq!(refused(|keyset| keyset.key[0].status = 2), HybridEncryptionError::NoPrimaryKey(id));
+    assert_eq!(refused(|keyset| keyset.primary_key_id ^= 1), HybridEncryptionError::NoPrimaryKey(id ^ 1));
+    assert_eq!(refused(|keyset| keyset.key.extend_from_within(..)), HybridEncryptionError::DuplicateKey(id));
+    assert_eq!(refused(|keyset| keyset.key[0].output_prefix_type = 4), unsupported(&type_url));
+    assert_eq!(refused(|keyset| data(keyset).value.truncate(20)), unsupported(&type_url));
+    assert_eq!(refused(|keyset| data(keyset).key_material_type = 1), unsupported(&type_url));
+    assert_eq!(refused(|keyset| data(keyset).type_url = "AesGcmKey".into()), unsupported("AesGcmKey"));
+    assert!(PublicKeyset::parse(&keyset.to_bytes()).is_err(), "private keys where public ones are wanted");
+}
+
+fn data(keyset: &mut tink::Keyset) -> &mut tink::KeyData {
+    keyset.key[0].key_data.as_mut().expect("present")
+}
+
+#[test]
+fn mismatched_halves_and_foreign_points_are_refused() {
+    let keyset = PrivateKeyset::generate(Scheme::Ecies, &mut rng());
+    let PrivateKey::Ecies(key) = &keyset.keys[0].key else { panic!("generated as ECIES") };
+    let mut private = key.to_message();
+    assert!(ecies::PrivateKey::parse(&private).is_some());
+    *private.key_value.last_mut().expect("not empty") ^= 1;
+    assert!(ecies::PrivateKey::parse(&private).is_none());
+
+    let mut public = key.public().to_message();
+    *public.y.last_mut().expect("not empty") ^= 1;
+    assert!(ecies::PublicKey::parse(&public).is_none(), "off the curve");
+    public.y = vec![1; 33];
+    assert!(ecies::PublicKey::parse(&public).is_none(), "too long");
+}
+
+#[test]
+fn low_order_points_are_not_encrypted_to() {
+    let message = tink::HpkePublicKey {
+        public_key: vec![0; 32],
+        ..hpke::PrivateKey::generate(&mut rng()).public().to_message()
+    };
+    let sealed = hpke::PublicKey::parse(&message).and_then(|key| key.seal(b"abc", &mut rng()));
+    assert_eq!(sealed, None);
+}
+
+#[test]
+fn debug_hides_private_keys() {
+    let keyset = PrivateKeyset::generate(Scheme::Ecies, &mut rng());
+    assert_eq!(format!("{keyset:?}"), format!("PrivateKeyset {{ primary: {}, .. }}", keyset.primary));
+}
