@@ -11,7 +11,11 @@ use rand_core::CryptoRng;
 use subtle::{Choice, ConstantTimeEq};
 use zeroize::Zeroize;
 
-pub mod p256;
+mod p256;
+mod ristretto255;
+
+pub use self::p256::P256;
+pub use self::ristretto255::Ristretto255;
 
 /// A group of prime order with batch operations.
 ///

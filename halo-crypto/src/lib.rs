@@ -1,13 +1,15 @@
 #![doc = include_str!("../README.md")]
 #![deny(unsafe_code, clippy::unwrap_used)]
 
+pub mod count;
+pub mod elgamal;
 pub mod group;
 pub mod parallel;
+pub mod pohlig_hellman;
 pub mod prg;
 mod secret;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
-pub use group::Group;
-pub use group::p256::P256;
+pub use group::{Group, P256, Ristretto255};
 pub use secret::Secret;
