@@ -1,4 +1,6 @@
 //! halo-duchy-shell
+pub mod clock;
 pub mod hybrid_encryption;
 pub mod identity;
 pub mod proto;
+pub mod protocol_stages;
