@@ -1,6 +1,13 @@
-//! halo-protocols
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+#![deny(clippy::unwrap_used)]
+
+pub mod estimate;
 pub mod llv2;
 pub mod proto;
+pub mod ring;
 pub mod role;
+#[cfg(test)]
+mod vectors;
 
 pub use role::Role;

@@ -1,0 +1,6 @@
+//! From counted registers to people: the estimators.
+
+mod exponential_integral;
+mod liquid_legions;
+
+pub use liquid_legions::{EstimateError, LiquidLegions};
