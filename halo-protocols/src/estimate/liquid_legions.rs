@@ -62,7 +62,7 @@ impl LiquidLegions {
     ///
     /// ```
     /// let sketch = halo_protocols::estimate::LiquidLegions::new(12.0, 100_000)?;
-    /// assert_eq!(sketch.reach(1_000, 1.0)?, 1006);
+    /// assert_eq!(sketch.reach(1_000, 1.0)?, 1032);
     /// # Ok::<(), halo_protocols::estimate::EstimateError>(())
     /// ```
     pub fn reach(&self, active: u64, width: f32) -> Result<i64, EstimateError> {
