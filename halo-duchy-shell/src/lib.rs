@@ -1,5 +1,6 @@
 //! halo-duchy-shell
 pub mod clock;
+pub mod config;
 pub mod hybrid_encryption;
 pub mod identity;
 pub mod proto;
