@@ -4,6 +4,7 @@
 pub mod count;
 pub mod elgamal;
 pub mod group;
+pub mod noise;
 pub mod parallel;
 pub mod pohlig_hellman;
 pub mod prg;
