@@ -1,6 +1,7 @@
 //! halo-duchy-shell
 pub mod clock;
 pub mod config;
+pub mod events;
 pub mod hybrid_encryption;
 pub mod identity;
 pub mod proto;
