@@ -1,5 +1,6 @@
 //! From counted registers to people: the estimators.
 
+pub mod accuracy;
 mod exponential_integral;
 mod liquid_legions;
 

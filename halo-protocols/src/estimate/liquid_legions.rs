@@ -52,6 +52,16 @@ impl LiquidLegions {
         }
     }
 
+    /// How fast the probability of a register falls along the sketch.
+    pub const fn decay_rate(&self) -> f64 {
+        self.decay_rate
+    }
+
+    /// How many registers the sketch has.
+    pub const fn size(&self) -> u64 {
+        self.size
+    }
+
     /// How many people leave `active` registers non-empty, if only those were inserted whose id falls into an
     /// interval of this width.
     ///
