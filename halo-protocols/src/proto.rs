@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
 pub mod wfa {
     pub mod any_sketch {
         include!(concat!(env!("OUT_DIR"), "/wfa.any_sketch.rs"));
@@ -50,4 +52,22 @@ impl fmt::Debug for frequency_count::PrngSeed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PrngSeed").finish_non_exhaustive()
     }
+}
+
+/// Messages with a secret are wiped when dropped, and wherever prost clears them.
+macro_rules! wiped_on_drop {
+    ($($message:ty: $($secret:ident),+;)+) => {$(
+        impl Drop for $message {
+            fn drop(&mut self) {
+                $(self.$secret.zeroize();)+
+            }
+        }
+        impl ZeroizeOnDrop for $message {}
+    )+};
+}
+
+wiped_on_drop! {
+    any_sketch::crypto::ElGamalKeyPair: secret_key;
+    duchy::ElGamalKeyPair: secret_key;
+    frequency_count::PrngSeed: key, iv;
 }
