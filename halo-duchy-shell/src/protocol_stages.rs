@@ -239,10 +239,10 @@ impl ProtocolStage {
         })
     }
 
-    fn llv2_details<'d>(
+    fn llv2_details(
         self,
-        details: &'d ComputationDetails,
-    ) -> Result<&'d llv2_proto::ComputationDetails, ProtocolError> {
+        details: &ComputationDetails,
+    ) -> Result<&llv2_proto::ComputationDetails, ProtocolError> {
         match &details.protocol {
             Some(ProtocolDetails::LiquidLegionsV2(details)) => Ok(details),
             _ => Err(ProtocolError::DetailsMismatch { expected: self.protocol() }),
