@@ -1,6 +1,4 @@
-//! Pseudorandom generators: labelled streams for deterministic kernels, and the one that share-shuffle peers agree on.
-
-mod uniform;
+//! Labelled streams for deterministic kernels, and (below) the AES-CTR generator that share-shuffle peers agree on.
 
 use rand_chacha::ChaCha20Rng;
 use rand_core::{CryptoRng, SeedableRng};
@@ -8,8 +6,6 @@ use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use crate::Secret;
-
-pub use uniform::{DrawError, PrngSeed, PrngSeedError, UniformGenerator};
 
 /// The one secret from which every random choice of a stage is derived.
 ///

@@ -3,10 +3,12 @@
 #![deny(clippy::unwrap_used)]
 
 pub mod estimate;
+pub mod kernel;
 pub mod llv2;
 pub mod proto;
 pub mod ring;
 pub mod role;
+pub mod sketch;
 #[cfg(test)]
 mod vectors;
 

@@ -1,0 +1,41 @@
+//! The keys of a request.
+//!
+//! Upstream takes an empty key field for "make one up" and then computes garbage; here every key that a method
+//! uses must be there, and be for the group's generator (protocols.md §G).
+
+use halo_crypto::Group;
+use halo_crypto::elgamal::{EncryptionKey, KeyPair, PublicKey};
+
+use super::KernelError;
+use crate::proto::duchy::{ElGamalKeyPair, ElGamalPublicKey};
+
+/// Reads a public key.
+pub(crate) fn public_key<G: Group>(
+    field: &'static str,
+    key: Option<&ElGamalPublicKey>,
+) -> Result<PublicKey<G>, KernelError> {
+    let key = key.ok_or(KernelError::Missing(field))?;
+    PublicKey::from_fields(&key.generator, &key.element)
+        .map_err(|reason| KernelError::PublicKey { field, reason })
+}
+
+/// Reads a public key and prepares it for many encryptions.
+pub(crate) fn encryption_key<G: Group>(
+    field: &'static str,
+    key: Option<&ElGamalPublicKey>,
+) -> Result<EncryptionKey<G>, KernelError> {
+    public_key(field, key).map(EncryptionKey::new)
+}
+
+/// Reads this duchy's key pair.
+pub(crate) fn local_key_pair<G: Group>(pair: Option<&ElGamalKeyPair>) -> Result<KeyPair<G>, KernelError> {
+    let field = "local_el_gamal_key_pair";
+    let pair = pair.ok_or(KernelError::Missing(field))?;
+    let public = public_key(field, pair.public_key.as_ref())?;
+    KeyPair::from_parts(&pair.secret_key, public).map_err(|reason| KernelError::KeyPair { field, reason })
+}
+
+/// A public key as messages carry it.
+pub(crate) fn public_key_message<G: Group>(key: &PublicKey<G>) -> ElGamalPublicKey {
+    ElGamalPublicKey { generator: PublicKey::<G>::generator_bytes(), element: key.to_bytes() }
+}

@@ -1,0 +1,168 @@
+//! Execution phase three: the frequency tests lose one layer of encryption at each duchy, until the aggregator can
+//! see which are zero and adds up the histogram (llv2.md §B7 and §B8).
+
+use std::collections::BTreeMap;
+
+use halo_crypto::Group;
+use halo_crypto::elgamal::KeyPair;
+use halo_crypto::parallel::CHUNK;
+
+use crate::kernel::keys::local_key_pair;
+use crate::kernel::noise::{HISTOGRAM_SENSITIVITY, distributed_noise};
+use crate::kernel::{Kernel, KernelContext, KernelError, require_curve, require_parallelism};
+use crate::proto::protocol::{
+    CompleteExecutionPhaseThreeAtAggregatorRequest, CompleteExecutionPhaseThreeAtAggregatorResponse,
+    CompleteExecutionPhaseThreeRequest, CompleteExecutionPhaseThreeResponse,
+};
+use crate::sketch::Layout;
+
+const MATRIX: &str = "same_key_aggregator_matrix";
+
+/// Takes this duchy's layer off each cell of the matrix. Nothing is random here, and the order stays.
+///
+/// # Errors
+/// [`KernelError`]: a bad key or parallelism, a matrix of incomplete cells, a point that is none, or a cell that
+/// becomes the identity.
+pub fn complete_execution_phase_three<G: Group>(
+    request: &CompleteExecutionPhaseThreeRequest,
+    context: &KernelContext,
+) -> Result<CompleteExecutionPhaseThreeResponse, KernelError> {
+    let CompleteExecutionPhaseThreeRequest {
+        same_key_aggregator_matrix: matrix,
+        local_el_gamal_key_pair,
+        curve_id,
+        parallelism,
+    } = request;
+    require_curve::<G>(*curve_id)?;
+    require_parallelism(*parallelism)?;
+    Layout::CELL.count::<G>(MATRIX, matrix)?;
+    let local: KeyPair<G> = local_key_pair(local_el_gamal_key_pair.as_ref())?;
+
+    let (layout, column) = (Layout::CELL, Layout::CELL.column(0));
+    let mut peeled = vec![0; matrix.len()];
+    context.executor().for_each_chunk(
+        matrix,
+        layout.length::<G>(),
+        &mut peeled,
+        layout.length::<G>(),
+        |chunk, cells, peeled| {
+            let first = chunk * CHUNK;
+            let mut cells = layout.decode(MATRIX, first, cells, column)?;
+            cells.partial_decrypt(&local.secret);
+            layout.encode::<G>(MATRIX, first, &cells, peeled, column)
+        },
+    )?;
+    Ok(CompleteExecutionPhaseThreeResponse { same_key_aggregator_matrix: peeled, elapsed_cpu_time_millis: 0 })
+}
+
+/// Opens the matrix: a row whose first zero is at `i` is a person seen `i` times, a row without a zero one seen
+/// `maximum_frequency` times or more. Takes the expected noise off each bucket and answers the shares.
+///
+/// # Errors
+/// [`KernelError`]: a bad key, a maximum frequency below 2, a matrix of incomplete cells or rows, a point that is
+/// none, bad noise parameters, or nothing left to count.
+pub fn complete_execution_phase_three_at_aggregator<G: Group>(
+    request: &CompleteExecutionPhaseThreeAtAggregatorRequest,
+    context: &KernelContext,
+) -> Result<CompleteExecutionPhaseThreeAtAggregatorResponse, KernelError> {
+    let CompleteExecutionPhaseThreeAtAggregatorRequest {
+        same_key_aggregator_matrix: matrix,
+        local_el_gamal_key_pair,
+        curve_id,
+        maximum_frequency,
+        global_frequency_dp_noise_per_bucket,
+        noise_mechanism,
+    } = request;
+    require_curve::<G>(*curve_id)?;
+    let row = usize::try_from(*maximum_frequency).ok().filter(|frequency| *frequency >= 2).ok_or(
+        KernelError::OutOfRange {
+            field: "maximum_frequency",
+            found: i64::from(*maximum_frequency),
+            expected: "at least 2",
+        },
+    )? - 1;
+    let cells = Layout::CELL.count::<G>(MATRIX, matrix)?;
+    if !cells.is_multiple_of(row) {
+        return Err(KernelError::MatrixShape { cells, row });
+    }
+    let local: KeyPair<G> = local_key_pair(local_el_gamal_key_pair.as_ref())?;
+    let baseline = match global_frequency_dp_noise_per_bucket {
+        None => 0,
+        Some(noise) => {
+            let offset = distributed_noise(
+                "global_frequency_dp_noise_per_bucket.dp_params",
+                *noise_mechanism,
+                noise.contributors_count,
+                noise.dp_params.as_ref(),
+                HISTOGRAM_SENSITIVITY,
+            )?
+            .offset();
+            u64::from(noise.contributors_count.unsigned_abs()) * u64::from(offset)
+        }
+    };
+
+    let zero = open_cells::<G>(matrix, cells, &local, context)?;
+    let mut histogram = BTreeMap::<i64, u64>::new();
+    for row_cells in zero.chunks_exact(row) {
+        let frequency = row_cells.iter().position(|zero| *zero).unwrap_or(row) + 1;
+        *histogram.entry(frequency as i64).or_default() += 1;
+    }
+    histogram.values_mut().for_each(|rows| *rows = rows.saturating_sub(baseline));
+    histogram.retain(|_, rows| *rows > 0);
+    let total: u64 = histogram.values().sum();
+    if total == 0 {
+        return Err(KernelError::NothingCounted);
+    }
+    Ok(CompleteExecutionPhaseThreeAtAggregatorResponse {
+        frequency_distribution: histogram
+            .into_iter()
+            .map(|(frequency, rows)| (frequency, rows as f64 / total as f64))
+            .collect(),
+        elapsed_cpu_time_millis: 0,
+    })
+}
+
+/// Which cells are zero. The aggregator may know it: that is the histogram.
+fn open_cells<G: Group>(
+    matrix: &[u8],
+    cells: usize,
+    local: &KeyPair<G>,
+    context: &KernelContext,
+) -> Result<Vec<bool>, KernelError> {
+    let (layout, column) = (Layout::CELL, Layout::CELL.column(0));
+    let mut zero = vec![false; cells];
+    context.executor().for_each_chunk(matrix, layout.length::<G>(), &mut zero, 1, |chunk, cells, zero| {
+        let opened = layout.decode::<G>(MATRIX, chunk * CHUNK, cells, column)?.is_zero(&local.secret);
+        for (zero, opened) in zero.iter_mut().zip(opened) {
+            *zero = opened.into();
+        }
+        Ok::<_, KernelError>(())
+    })?;
+    Ok(zero)
+}
+
+impl Kernel for CompleteExecutionPhaseThreeRequest {
+    type Response = CompleteExecutionPhaseThreeResponse;
+    const METHOD: &'static str = "CompleteExecutionPhaseThree";
+
+    fn curve_id(&self) -> i64 {
+        self.curve_id
+    }
+
+    fn compute<G: Group>(&self, context: &KernelContext) -> Result<Self::Response, KernelError> {
+        complete_execution_phase_three::<G>(self, context)
+    }
+}
+
+impl Kernel for CompleteExecutionPhaseThreeAtAggregatorRequest {
+    type Response = CompleteExecutionPhaseThreeAtAggregatorResponse;
+    const METHOD: &'static str = "CompleteExecutionPhaseThreeAtAggregator";
+
+    fn curve_id(&self) -> i64 {
+        self.curve_id
+    }
+
+    fn compute<G: Group>(&self, context: &KernelContext) -> Result<Self::Response, KernelError> {
+        complete_execution_phase_three_at_aggregator::<G>(self, context)
+    }
+}

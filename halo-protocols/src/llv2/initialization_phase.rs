@@ -1,0 +1,46 @@
+//! The initialization phase: each duchy makes its key pair for the computation (llv2.md §B1).
+
+use halo_crypto::Group;
+use halo_crypto::elgamal::KeyPair;
+
+use crate::kernel::keys::public_key_message;
+use crate::kernel::{Kernel, KernelContext, KernelError, require_curve};
+use crate::proto::duchy::ElGamalKeyPair;
+use crate::proto::protocol::{CompleteInitializationPhaseRequest, CompleteInitializationPhaseResponse};
+
+/// Makes a duchy's key pair.
+///
+/// # Errors
+/// [`KernelError::UnsupportedCurve`] if the request names another group.
+///
+/// # Security
+/// The answer holds the secret key. It is a function of the context's seed, so the seed must be as secret.
+pub fn complete_initialization_phase<G: Group>(
+    request: &CompleteInitializationPhaseRequest,
+    context: &KernelContext,
+) -> Result<CompleteInitializationPhaseResponse, KernelError> {
+    let CompleteInitializationPhaseRequest { curve_id } = request;
+    require_curve::<G>(*curve_id)?;
+    let streams = context.streams::<G>(CompleteInitializationPhaseRequest::METHOD, &[]);
+    let pair = KeyPair::<G>::random(&mut streams.stream("key pair", 0));
+    Ok(CompleteInitializationPhaseResponse {
+        el_gamal_key_pair: Some(ElGamalKeyPair {
+            secret_key: pair.secret.to_bytes().expose().clone(),
+            public_key: Some(public_key_message(&pair.public)),
+        }),
+        elapsed_cpu_time_millis: 0,
+    })
+}
+
+impl Kernel for CompleteInitializationPhaseRequest {
+    type Response = CompleteInitializationPhaseResponse;
+    const METHOD: &'static str = "CompleteInitializationPhase";
+
+    fn curve_id(&self) -> i64 {
+        self.curve_id
+    }
+
+    fn compute<G: Group>(&self, context: &KernelContext) -> Result<Self::Response, KernelError> {
+        complete_initialization_phase::<G>(self, context)
+    }
+}

@@ -1,0 +1,12 @@
+//! Encrypted sketches as bytes: records of ciphertexts, one after the other, without any header.
+
+pub(crate) mod constants;
+mod layout;
+pub(crate) mod random_point;
+mod register_noise;
+pub(crate) mod same_key_aggregation;
+mod tuple_noise;
+
+pub use layout::Layout;
+pub use register_noise::RegisterNoise;
+pub use tuple_noise::TupleNoise;
