@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![deny(unsafe_code, clippy::unwrap_used)]
 
+mod backend;
 pub mod count;
 pub mod elgamal;
 pub mod group;
