@@ -1,0 +1,162 @@
+//! Mutual TLS: TLS 1.3 only, both sides with certificates, both sides trusting the roots of one collection and
+//! nothing else (spec services.md §8.1).
+//!
+//! Sessions are never resumed: each connection proves possession of its key against the roots of the day.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::client::Resumption;
+use rustls::crypto::ring;
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+
+use crate::x509::{CertificateError, TrustedRoots};
+
+const HTTP_2: &[u8] = b"h2";
+
+/// Where the certificate, the key and the trusted roots of a process are; upstream's flags.
+#[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
+pub struct TlsFiles {
+    /// The certificate to present, in PEM.
+    #[arg(long = "tls-cert-file", value_name = "FILE")]
+    pub cert: PathBuf,
+    /// Its private key, in PEM (PKCS#8).
+    #[arg(long = "tls-key-file", value_name = "FILE")]
+    pub key: PathBuf,
+    /// The root certificates of everyone that may be talked to, in PEM.
+    #[arg(long = "cert-collection-file", value_name = "FILE")]
+    pub collection: PathBuf,
+}
+
+/// Why TLS could not be set up.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TlsError {
+    /// A file could not be read.
+    #[error("cannot read {path}")]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A file does not hold what it should, in PEM.
+    #[error("{path} does not hold a {what} in PEM")]
+    Pem {
+        /// Which file.
+        path: PathBuf,
+        /// What was looked for.
+        what: &'static str,
+    },
+    /// The roots were refused.
+    #[error("{path}: {source}")]
+    Roots {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: CertificateError,
+    },
+    /// The certificate and the key do not belong together, or are of no supported kind.
+    #[error("the TLS certificate and its key cannot be used")]
+    Identity(#[source] rustls::Error),
+    /// The roots cannot be used for verification.
+    #[error("the root certificates cannot be used")]
+    Verifier(#[source] rustls::server::VerifierBuilderError),
+    /// A target is not `host:port`.
+    #[error("`{0}` is not a target: host:port is expected")]
+    Target(String),
+}
+
+/// What a process needs to serve and to call over TLS.
+#[derive(Clone, Debug)]
+pub struct TlsIdentity {
+    server: Arc<ServerConfig>,
+    client: Arc<ClientConfig>,
+    roots: Arc<TrustedRoots>,
+}
+
+impl TlsFiles {
+    /// Loads and checks the files.
+    ///
+    /// # Errors
+    /// If a file is missing or malformed, certificate and key do not match, or a trusted certificate is no root.
+    pub fn load(&self) -> Result<TlsIdentity, TlsError> {
+        let chain: Vec<_> = CertificateDer::pem_slice_iter(&read(&self.cert)?)
+            .collect::<Result<_, _>>()
+            .ok()
+            .filter(|chain: &Vec<_>| !chain.is_empty())
+            .ok_or_else(|| TlsError::Pem { path: self.cert.clone(), what: "certificate" })?;
+        let key = PrivateKeyDer::from_pem_slice(&zeroize::Zeroizing::new(read(&self.key)?))
+            .map_err(|_| TlsError::Pem { path: self.key.clone(), what: "private key" })?;
+        let roots = TrustedRoots::from_pem(&read(&self.collection)?)
+            .map_err(|source| TlsError::Roots { path: self.collection.clone(), source })?;
+        TlsIdentity::new(chain, key, roots)
+    }
+}
+
+impl TlsIdentity {
+    /// Presents `chain`, of which `key` is the key, and trusts `roots`.
+    ///
+    /// # Errors
+    /// If they cannot be used.
+    pub fn new(
+        chain: Vec<CertificateDer<'static>>,
+        key: PrivateKeyDer<'static>,
+        roots: TrustedRoots,
+    ) -> Result<Self, TlsError> {
+        let provider = Arc::new(ring::default_provider());
+        let versions = &[&rustls::version::TLS13];
+        let mut store = RootCertStore::empty();
+        for root in roots.iter() {
+            store.add(root.clone()).map_err(TlsError::Identity)?;
+        }
+        let store = Arc::new(store);
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::clone(&store), Arc::clone(&provider))
+            .build()
+            .map_err(TlsError::Verifier)?;
+
+        let mut server = ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_protocol_versions(versions)
+            .map_err(TlsError::Identity)?
+            .with_client_cert_verifier(verifier)
+            .with_single_cert(chain.clone(), key.clone_key())
+            .map_err(TlsError::Identity)?;
+        server.alpn_protocols = vec![HTTP_2.to_vec()];
+        server.session_storage = Arc::new(NoServerSessionStorage {});
+        server.send_tls13_tickets = 0;
+
+        let mut client = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(versions)
+            .map_err(TlsError::Identity)?
+            .with_root_certificates(store)
+            .with_client_auth_cert(chain, key)
+            .map_err(TlsError::Identity)?;
+        client.alpn_protocols = vec![HTTP_2.to_vec()];
+        client.resumption = Resumption::disabled();
+
+        Ok(Self { server: Arc::new(server), client: Arc::new(client), roots: Arc::new(roots) })
+    }
+
+    /// The configuration of a server.
+    pub fn server(&self) -> &Arc<ServerConfig> {
+        &self.server
+    }
+
+    /// The configuration of a client.
+    pub fn client(&self) -> &Arc<ClientConfig> {
+        &self.client
+    }
+
+    /// The roots trusted; the signatures of other parties are checked against the same ones.
+    pub fn roots(&self) -> &Arc<TrustedRoots> {
+        &self.roots
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
+    std::fs::read(path).map_err(|source| TlsError::Read { path: path.to_owned(), source })
+}

@@ -1,0 +1,93 @@
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose,
+};
+
+use super::*;
+
+fn params(name: &str) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.use_authority_key_identifier_extension = true;
+    params
+}
+
+fn root_params(name: &str) -> CertificateParams {
+    let mut params = params(name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+    params
+}
+
+fn root(params: CertificateParams) -> CertifiedIssuer<'static, KeyPair> {
+    CertifiedIssuer::self_signed(params, KeyPair::generate().expect("key")).expect("certificate")
+}
+
+fn leaf(issuer: &CertifiedIssuer<'_, KeyPair>) -> Vec<u8> {
+    let key = KeyPair::generate().expect("key");
+    params("leaf").signed_by(&key, issuer).expect("certificate").der().to_vec()
+}
+
+fn key_identifier(root: &CertifiedIssuer<'_, KeyPair>) -> Vec<u8> {
+    subject_key_identifier(&parse(root.der()).expect("certificate")).expect("present").to_vec()
+}
+
+#[test]
+fn issuers_are_found_by_key_identifier() {
+    let (a, b) = (root(root_params("a")), root(root_params("b")));
+    let roots = TrustedRoots::from_pem((a.pem() + &b.pem() + &a.pem()).as_bytes()).expect("two roots");
+    assert_eq!(roots.iter().count(), 2);
+    let of_a = leaf(&a);
+    let of_a = parse(&of_a).expect("certificate");
+    assert_eq!(roots.issuer(&of_a).expect("trusted"), key_identifier(&a));
+    assert_eq!(roots.verify(&of_a, &key_identifier(&a), SystemTime::now()), Ok(()));
+    assert!(matches!(
+        roots.verify(&of_a, &key_identifier(&b), SystemTime::now()),
+        Err(CertificateError::OtherIssuer { .. })
+    ));
+    let only_b = TrustedRoots::from_pem(b.pem().as_bytes()).expect("a root");
+    assert_eq!(only_b.issuer(&of_a), Err(CertificateError::UnknownIssuer));
+}
+
+#[test]
+fn another_roots_identifier_in_a_leaf_proves_nothing() {
+    let victim = root(root_params("victim"));
+    // The attacker's own root has the victim's name and key identifier, so its leaves point to the victim's.
+    let mut params = root_params("victim");
+    params.key_identifier_method = KeyIdMethod::PreSpecified(key_identifier(&victim));
+    let attacker = root(params);
+    let roots = TrustedRoots::from_pem(victim.pem().as_bytes()).expect("a root");
+    let forged = leaf(&attacker);
+    let forged = parse(&forged).expect("certificate");
+    assert_eq!(authority_key_identifier(&forged), Some(&key_identifier(&victim)[..]));
+    assert_eq!(roots.issuer(&forged), Err(CertificateError::Forged));
+    let both = (victim.pem() + &attacker.pem()).into_bytes();
+    assert!(matches!(TrustedRoots::from_pem(&both), Err(CertificateError::DuplicateRoot(_))));
+}
+
+#[test]
+fn only_roots_are_trusted() {
+    let issuer = root(root_params("root"));
+    let refused = |pem: &str| TrustedRoots::from_pem(pem.as_bytes()).expect_err("no root");
+    let key = KeyPair::generate().expect("key");
+    let intermediate = root_params("intermediate").signed_by(&key, &issuer).expect("certificate");
+    assert!(
+        matches!(refused(&intermediate.pem()), CertificateError::NotARoot(name) if name.contains("intermediate"))
+    );
+    let no_identifier = root(CertificateParams::default());
+    assert!(matches!(refused(&no_identifier.pem()), CertificateError::NoKeyIdentifier(_)));
+    assert_eq!(refused(""), CertificateError::NoRoots);
+    assert_eq!(
+        refused("-----BEGIN CERTIFICATE-----\n?\n-----END CERTIFICATE-----\n"),
+        CertificateError::MalformedPem
+    );
+    let garbage = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    assert_eq!(refused(garbage), CertificateError::Malformed);
+}
+
+#[test]
+fn trailing_bytes_are_refused() {
+    let mut der = leaf(&root(root_params("root")));
+    assert!(parse(&der).is_ok());
+    der.push(0);
+    assert_eq!(parse(&der).err(), Some(CertificateError::Malformed));
+}
