@@ -37,3 +37,6 @@ pub use key::{
     CombineKeysError, KeyPair, KeyPairError, PublicKey, PublicKeyError, RelatedKeysError, SecretKey,
     check_unrelated, combine_public_keys,
 };
+
+#[cfg(test)]
+mod tests;

@@ -49,10 +49,14 @@ impl<G: Group> EncryptionKey<G> {
     ///
     /// The ciphertexts must be under this key.
     pub fn re_randomize<R: CryptoRng + ?Sized>(&self, ciphertexts: &mut Ciphertexts<G>, rng: &mut R) {
-        let nonces = random_scalars::<G, R>(ciphertexts.len(), rng);
+        self.add_identities(ciphertexts, &random_scalars::<G, R>(ciphertexts.len(), rng));
+    }
+
+    /// Adds `(r·G, r·y)` with the given nonces, which must not be used twice.
+    pub(super) fn add_identities(&self, ciphertexts: &mut Ciphertexts<G>, nonces: &[G::Scalar]) {
         let (u, e) = ciphertexts.halves_mut();
-        G::add_fixed_base_multiples(u, G::fixed_generator(), &nonces);
-        G::add_fixed_base_multiples(e, &self.base, &nonces);
+        G::add_fixed_base_multiples(u, G::fixed_generator(), nonces);
+        G::add_fixed_base_multiples(e, &self.base, nonces);
     }
 }
 
