@@ -1,4 +1,5 @@
 //! halo-duchy-shell
+pub mod blob;
 pub mod client;
 pub mod clock;
 pub mod config;
