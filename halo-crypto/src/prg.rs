@@ -1,4 +1,6 @@
-//! Labelled streams for deterministic kernels, and (below) the AES-CTR generator that share-shuffle peers agree on.
+//! Pseudorandom generators: labelled streams for deterministic kernels, and the one that share-shuffle peers agree on.
+
+mod uniform;
 
 use rand_chacha::ChaCha20Rng;
 use rand_core::{CryptoRng, SeedableRng};
@@ -6,6 +8,8 @@ use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use crate::Secret;
+
+pub use uniform::{DrawError, PrngSeed, PrngSeedError, UniformGenerator};
 
 /// The one secret from which every random choice of a stage is derived.
 ///
