@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 #![deny(clippy::unwrap_used)]
 
+pub mod data_provider;
 pub mod estimate;
 pub mod kernel;
 pub mod llv2;

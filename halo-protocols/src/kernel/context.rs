@@ -44,6 +44,11 @@ impl KernelContext {
         &self.executor
     }
 
+    /// The `parallelism` to state in requests: how many threads work at once.
+    pub fn parallelism(&self) -> i32 {
+        i32::try_from(self.executor.threads()).unwrap_or(i32::MAX)
+    }
+
     /// The seed of all random streams for one request to `method` in the group `G`; `inputs` are all its fields.
     pub(crate) fn streams<G: Group>(&self, method: &str, inputs: &[&[u8]]) -> StreamSeed {
         let mut digest = Sha256::new();

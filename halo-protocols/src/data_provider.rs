@@ -1,0 +1,23 @@
+//! The data provider's side: from an event log to an encrypted sketch (edp.md §E1 to §E3).
+//!
+//! ```
+//! use halo_protocols::data_provider::{SketchParameters, VidSamplingInterval, plain_sketch, virtual_person_id};
+//!
+//! let log = ["alice", "bob", "alice"];
+//! let sampled = VidSamplingInterval::new(0.0, 1.0)?;
+//! let impressions = log.iter().map(|id| virtual_person_id(id)).filter(|vid| sampled.contains(*vid));
+//! let parameters = SketchParameters { decay_rate: 12.0, size: 100_000, sampling_indicator_size: 10_000_000 };
+//! let sketch = plain_sketch(&parameters, impressions.map(|vid| (vid, 1)));
+//! assert_eq!(sketch.registers.len(), 2);
+//! # Ok::<(), halo_protocols::data_provider::IntervalError>(())
+//! ```
+
+mod encrypt_sketch;
+mod fingerprint;
+mod plain_sketch;
+mod vid_sampling;
+
+pub use encrypt_sketch::encrypt_sketch;
+pub use fingerprint::virtual_person_id;
+pub use plain_sketch::{SketchParameters, plain_sketch};
+pub use vid_sampling::{IntervalError, VidSamplingInterval};

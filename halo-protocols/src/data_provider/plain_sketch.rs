@@ -1,0 +1,156 @@
+//! The plain Liquid Legions sketch of one data provider.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+
+use super::fingerprint::distribution_fingerprint;
+use crate::proto::any_sketch::distribution::DistributionChoice;
+use crate::proto::any_sketch::sketch::Register;
+use crate::proto::any_sketch::sketch_config::value_spec::Aggregator;
+use crate::proto::any_sketch::sketch_config::{IndexSpec, ValueSpec};
+use crate::proto::any_sketch::{
+    Distribution, ExponentialDistribution, OracleDistribution, Sketch, SketchConfig, UniformDistribution,
+};
+
+/// The shape of the sketches of a measurement, the same at all data providers.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SketchParameters {
+    /// How fast the probability of a register falls with its index.
+    pub decay_rate: f64,
+    /// How many registers there are.
+    pub size: i64,
+    /// From how many values the sampling indicator is drawn that tells two people in one register apart; at least 1.
+    pub sampling_indicator_size: i64,
+}
+
+/// The name, and part of the fingerprint, of the distribution over registers.
+const INDEX: &str = "Index";
+/// The name, and part of the fingerprint, of the distribution over keys.
+const SAMPLING_INDICATOR: &str = "SamplingIndicator";
+
+/// What a register holds.
+#[derive(Clone, Copy, Debug)]
+struct Contents {
+    /// The sampling indicator of everybody in it; `None` once two differ.
+    indicator: Option<u64>,
+    impressions: i64,
+}
+
+/// Builds a sketch of impressions, each a virtual person id and how often it was seen.
+///
+/// Registers come in ascending order of their index. A key is stored plus one, and 0 stands for a register that
+/// several people share, as upstream's message has it.
+pub fn plain_sketch(
+    parameters: &SketchParameters,
+    impressions: impl IntoIterator<Item = (i64, u32)>,
+) -> Sketch {
+    let mut registers = BTreeMap::<i64, Contents>::new();
+    for (vid, count) in impressions {
+        let indicator = parameters.indicator(vid);
+        match registers.entry(parameters.index(vid)) {
+            Entry::Vacant(entry) => {
+                entry.insert(Contents { indicator: Some(indicator), impressions: i64::from(count) });
+            }
+            Entry::Occupied(mut entry) => {
+                let contents = entry.get_mut();
+                contents.indicator = contents.indicator.filter(|other| *other == indicator);
+                contents.impressions = contents.impressions.saturating_add(i64::from(count));
+            }
+        }
+    }
+    Sketch {
+        config: Some(parameters.config()),
+        registers: registers
+            .into_iter()
+            .map(|(index, Contents { indicator, impressions })| {
+                let key = indicator.map_or(0, |indicator| indicator.cast_signed() + 1);
+                Register { index, values: vec![key, impressions] }
+            })
+            .collect(),
+    }
+}
+
+impl SketchParameters {
+    /// The register of a person: exponentially distributed, `⌊size·(1 − ln(e^a + u·(1 − e^a))/a)⌋` for the
+    /// fingerprint `u` scaled to [0, 1].
+    fn index(&self, vid: i64) -> i64 {
+        let u = distribution_fingerprint(vid, INDEX) as f64 / u64::MAX as f64;
+        let decay = self.decay_rate;
+        let x = 1.0 - (decay.exp() + u * (1.0 - decay.exp())).ln() / decay;
+        (x * self.size as f64).floor() as i64
+    }
+
+    /// The sampling indicator of a person.
+    fn indicator(&self, vid: i64) -> u64 {
+        distribution_fingerprint(vid, SAMPLING_INDICATOR)
+            % self.sampling_indicator_size.max(1).cast_unsigned()
+    }
+
+    /// The configuration as upstream's message spells it.
+    fn config(&self) -> SketchConfig {
+        let distribution = |choice| Some(Distribution { distribution_choice: Some(choice) });
+        SketchConfig {
+            indexes: vec![IndexSpec {
+                name: INDEX.to_owned(),
+                distribution: distribution(DistributionChoice::Exponential(ExponentialDistribution {
+                    rate: self.decay_rate,
+                    num_values: self.size,
+                    salt: None,
+                })),
+            }],
+            values: vec![
+                ValueSpec {
+                    name: SAMPLING_INDICATOR.to_owned(),
+                    aggregator: Aggregator::Unique.into(),
+                    distribution: distribution(DistributionChoice::Uniform(UniformDistribution {
+                        num_values: self.sampling_indicator_size,
+                        salt: None,
+                    })),
+                },
+                ValueSpec {
+                    name: "Frequency".to_owned(),
+                    aggregator: Aggregator::Sum.into(),
+                    distribution: distribution(DistributionChoice::Oracle(OracleDistribution {
+                        key: "frequency".to_owned(),
+                    })),
+                },
+            ],
+            ..SketchConfig::default()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vectors::{double, integer, rows};
+
+    #[test]
+    fn people_fall_where_upstream_puts_them() {
+        for row in rows("fingerprints", "") {
+            let parameters = SketchParameters {
+                decay_rate: double(&row["decay_rate"]),
+                size: integer(&row["sketch_size"]),
+                sampling_indicator_size: 10_000_000,
+            };
+            let vid = integer(&row["vid"]);
+            assert_eq!(parameters.index(vid), integer::<i64>(&row["index"]), "{row}");
+            assert_eq!(parameters.indicator(vid), integer::<u64>(&row["sampling_indicator"]), "{row}");
+        }
+    }
+
+    #[test]
+    fn a_shared_register_is_destroyed_and_stays_so() {
+        let parameters = SketchParameters { decay_rate: 12.0, size: 1, sampling_indicator_size: 10_000_000 };
+        let values = |impressions: &[(i64, u32)]| {
+            let sketch = plain_sketch(&parameters, impressions.iter().copied());
+            assert_eq!(sketch.registers.len(), 1);
+            sketch.registers[0].values.clone()
+        };
+        let key = parameters.indicator(5).cast_signed() + 1;
+        assert_eq!(values(&[(5, 2), (5, 1)]), [key, 3]);
+        assert_eq!(values(&[(5, 2), (6, 1)]), [0, 3]);
+        assert_eq!(values(&[(5, 1), (6, 1), (5, 1), (6, 1)]), [0, 4]);
+        assert!(plain_sketch(&parameters, []).registers.is_empty());
+    }
+}
