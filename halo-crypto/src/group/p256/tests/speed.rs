@@ -1,6 +1,8 @@
 //! What an operation costs, for whoever works on the backend:
 //! `cargo test --release -p halo-crypto --lib p256::tests::speed -- --ignored --nocapture`.
 
+#![expect(clippy::disallowed_methods, reason = "it measures the time")]
+
 use std::hint::black_box;
 use std::time::Instant;
 
