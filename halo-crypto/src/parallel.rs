@@ -159,6 +159,26 @@ mod tests {
     }
 
     #[test]
+    fn the_first_chunk_that_fails_is_reported() -> Result<(), Box<dyn std::error::Error>> {
+        #[derive(Debug, PartialEq)]
+        struct Failed(usize);
+        impl From<Cancelled> for Failed {
+            fn from(_: Cancelled) -> Self {
+                Self(usize::MAX)
+            }
+        }
+        let pool = Arc::new(rayon::ThreadPoolBuilder::new().num_threads(3).build()?);
+        for executor in [Executor::serial(), Executor::on(pool)] {
+            let outcome =
+                executor.for_each_chunk(&[0; 20 * CHUNK], 1, &mut [0; 20 * CHUNK], 1, |index, _, _| {
+                    if index % 7 == 5 { Err(Failed(index)) } else { Ok(()) }
+                });
+            assert_eq!(outcome, Err(Failed(5)));
+        }
+        Ok(())
+    }
+
+    #[test]
     fn a_cancelled_kernel_stops() {
         let executor = Executor::serial();
         executor.control().cancel();

@@ -48,6 +48,7 @@ on_every_suite!(
     related_keys_are_refused,
     secrets_are_not_printed,
     messages_follow_the_algebra,
+    any_bytes_are_ciphertexts_or_an_error,
 );
 
 fn layers_come_off_in_any_order<G: Group>() {
@@ -298,6 +299,33 @@ fn messages_follow_the_algebra<G: Group>() {
         let points = |scalars: &[G::Scalar]| G::fixed_base_multiples(G::fixed_generator(), scalars);
         prop_assert!(equal::<G>(&ciphertexts.decrypt(&pair.secret), &points(&expected)));
         prop_assert!(equal::<G>(&sum.decrypt(&pair.secret), &points(&[total])));
+        Ok(())
+    };
+    runner.run(&strategy, law).expect("the law holds");
+}
+
+/// Bytes that decode are the encoding of what they decode to; others are refused without a panic.
+fn any_bytes_are_ciphertexts_or_an_error<G: Group>() {
+    let length = Ciphertext::<G>::LENGTH;
+    let good = EncryptionKey::new(KeyPair::<G>::random(&mut ChaCha20Rng::seed_from_u64(13)).public)
+        .encrypt(&messages::<G>(3), &mut ChaCha20Rng::seed_from_u64(14))
+        .encode()
+        .expect("no identity");
+    let damaged = (0..good.len(), any::<u8>()).prop_map(move |(position, byte)| {
+        let mut bytes = good.clone();
+        bytes[position] = byte;
+        bytes
+    });
+    let strategy = prop_oneof![damaged, prop::collection::vec(any::<u8>(), 0..3 * length)];
+    let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig::with_cases(128));
+    let law = |bytes: Vec<u8>| {
+        if let Ok(ciphertexts) = Ciphertexts::<G>::decode(&bytes) {
+            prop_assert_eq!(ciphertexts.encode(), Ok(bytes.clone()));
+        }
+        let key = &bytes[..bytes.len().min(G::POINT_LENGTH)];
+        if let Ok(key) = PublicKey::<G>::from_bytes(key) {
+            prop_assert_eq!(key.to_bytes(), &bytes[..G::POINT_LENGTH]);
+        }
         Ok(())
     };
     runner.run(&strategy, law).expect("the law holds");

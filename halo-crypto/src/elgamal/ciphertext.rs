@@ -4,6 +4,7 @@ use core::fmt;
 
 use rand_core::CryptoRng;
 use subtle::Choice;
+use zeroize::Zeroizing;
 
 use super::SecretKey;
 use super::encryption_key::random_scalars;
@@ -241,7 +242,8 @@ impl<G: Group> Ciphertexts<G> {
 
     /// Takes the layer of `key` off, keeping the first halves for the next holder: `(u, e − x·u)`.
     pub fn partial_decrypt(&mut self, key: &SecretKey<G>) {
-        let mut shared = self.u.clone();
+        // x·u opens this ciphertext as well as the key does.
+        let mut shared = Zeroizing::new(self.u.clone());
         G::scale(&mut shared, key.scalar());
         G::sub(&mut self.e, &shared);
     }
@@ -264,7 +266,7 @@ impl<G: Group> Ciphertexts<G> {
     /// The second half is computed as `k·e + (−k·x)·u`, with one set of doublings.
     pub fn blind(&mut self, key: &SecretKey<G>, blinding: &BlindingKey<G>) {
         let k = blinding.scalar();
-        let from_u = zeroize::Zeroizing::new(-(*k * key.scalar()));
+        let from_u = Zeroizing::new(-(*k * key.scalar()));
         G::double_scale(&mut self.e, k, &self.u, &from_u);
         G::scale(&mut self.u, k);
     }

@@ -10,8 +10,8 @@ use crate::group::Group;
 
 /// A public key with its table of multiples.
 ///
-/// Preparing the table costs about as much as a few hundred encryptions save, so a request builds it once and its
-/// chunks share it.
+/// The table takes a while to prepare and makes each encryption cheaper, so a request builds it once and its chunks
+/// share it.
 pub struct EncryptionKey<G: Group> {
     public: PublicKey<G>,
     base: G::FixedBase,

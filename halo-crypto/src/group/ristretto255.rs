@@ -7,7 +7,7 @@ use curve25519_dalek::ristretto::{CompressedRistretto, RistrettoBasepointTable};
 use curve25519_dalek::traits::{Identity, IsIdentity, MultiscalarMul};
 use elliptic_curve::Field;
 use sha2::Sha512;
-use subtle::Choice;
+use subtle::{Choice, ConstantTimeEq};
 use zeroize::{Zeroize, Zeroizing};
 
 use super::{DecodePointError, DecodePointReason, Group, IdentityError, ScalarError};
@@ -48,7 +48,7 @@ impl Group for Ristretto255 {
     }
 
     fn is_identity(point: &RistrettoPoint) -> Choice {
-        subtle::ConstantTimeEq::ct_eq(point, &RistrettoPoint::identity())
+        point.ct_eq(&RistrettoPoint::identity())
     }
 
     fn fixed_generator() -> &'static RistrettoBasepointTable {
@@ -108,7 +108,7 @@ impl Group for Ristretto255 {
         let (encodings, rest) = out.as_chunks_mut::<LENGTH>();
         assert!(rest.is_empty() && encodings.len() == points.len(), "as many encodings as points");
         // `double_and_compress_batch` shares one inversion but encodes the doubles, and halving a point costs a
-        // multiplication: ten times what it saves.
+        // multiplication, far more than it saves.
         for (index, (point, encoding)) in points.iter().zip(encodings).enumerate() {
             *encoding = point.compress().to_bytes();
             if *encoding == [0; LENGTH] {

@@ -39,7 +39,7 @@ impl DistributedGeometric {
 
     /// Draws a component, in `0..=2 * offset`.
     ///
-    /// The expected number of proposals is about (1−p)^(1/n−1), some hundreds for ε = 0.003 and three parties.
+    /// The expected number of proposals is about (1−p)^(1/n−1), some fifty for ε = 0.003 and three parties.
     pub fn sample<R: CryptoRng + ?Sized>(&self, rng: &mut R) -> u32 {
         let (a, b) = (self.polya(rng), self.polya(rng));
         shifted(self.offset, a < b, a.abs_diff(b))
