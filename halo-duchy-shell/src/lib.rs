@@ -3,6 +3,7 @@ pub mod blob;
 pub mod client;
 pub mod clock;
 pub mod config;
+pub mod consent;
 pub mod continuation_token;
 pub mod events;
 pub mod hybrid_encryption;

@@ -10,7 +10,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
-use x509_parser::prelude::{ASN1Time, FromDer, ParsedExtension, X509Certificate};
+use x509_parser::asn1_rs::BitString;
+use x509_parser::oid_registry::{
+    OID_PKCS1_SHA256WITHRSA, OID_PKCS1_SHA384WITHRSA, OID_PKCS1_SHA512WITHRSA, OID_SIG_ECDSA_WITH_SHA256,
+    OID_SIG_ECDSA_WITH_SHA384, Oid,
+};
+use x509_parser::prelude::{ASN1Time, AlgorithmIdentifier, FromDer, ParsedExtension, X509Certificate};
+use x509_parser::verify::verify_signature;
 
 /// Why a certificate was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -40,6 +46,12 @@ pub enum CertificateError {
     /// The signature is not by the root that the certificate names.
     #[error("the certificate is not signed by the root it names")]
     Forged,
+    /// A signature is of an algorithm that is not accepted.
+    #[error("signatures of the algorithm {0} are not accepted")]
+    UnsupportedAlgorithm(String),
+    /// A signature is not by the key of the certificate.
+    #[error("the signature is not by the key of the certificate")]
+    BadSignature,
     /// The certificate is another root's.
     #[error("the certificate was issued by the root {found}, not by {expected}")]
     OtherIssuer {
@@ -78,6 +90,47 @@ pub fn authority_key_identifier<'a>(certificate: &'a X509Certificate<'_>) -> Opt
         ParsedExtension::AuthorityKeyIdentifier(id) => id.key_identifier.as_ref().map(|id| id.0),
         _ => None,
     })
+}
+
+/// The algorithms by which certificates and messages may be signed: ECDSA over P-256 or P-384, and RSA with PKCS #1
+/// padding. In dot notation.
+fn accepted_algorithms() -> [Oid<'static>; 5] {
+    [
+        OID_SIG_ECDSA_WITH_SHA256,
+        OID_SIG_ECDSA_WITH_SHA384,
+        OID_PKCS1_SHA256WITHRSA,
+        OID_PKCS1_SHA384WITHRSA,
+        OID_PKCS1_SHA512WITHRSA,
+    ]
+}
+
+/// Checks that `signature`, by the algorithm `oid` in dot notation, is by the key of `signer` over `data`.
+///
+/// # Errors
+/// If the algorithm is not one of ECDSA and RSA with SHA-256 or longer, or does not suit the key, or the signature is
+/// not right.
+pub fn verify_data(
+    signer: &X509Certificate<'_>,
+    oid: &str,
+    signature: &[u8],
+    data: &[u8],
+) -> Result<(), CertificateError> {
+    let algorithm = accepted_algorithms()
+        .into_iter()
+        .find(|accepted| accepted.to_id_string() == oid)
+        .ok_or_else(|| CertificateError::UnsupportedAlgorithm(oid.to_owned()))?;
+    let algorithm = AlgorithmIdentifier { algorithm, parameters: None };
+    verify_signature(signer.public_key(), &algorithm, &BitString::new(0, signature), data)
+        .map_err(|_| CertificateError::BadSignature)
+}
+
+/// Checks that the key of `issuer` signed `certificate`.
+fn verify_issued(
+    certificate: &X509Certificate<'_>,
+    issuer: &X509Certificate<'_>,
+) -> Result<(), CertificateError> {
+    let oid = certificate.signature_algorithm.algorithm.to_id_string();
+    verify_data(issuer, &oid, &certificate.signature_value.data, certificate.tbs_certificate.as_ref())
 }
 
 /// The trusted root certificates by their subject key identifiers.
@@ -124,7 +177,7 @@ impl TrustedRoots {
         if leaf.issuer().as_raw() != root.subject().as_raw() {
             return Err(CertificateError::Forged);
         }
-        leaf.verify_signature(Some(root.public_key())).map_err(|_| CertificateError::Forged)?;
+        verify_issued(leaf, &root).map_err(|_| CertificateError::Forged)?;
         Ok(id)
     }
 
@@ -169,7 +222,7 @@ fn root_key_identifier(der: &[u8]) -> Result<Vec<u8>, CertificateError> {
     if !own_authority || root.issuer().as_raw() != root.subject().as_raw() {
         return Err(CertificateError::NotARoot(name()));
     }
-    root.verify_signature(None).map_err(|_| CertificateError::NotARoot(name()))?;
+    verify_issued(&root, &root).map_err(|_| CertificateError::NotARoot(name()))?;
     Ok(id.to_vec())
 }
 
