@@ -15,8 +15,8 @@ use crate::proto::internal::computation_stage::Stage as StageOneof;
 use crate::proto::internal::computation_stage_details::Detail;
 use crate::proto::internal::computation_type_enum::ComputationType;
 use crate::proto::internal::{
-    AdvanceComputationStageRequest, ComputationDetails, ComputationStage, ComputationStageDetails,
-    ComputationToken,
+    AdvanceComputationStageRequest, ComputationBlobDependency, ComputationDetails, ComputationStage,
+    ComputationStageBlobMetadata, ComputationStageDetails, ComputationToken,
 };
 use crate::proto::system;
 
@@ -257,6 +257,23 @@ pub fn participants(details: &ComputationDetails) -> Vec<&str> {
             details.participant.iter().map(|participant| participant.duchy_id.as_str()).collect()
         }
         _ => Vec::new(),
+    }
+}
+
+/// The slot of the current stage that `sender` is to fill: its own where there is one for each sender, else the only
+/// one. `None` if there is none.
+pub fn slot_of<'t>(token: &'t ComputationToken, sender: &str) -> Option<&'t ComputationStageBlobMetadata> {
+    let mut outputs =
+        token.blobs.iter().filter(|blob| blob.dependency_type() == ComputationBlobDependency::Output);
+    let detail = token.stage_specific_details.as_ref().and_then(|details| details.detail.as_ref());
+    match detail {
+        Some(Detail::LiquidLegionsV2(llv2_proto::StageDetails {
+            detail: Some(llv2_proto::stage_details::Detail::WaitSetupPhaseInputsDetails(waiting)),
+        })) => {
+            let slot = waiting.external_duchy_local_blob_id.get(sender)?;
+            outputs.find(|blob| blob.blob_id == *slot)
+        }
+        _ => outputs.next().filter(|_| outputs.next().is_none()),
     }
 }
 

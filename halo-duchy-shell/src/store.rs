@@ -138,7 +138,9 @@ pub struct Advance {
     pub inputs: Vec<String>,
     /// Paths of the blobs that it hands on.
     pub pass_through: Vec<String>,
-    /// What the protocol keeps for the new stage.
+    /// How many outputs it will have: the number that the protocol says.
+    pub outputs: usize,
+    /// What the protocol keeps for the new stage: what the protocol says.
     pub stage_details: ComputationStageDetails,
 }
 
@@ -251,7 +253,8 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Enters the next stage. The current attempt ends as succeeded; the lease ends.
     ///
     /// # Errors
-    /// Those of the guard; [`StoreError::IllegalTransition`], [`StoreError::OutputsMissing`], [`StoreError::Protocol`].
+    /// Those of the guard; [`StoreError::IllegalTransition`], [`StoreError::OutputsMissing`],
+    /// [`StoreError::WrongOutputs`], [`StoreError::WrongStageDetails`], [`StoreError::Protocol`].
     async fn advance(&self, guard: &Guard, advance: Advance) -> Result<Computation, StoreError>;
 
     /// Ends the computation. Ending it again for the same reason changes nothing.

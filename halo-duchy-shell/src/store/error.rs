@@ -82,6 +82,22 @@ pub enum StoreError {
         /// The first empty slot.
         blob_id: i64,
     },
+    /// The caller counts the next stage's outputs otherwise than the protocol.
+    #[error("{} has {expected} outputs, not {found}", stage.name())]
+    WrongOutputs {
+        /// The stage to enter.
+        stage: ProtocolStage,
+        /// What the protocol says.
+        expected: usize,
+        /// What the caller says.
+        found: usize,
+    },
+    /// The caller gives the next stage other details than the protocol.
+    #[error("these are not the details of {} of this computation", stage.name())]
+    WrongStageDetails {
+        /// The stage to enter.
+        stage: ProtocolStage,
+    },
     /// The stage has no such blob.
     #[error("{} has no blob {blob_id}", stage.name())]
     NoSuchSlot {

@@ -93,6 +93,16 @@ pub(super) fn check_advance(
     let inputs = advance.inputs.iter().map(|path| (BlobDependency::Input, Some(path.clone())));
     let passed = advance.pass_through.iter().map(|path| (BlobDependency::PassThrough, Some(path.clone())));
     let slots = advance.next.output_slots(&computation.details)?;
+    if advance.outputs != slots {
+        return Err(StoreError::WrongOutputs {
+            stage: advance.next,
+            expected: slots,
+            found: advance.outputs,
+        });
+    }
+    if advance.next.details(&computation.details)?.unwrap_or_default() != advance.stage_details {
+        return Err(StoreError::WrongStageDetails { stage: advance.next });
+    }
     let outputs = std::iter::repeat_n((BlobDependency::Output, None), slots);
     let blobs = inputs.chain(passed).chain(outputs).zip(0..);
     Ok(blobs.map(|((dependency, path), id)| StageBlob { id, dependency, path }).collect())

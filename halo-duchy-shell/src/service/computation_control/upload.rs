@@ -1,0 +1,95 @@
+//! The stream of one message: a header, then chunks.
+
+use bytes::Bytes;
+use halo_protocols::llv2;
+use tokio::time::timeout;
+use tonic::{Status, Streaming};
+
+use super::AdvanceLimits;
+use crate::blob::BlobError;
+use crate::error::ShellError;
+use crate::proto::system::AdvanceComputationRequest;
+use crate::proto::system::advance_computation_request::header::Protocol;
+use crate::proto::system::advance_computation_request::{Header, Payload};
+use crate::proto::system::liquid_legions_v2::Description;
+use crate::protocol_stages::ProtocolStage;
+
+/// What is left of a stream after its header.
+pub(super) struct Upload {
+    stream: Streaming<AdvanceComputationRequest>,
+    limits: AdvanceLimits,
+    length: u64,
+}
+
+impl Upload {
+    /// Reads the header.
+    pub(super) async fn begin(
+        stream: Streaming<AdvanceComputationRequest>,
+        limits: AdvanceLimits,
+    ) -> Result<(Self, Header), ShellError> {
+        let mut upload = Self { stream, limits, length: 0 };
+        match upload.payload().await? {
+            Some(Payload::Header(header)) => Ok((upload, header)),
+            Some(Payload::BodyChunk(_)) => Err(ShellError::invalid("header", "is not first")),
+            None => Err(ShellError::invalid("header", "is missing")),
+        }
+    }
+
+    /// The next chunk, or the end.
+    pub(super) async fn next(&mut self) -> Result<Option<Bytes>, ShellError> {
+        match self.payload().await? {
+            None => Ok(None),
+            Some(Payload::Header(_)) => Err(ShellError::invalid("header", "comes twice")),
+            Some(Payload::BodyChunk(chunk)) => {
+                self.length += chunk.partial_data.len() as u64;
+                if self.length > self.limits.max_bytes {
+                    return Err(BlobError::TooLarge { limit: self.limits.max_bytes }.into());
+                }
+                Ok(Some(chunk.partial_data))
+            }
+        }
+    }
+
+    async fn payload(&mut self) -> Result<Option<Payload>, ShellError> {
+        let message = timeout(self.limits.idle, self.stream.message()).await;
+        let message = message.map_err(|_| Status::deadline_exceeded("the stream stalls"))??;
+        let missing = || ShellError::invalid("payload", "is missing");
+        message.map(|message| message.payload.ok_or_else(missing)).transpose()
+    }
+}
+
+/// The computation that a header names: `computations/{computation}`.
+pub(super) fn computation_id(header: &Header) -> Result<&str, ShellError> {
+    let id = header.name.strip_prefix("computations/").filter(|id| is_id(id));
+    id.ok_or_else(|| ShellError::invalid("header.name", "is not computations/{computation}"))
+}
+
+/// The computation whose stage at `duchy` a name means: `computations/{computation}/participants/{duchy}/stage`.
+pub(super) fn stage_name<'n>(name: &'n str, duchy: &str) -> Result<&'n str, ShellError> {
+    let parts: Vec<_> = name.split('/').collect();
+    match parts[..] {
+        ["computations", id, "participants", participant, "stage"] if is_id(id) && participant == duchy => {
+            Ok(id)
+        }
+        _ => Err(ShellError::invalid("name", "is not the name of a stage of this duchy")),
+    }
+}
+
+fn is_id(id: &str) -> bool {
+    !id.is_empty() && !id.contains('/')
+}
+
+/// The stage that waits for what a header describes.
+pub(super) fn awaiting_stage(header: &Header) -> Result<ProtocolStage, ShellError> {
+    let Some(Protocol::LiquidLegionsV2(protocol)) = &header.protocol else {
+        return Err(ShellError::invalid("header.protocol", "is missing or not supported"));
+    };
+    let stage = match protocol.description() {
+        Description::SetupPhaseInput => llv2::Stage::WaitSetupPhaseInputs,
+        Description::ExecutionPhaseOneInput => llv2::Stage::WaitExecutionPhaseOneInputs,
+        Description::ExecutionPhaseTwoInput => llv2::Stage::WaitExecutionPhaseTwoInputs,
+        Description::ExecutionPhaseThreeInput => llv2::Stage::WaitExecutionPhaseThreeInputs,
+        Description::Unspecified => return Err(ShellError::invalid("header.description", "is missing")),
+    };
+    Ok(ProtocolStage::LiquidLegionsV2(stage))
+}
