@@ -2,7 +2,11 @@
 #![forbid(unsafe_code)]
 #![deny(clippy::unwrap_used)]
 
+pub mod computation;
+pub mod consent;
 pub mod data_provider;
+mod duchy_id;
+mod effect;
 pub mod estimate;
 pub mod kernel;
 pub mod llv2;
@@ -10,7 +14,12 @@ pub mod proto;
 pub mod ring;
 pub mod role;
 pub mod sketch;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 #[cfg(test)]
 mod vectors;
 
+pub use computation::{Computation, Step};
+pub use duchy_id::DuchyId;
+pub use effect::{Effect, MeasurementResult, Payload};
 pub use role::Role;

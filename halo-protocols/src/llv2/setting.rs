@@ -1,0 +1,269 @@
+//! [`Setting`]: what is fixed for a Liquid Legions v2 computation from its creation, checked once.
+
+use crate::duchy_id::DuchyId;
+use crate::kernel::KernelError;
+use crate::proto::duchy::{DifferentialPrivacyParams, ElGamalPublicKey, NoiseMechanism};
+use crate::proto::protocol::liquid_legions_v2_noise_config::ReachNoiseConfig;
+use crate::proto::protocol::{
+    FlagCountTupleNoiseGenerationParameters, LiquidLegionsSketchParameters, LiquidLegionsV2NoiseConfig,
+    ReachNoiseDifferentialPrivacyParams, RegisterNoiseGenerationParameters,
+};
+use crate::role::Role;
+use crate::sketch::{Layout, RegisterNoise, TupleNoise};
+
+use halo_crypto::{Group, P256, Ristretto255};
+
+/// The smallest ε that upstream accepts for reach and frequency.
+const MINIMUM_EPSILON: f64 = 1e-5;
+
+/// What is fixed for one computation at one duchy.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Setting {
+    /// The computation's global id.
+    pub computation: String,
+    /// The duchy this is.
+    pub duchy: DuchyId,
+    /// The part it plays.
+    pub role: Role,
+    /// How many duchies take part.
+    pub duchy_count: usize,
+    /// How many requisitions (one for each data provider) the computation has: `total_sketches_count` upstream.
+    pub requisition_count: usize,
+    /// The rest.
+    pub parameters: Parameters,
+}
+
+/// The parameters of a measurement by Liquid Legions v2.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Parameters {
+    /// Names the group; see [`Group::CURVE_ID`].
+    pub curve_id: i64,
+    /// Frequencies are counted up to this; 1 asks for reach only.
+    pub maximum_frequency: i32,
+    /// Decay rate and size of the sketches.
+    pub sketch: LiquidLegionsSketchParameters,
+    /// Width of the interval of virtual person ids that is sampled, in (0, 1].
+    pub vid_sampling_width: f32,
+    /// The noise of every duchy; `None` only where [`NoisePolicy::AllowNone`] is in force.
+    pub noise: Option<LiquidLegionsV2NoiseConfig>,
+}
+
+/// Whether a computation may go without noise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoisePolicy {
+    /// Production: every computation is noised.
+    Required,
+    /// Development and tests only: exact results are allowed.
+    AllowNone,
+}
+
+/// Parameters that no computation may have.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SettingError {
+    /// The group is not one of ours.
+    #[error("curve id {0} names no supported group")]
+    Curve(i64),
+    /// A duchy cannot compute alone.
+    #[error("{0} duchies take part, at least 2 must")]
+    DuchyCount(usize),
+    /// No data provider takes part, or more than counts can express.
+    #[error("{0} requisitions; between 1 and {max} are possible", max = i32::MAX)]
+    RequisitionCount(usize),
+    /// Frequencies start at one.
+    #[error("maximum frequency {0} is below 1")]
+    MaximumFrequency(i32),
+    /// The sketch cannot be estimated from.
+    #[error(
+        "sketch with decay rate {decay_rate} and {size} registers: the rate must be above 1, the size at least 1"
+    )]
+    Sketch {
+        /// Decay rate given.
+        decay_rate: f64,
+        /// Size given.
+        size: i64,
+    },
+    /// The interval of sampled ids is empty or too wide.
+    #[error("VID sampling width {0} is not in (0, 1]")]
+    VidSamplingWidth(f32),
+    /// A part of the noise configuration is absent.
+    #[error("the noise configuration lacks {0}")]
+    NoiseIncomplete(&'static str),
+    /// No noise at all, where noise is required.
+    #[error(
+        "the computation asks for no noise; this duchy was not started with --insecure-dev-allow-no-noise"
+    )]
+    NoiseMissing,
+    /// The mechanism is not one for this protocol.
+    #[error("noise mechanism {0} is not possible for Liquid Legions v2")]
+    NoiseMechanism(i32),
+    /// ε or δ are outside what may be asked for.
+    #[error("{purpose}: ε = {epsilon}, δ = {delta}; ε must be at least {minimum} and δ above 0, both finite", minimum = MINIMUM_EPSILON)]
+    Privacy {
+        /// Which noise.
+        purpose: &'static str,
+        /// ε given.
+        epsilon: f64,
+        /// δ given.
+        delta: f64,
+    },
+    /// ε and δ define no distribution.
+    #[error("noise: {0}")]
+    Noise(#[source] KernelError),
+    /// More noise than a computation may hold, from all duchies together.
+    #[error("the parameters demand {demanded} noise {what}, at most {limit} fit a message")]
+    TooMuchNoise {
+        /// Registers or tuples.
+        what: &'static str,
+        /// How many.
+        demanded: u64,
+        /// How many are allowed.
+        limit: u64,
+    },
+}
+
+impl Setting {
+    /// Checks everything that can be known before any data arrives. No vector of the computation may be longer than
+    /// `maximum_message_bytes` through noise alone; see [`MAXIMUM_MESSAGE_BYTES`](crate::kernel::MAXIMUM_MESSAGE_BYTES).
+    ///
+    /// # Errors
+    /// The first [`SettingError`]; upstream's creation errors (services.md §5.2) and what it lets through to a
+    /// later crash.
+    pub fn validate(&self, policy: NoisePolicy, maximum_message_bytes: u64) -> Result<(), SettingError> {
+        let parameters = &self.parameters;
+        if ![P256::CURVE_ID, Ristretto255::CURVE_ID].contains(&parameters.curve_id) {
+            return Err(SettingError::Curve(parameters.curve_id));
+        }
+        if self.duchy_count < 2 {
+            return Err(SettingError::DuchyCount(self.duchy_count));
+        }
+        if self.requisition_count == 0 || i32::try_from(self.requisition_count).is_err() {
+            return Err(SettingError::RequisitionCount(self.requisition_count));
+        }
+        if parameters.maximum_frequency < 1 {
+            return Err(SettingError::MaximumFrequency(parameters.maximum_frequency));
+        }
+        let LiquidLegionsSketchParameters { decay_rate, size } = parameters.sketch;
+        if !(decay_rate > 1.0 && decay_rate.is_finite() && size >= 1) {
+            return Err(SettingError::Sketch { decay_rate, size });
+        }
+        let width = parameters.vid_sampling_width;
+        if !(width > 0.0 && width <= 1.0) {
+            return Err(SettingError::VidSamplingWidth(width));
+        }
+        match (&parameters.noise, policy) {
+            (None, NoisePolicy::Required) => Err(SettingError::NoiseMissing),
+            (None, NoisePolicy::AllowNone) => Ok(()),
+            (Some(noise), _) => {
+                self.validate_noise(noise)?;
+                if parameters.curve_id == P256::CURVE_ID {
+                    self.validate_noise_count::<P256>(maximum_message_bytes)
+                } else {
+                    self.validate_noise_count::<Ristretto255>(maximum_message_bytes)
+                }
+            }
+        }
+    }
+
+    fn validate_noise(&self, noise: &LiquidLegionsV2NoiseConfig) -> Result<(), SettingError> {
+        if ![NoiseMechanism::Geometric, NoiseMechanism::DiscreteGaussian].contains(&noise.noise_mechanism()) {
+            return Err(SettingError::NoiseMechanism(noise.noise_mechanism));
+        }
+        let reach = noise.reach_noise_config.as_ref().ok_or(SettingError::NoiseIncomplete("reach noise"))?;
+        let ReachNoiseConfig { blind_histogram_noise, noise_for_publisher_noise, global_reach_dp_noise } =
+            reach;
+        privacy("blinded histogram noise", blind_histogram_noise.as_ref(), f64::MIN_POSITIVE)?;
+        privacy("publisher noise", noise_for_publisher_noise.as_ref(), f64::MIN_POSITIVE)?;
+        privacy("reach noise", global_reach_dp_noise.as_ref(), MINIMUM_EPSILON)?;
+        if self.parameters.maximum_frequency > 1 {
+            privacy("frequency noise", noise.frequency_noise_config.as_ref(), MINIMUM_EPSILON)?;
+        }
+        Ok(())
+    }
+
+    fn validate_noise_count<G: Group>(&self, maximum_message_bytes: u64) -> Result<(), SettingError> {
+        let check = |what, per_duchy: u64, layout: Layout| {
+            let demanded = per_duchy.saturating_mul(self.duchy_count as u64);
+            let limit = maximum_message_bytes / layout.length::<G>() as u64;
+            if demanded > limit { Err(SettingError::TooMuchNoise { what, demanded, limit }) } else { Ok(()) }
+        };
+        if let Some(parameters) = self.register_noise(None) {
+            let noise =
+                RegisterNoise::new(&parameters, self.noise_mechanism()).map_err(SettingError::Noise)?;
+            check("registers", noise.register_count(), Layout::REGISTER)?;
+        }
+        if let Some(parameters) = self.tuple_noise() {
+            let noise = TupleNoise::new(&parameters, self.noise_mechanism()).map_err(SettingError::Noise)?;
+            check("flag-count tuples", noise.tuple_count(), Layout::FLAG_COUNT_TUPLE)?;
+        }
+        Ok(())
+    }
+
+    /// The noise mechanism's number; unspecified if there is no noise.
+    pub(super) fn noise_mechanism(&self) -> i32 {
+        let unspecified = NoiseMechanism::Unspecified as i32;
+        self.parameters.noise.as_ref().map_or(unspecified, |noise| noise.noise_mechanism)
+    }
+
+    pub(super) fn reach_noise(&self) -> Option<&ReachNoiseConfig> {
+        self.parameters.noise.as_ref()?.reach_noise_config.as_ref()
+    }
+
+    /// The noise per frequency, where frequencies are asked for.
+    pub(super) fn frequency_noise(&self) -> Option<DifferentialPrivacyParams> {
+        self.parameters.noise.as_ref()?.frequency_noise_config.filter(|_| !self.reach_only())
+    }
+
+    /// The noise registers of one duchy, as the setup kernel is told of them.
+    pub(super) fn register_noise(
+        &self,
+        composite_key: Option<&ElGamalPublicKey>,
+    ) -> Option<RegisterNoiseGenerationParameters> {
+        let noise = self.reach_noise()?;
+        Some(RegisterNoiseGenerationParameters {
+            composite_el_gamal_public_key: composite_key.cloned(),
+            curve_id: self.parameters.curve_id,
+            contributors_count: self.contributors_count(),
+            // Validated to fit.
+            total_sketches_count: self.requisition_count as i32,
+            dp_params: Some(ReachNoiseDifferentialPrivacyParams {
+                blind_histogram: noise.blind_histogram_noise,
+                noise_for_publisher_noise: noise.noise_for_publisher_noise,
+                global_reach_dp_noise: noise.global_reach_dp_noise,
+            }),
+        })
+    }
+
+    /// The noise tuples of one duchy, as the execution kernels are told of them.
+    pub(super) fn tuple_noise(&self) -> Option<FlagCountTupleNoiseGenerationParameters> {
+        Some(FlagCountTupleNoiseGenerationParameters {
+            maximum_frequency: self.parameters.maximum_frequency,
+            contributors_count: self.contributors_count(),
+            dp_params: Some(self.frequency_noise()?),
+        })
+    }
+
+    /// Every duchy adds noise.
+    pub(super) fn contributors_count(&self) -> i32 {
+        i32::try_from(self.duchy_count).unwrap_or(i32::MAX)
+    }
+
+    /// Whether this computation ends with its reach.
+    pub fn reach_only(&self) -> bool {
+        self.parameters.maximum_frequency == 1
+    }
+}
+
+fn privacy(
+    purpose: &'static str,
+    params: Option<&DifferentialPrivacyParams>,
+    minimum_epsilon: f64,
+) -> Result<(), SettingError> {
+    let DifferentialPrivacyParams { epsilon, delta } =
+        *params.ok_or(SettingError::NoiseIncomplete(purpose))?;
+    if epsilon >= minimum_epsilon && epsilon.is_finite() && delta > 0.0 && delta.is_finite() {
+        Ok(())
+    } else {
+        Err(SettingError::Privacy { purpose, epsilon, delta })
+    }
+}
