@@ -169,15 +169,33 @@ impl Cluster {
         self.finish(fulfilments)
     }
 
-    fn finish(&mut self, fulfilments: &[Fulfilment]) -> Result<MeasurementResult, ClusterError> {
+    /// Tells every duchy who takes part.
+    ///
+    /// # Errors
+    /// If a duchy refuses the key set.
+    pub fn gather_all(&mut self) -> Result<(), ClusterError> {
         let participants = self.participants();
-        let aggregator = DuchyId::from("aggregator");
         for index in 0..self.duchies.len() {
-            let (aggregator, participants) = (aggregator.clone(), participants.clone());
+            let (aggregator, participants) = (DuchyId::from("aggregator"), participants.clone());
             self.step(index, Event::KeySetPublished { aggregator, participants })?;
-            let evidence = evidence(index, fulfilments);
-            self.step(index, Event::Confirm(evidence))?;
         }
+        Ok(())
+    }
+
+    /// Tells every duchy who takes part, and lets it confirm.
+    ///
+    /// # Errors
+    /// If a duchy refuses the key set or the evidence.
+    pub fn confirm_all(&mut self, fulfilments: &[Fulfilment]) -> Result<(), ClusterError> {
+        self.gather_all()?;
+        for index in 0..self.duchies.len() {
+            self.step(index, Event::Confirm(evidence(index, fulfilments)))?;
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self, fulfilments: &[Fulfilment]) -> Result<MeasurementResult, ClusterError> {
+        self.confirm_all(fulfilments)?;
         for index in 0..self.duchies.len() {
             if self.state(index).setting().role == Role::NonAggregator {
                 self.step(index, Event::Start)?;
