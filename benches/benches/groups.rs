@@ -1,0 +1,128 @@
+//! Every batch operation of every suite, beside OpenSSL's P-256 in the same run.
+//!
+//! The last lines put each operation in relation to what OpenSSL needs for the same elements one by one.
+
+use std::fs;
+use std::hint::black_box;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use criterion::measurement::WallTime;
+use criterion::{Bencher, BenchmarkId, Criterion, SamplingMode, Throughput};
+use halo_benches::openssl_p256::OpenSsl;
+use halo_benches::{SIZES, encodings, points, scalars};
+use halo_crypto::{Group, P256, Ristretto255};
+
+const OPENSSL: &str = "openssl-p256";
+
+/// Each batch operation, and how often OpenSSL would do what for one element.
+const OPERATIONS: [(&str, f64, &str); 11] = [
+    ("decode", 1.0, "decode"),
+    ("encode", 1.0, "encode"),
+    ("add", 1.0, "add"),
+    ("sub", 1.0, "add"),
+    ("add_point", 1.0, "add"),
+    ("negate", 1.0, "add"),
+    ("scale", 1.0, "multiply"),
+    ("scale_each", 1.0, "multiply"),
+    ("double_scale", 2.0, "multiply"),
+    ("add_fixed_base_multiples", 1.0, "multiply_generator"),
+    // Two candidates on average, each as costly as a decoding.
+    ("hash_to_group", 2.0, "decode"),
+];
+
+fn main() {
+    let results = Path::new(env!("CARGO_TARGET_TMPDIR")).join("criterion");
+    let mut criterion = Criterion::default().output_directory(&results).configure_from_args();
+    openssl(&mut criterion);
+    suite::<P256>(&mut criterion);
+    suite::<Ristretto255>(&mut criterion);
+    criterion.final_summary();
+    compare(&results);
+}
+
+fn measure(
+    criterion: &mut Criterion,
+    operation: &str,
+    suite: &str,
+    elements: usize,
+    routine: impl FnMut(&mut Bencher<'_, WallTime>),
+) {
+    let mut group = criterion.benchmark_group(operation);
+    group.throughput(Throughput::Elements(elements as u64)).sample_size(10).sampling_mode(SamplingMode::Flat);
+    group.warm_up_time(Duration::from_millis(200)).measurement_time(Duration::from_secs(1));
+    group.bench_function(BenchmarkId::new(suite, elements), routine);
+    group.finish();
+}
+
+fn openssl(criterion: &mut Criterion) {
+    let mut openssl = OpenSsl::new().expect("OpenSSL knows P-256");
+    measure(criterion, "multiply", OPENSSL, 1, |b| b.iter(|| openssl.multiply()));
+    measure(criterion, "multiply_generator", OPENSSL, 1, |b| b.iter(|| openssl.multiply_generator()));
+    measure(criterion, "add", OPENSSL, 1, |b| b.iter(|| openssl.add()));
+    measure(criterion, "decode", OPENSSL, 1, |b| b.iter(|| openssl.decode()));
+    measure(criterion, "encode", OPENSSL, 1, |b| b.iter(|| openssl.encode()));
+}
+
+fn suite<G: Group>(criterion: &mut Criterion) {
+    for count in SIZES {
+        batches::<G>(criterion, count);
+    }
+}
+
+fn batches<G: Group>(criterion: &mut Criterion, count: usize) {
+    let (encoded, scalars) = (encodings::<G>(count), scalars::<G>(count));
+    let (mut left, right) = (points::<G>(count), points::<G>(count));
+    let mut bytes = vec![0; encoded.len()];
+    let base = G::fixed_base(&right[0]);
+    let messages: Vec<String> = (0..count).map(|index| index.to_string()).collect();
+    let mut measure = |operation, routine: &mut dyn FnMut()| {
+        measure(criterion, operation, G::NAME, count, |b| b.iter(&mut *routine));
+    };
+
+    measure("decode", &mut || G::decode(black_box(&encoded), &mut left).expect("they are our encodings"));
+    measure("encode", &mut || G::encode(black_box(&right), &mut bytes).expect("no point is the identity"));
+    measure("add", &mut || G::add(&mut left, black_box(&right)));
+    measure("sub", &mut || G::sub(&mut left, black_box(&right)));
+    measure("add_point", &mut || G::add_point(&mut left, black_box(&right[1])));
+    measure("negate", &mut || G::negate(black_box(&mut left)));
+    measure("scale", &mut || G::scale(&mut left, black_box(&scalars[0])));
+    measure("scale_each", &mut || G::scale_each(&mut left, black_box(&scalars)));
+    measure("double_scale", &mut || {
+        G::double_scale(&mut left, black_box(&scalars[0]), &right, black_box(&scalars[1]));
+    });
+    measure("add_fixed_base_multiples", &mut || {
+        G::add_fixed_base_multiples(&mut left, &base, black_box(&scalars));
+    });
+    measure("hash_to_group", &mut || G::hash_to_group(black_box(&messages), &mut left));
+}
+
+/// Prints what was measured for each element, now or in an earlier run, in relation to OpenSSL.
+fn compare(results: &Path) {
+    println!(
+        "\n{:<26}{:<14}{:>7}{:>14}{:>14}{:>9}",
+        "operation", "suite", "batch", "ns/element", "OpenSSL ns", "ratio"
+    );
+    for (operation, repetitions, counterpart) in OPERATIONS {
+        for suite in [P256::NAME, Ristretto255::NAME] {
+            for count in SIZES {
+                let ours = nanoseconds(results, operation, suite, count);
+                let theirs = nanoseconds(results, counterpart, OPENSSL, 1);
+                if let (Some(ours), Some(theirs)) = (ours, theirs) {
+                    let (ours, theirs) = (ours / count as f64, theirs * repetitions);
+                    println!(
+                        "{operation:<26}{suite:<14}{count:>7}{ours:>14.1}{theirs:>14.1}{:>9.3}",
+                        ours / theirs
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// Criterion's estimate for one call, from the file it leaves.
+fn nanoseconds(results: &Path, operation: &str, suite: &str, count: usize) -> Option<f64> {
+    let file: PathBuf = [operation, suite, &count.to_string(), "new", "estimates.json"].iter().collect();
+    let estimates: serde_json::Value = serde_json::from_slice(&fs::read(results.join(file)).ok()?).ok()?;
+    estimates["mean"]["point_estimate"].as_f64()
+}
