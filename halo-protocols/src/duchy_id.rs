@@ -21,6 +21,6 @@ impl<T: Into<String>> From<T> for DuchyId {
 
 impl fmt::Display for DuchyId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.pad(&self.0)
     }
 }
