@@ -2,20 +2,23 @@
 //!
 //! The processes are upstream's: the internal API server ([`ComputationsService`], [`ComputationStatsService`],
 //! [`ContinuationTokensService`]) over the store, the asynchronous control server ([`AsyncComputationControlService`])
-//! over the internal API, and the control server for peers ([`ComputationControlService`]) over both. Each speaks to
-//! the next through a channel, also where they run in one process.
+//! over the internal API, the control server for peers ([`ComputationControlService`]) over both, and the fulfillment
+//! server for data providers ([`RequisitionFulfillmentService`]). Each speaks to the next through a channel, also where
+//! they run in one process.
 
 mod async_computation_control;
 mod computation_control;
 mod computation_stats;
 mod computations;
 mod continuation_tokens;
+mod requisition_fulfillment;
 
 pub use async_computation_control::AsyncComputationControlService;
 pub use computation_control::{AdvanceLimits, ComputationControlService};
 pub use computation_stats::ComputationStatsService;
 pub use computations::ComputationsService;
 pub use continuation_tokens::ContinuationTokensService;
+pub use requisition_fulfillment::{FulfillmentLimits, RequisitionFulfillmentService};
 
 use tonic::Request;
 

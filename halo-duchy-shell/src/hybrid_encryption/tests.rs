@@ -133,3 +133,29 @@ fn debug_hides_private_keys() {
     let keyset = PrivateKeyset::generate(Scheme::Ecies, &mut rng());
     assert_eq!(format!("{keyset:?}"), format!("PrivateKeyset {{ primary: {}, .. }}", keyset.primary));
 }
+
+/// What Tink itself made (tests/vectors/tink).
+#[derive(serde::Deserialize)]
+struct Vector {
+    template: String,
+    private_keyset: String,
+    public_keyset: String,
+    plaintext: String,
+    ciphertext: String,
+}
+
+#[test]
+fn tinks_keysets_and_ciphertexts_are_read() {
+    let vectors: Vec<Vector> =
+        serde_json::from_str(include_str!("../../tests/vectors/tink/hybrid.json")).expect("JSON");
+    assert_eq!(vectors.len(), 6);
+    for vector in vectors {
+        let bytes = |text: &str| hex::decode(text).expect("hexadecimal");
+        let private = PrivateKeyset::parse(&bytes(&vector.private_keyset)).expect(&vector.template);
+        let public = PublicKeyset::parse(&bytes(&vector.public_keyset)).expect(&vector.template);
+        assert_eq!(private.public(), public);
+        let opened = private.decrypt(&bytes(&vector.ciphertext)).expect(&vector.template);
+        assert_eq!(hex::encode(&*opened), vector.plaintext, "{}", vector.template);
+        assert_eq!(hex::encode(public.to_bytes()), vector.public_keyset, "the same bytes as Tink writes");
+    }
+}

@@ -1,0 +1,403 @@
+//! Requisition fulfillment: data providers hand in what they computed for a measurement (spec services.md §7A).
+//!
+//! Everything that can be known from the header is checked before a byte of the body is read; the body is checked
+//! while it is written under a key of its own, and counts only once its path is recorded. So an upload that is cut,
+//! malformed or repeated changes nothing, and the data provider may try again.
+//!
+//! A call after a successful one answers as the first did, without reading the body: what was recorded first stays.
+
+mod header;
+mod registers;
+
+use std::time::Duration;
+
+use tokio::time::timeout;
+use tonic::transport::Channel;
+use tonic::{Code, Request, Response, Status, Streaming};
+
+use self::header::Header;
+use self::registers::{Batch, Registers};
+use crate::blob::{Blob, BlobError, BlobStore, BlobWriter, Place};
+use crate::client::CallPolicy;
+use crate::consent::{KnownRequisition, verify_fulfillment};
+use crate::identity::{Caller, caller};
+use crate::proto::api::fulfill_requisition_request::Payload;
+use crate::proto::api::protocol_config::protocol::Protocol as ConfiguredProtocol;
+use crate::proto::api::requisition::State;
+use crate::proto::api::requisition_fulfillment_server::RequisitionFulfillment;
+use crate::proto::api::{FulfillRequisitionRequest, FulfillRequisitionResponse, MeasurementSpec};
+use crate::proto::internal::computation_details::Protocol as ProtocolDetails;
+use crate::proto::internal::computation_stage::Stage;
+use crate::proto::internal::computations_client::ComputationsClient;
+use crate::proto::internal::get_computation_token_request::Key;
+use crate::proto::internal::{
+    ComputationToken, ExternalRequisitionKey, GetComputationTokenRequest,
+    RecordRequisitionFulfillmentRequest, RequisitionMetadata,
+};
+use crate::proto::system;
+use crate::proto::system::computations_client::ComputationsClient as KingdomComputationsClient;
+use crate::proto::system::requisitions_client::RequisitionsClient as KingdomRequisitionsClient;
+
+/// The only version of the public API there is.
+const PUBLIC_API_VERSION: &str = "v2alpha";
+
+/// What a data provider is told of a requisition that does not exist, and of another's: it must not learn which.
+const NOT_YOURS: &str = "the requisition does not exist, or the caller may not fulfill it";
+
+/// What one fulfillment may cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FulfillmentLimits {
+    /// Bytes of one body.
+    pub bytes: u64,
+    /// How long the next message may be waited for.
+    pub idle: Duration,
+}
+
+impl Default for FulfillmentLimits {
+    fn default() -> Self {
+        Self { bytes: 1 << 30, idle: Duration::from_secs(60) }
+    }
+}
+
+/// The service, in front of the duchy's internal API and the Kingdom.
+#[derive(Clone, Debug)]
+pub struct RequisitionFulfillmentService {
+    /// This duchy.
+    pub duchy: String,
+    /// The duchy's internal API.
+    pub computations: ComputationsClient<Channel>,
+    /// The Kingdom's requisitions.
+    pub kingdom_requisitions: KingdomRequisitionsClient<Channel>,
+    /// The Kingdom's computations, to see whether a requisition is fulfilled already.
+    pub kingdom_computations: KingdomComputationsClient<Channel>,
+    /// Where bodies go.
+    pub blobs: BlobStore,
+    /// What a fulfillment may cost.
+    pub limits: FulfillmentLimits,
+    /// How long the internal API and the Kingdom may take.
+    pub policy: CallPolicy,
+}
+
+#[tonic::async_trait]
+impl RequisitionFulfillment for RequisitionFulfillmentService {
+    async fn fulfill_requisition(
+        &self,
+        request: Request<Streaming<FulfillRequisitionRequest>>,
+    ) -> Result<Response<FulfillRequisitionResponse>, Status> {
+        let Caller::DataProvider(data_provider) = caller(&request)?.clone() else {
+            return Err(Status::permission_denied("only data providers fulfill requisitions"));
+        };
+        let mut messages = request.into_inner();
+        let first = self.next(&mut messages).await?;
+        let first = first.ok_or_else(|| Status::invalid_argument("the stream is empty"))?;
+        let header = Header::parse(first)?;
+        if header.data_provider != data_provider {
+            return Err(Status::permission_denied(NOT_YOURS));
+        }
+
+        let token = self.token(&header).await?;
+        let requisition = requisition(&token, &header)?;
+        verify(&token, requisition, &header)?;
+        let registers = registers(&token, &header)?;
+        if requisition.path.is_empty() {
+            require_open(&token)?;
+            let blob = self.receive(&mut messages, &token, &header, registers).await?;
+            self.record(&token, &header, blob).await?;
+        }
+        self.tell_kingdom(&token, header).await?;
+        tracing::info!(
+            computation = token.global_computation_id,
+            requisition = requisition.external_key.as_ref().map(|key| &key.external_requisition_id),
+            data_provider,
+            "requisition fulfilled"
+        );
+        Ok(Response::new(FulfillRequisitionResponse { state: State::Fulfilled.into() }))
+    }
+}
+
+impl RequisitionFulfillmentService {
+    /// The next message; `None` at the end of the stream.
+    async fn next(
+        &self,
+        messages: &mut Streaming<FulfillRequisitionRequest>,
+    ) -> Result<Option<FulfillRequisitionRequest>, Status> {
+        timeout(self.limits.idle, messages.message()).await.unwrap_or_else(|_| {
+            Err(Status::deadline_exceeded(format!("no message within {:?}", self.limits.idle)))
+        })
+    }
+
+    /// The computation that the requisition belongs to.
+    async fn token(&self, header: &Header) -> Result<ComputationToken, Status> {
+        let request = GetComputationTokenRequest { key: Some(Key::RequisitionKey(key(header))) };
+        let response = self
+            .policy
+            .unary(|| {
+                let (mut client, request) = (self.computations.clone(), request.clone());
+                async move { client.get_computation_token(request).await }
+            })
+            .await;
+        match response {
+            Ok(response) => {
+                response.token.ok_or_else(|| Status::internal("the internal API answered without a token"))
+            }
+            Err(status) if status.code() == Code::NotFound => Err(Status::not_found(NOT_YOURS)),
+            Err(status) => Err(internal(&status)),
+        }
+    }
+
+    /// Writes the body while checking it; what was written goes if the check fails.
+    async fn receive(
+        &self,
+        messages: &mut Streaming<FulfillRequisitionRequest>,
+        token: &ComputationToken,
+        header: &Header,
+        mut registers: Registers,
+    ) -> Result<Blob, Status> {
+        let place = Place::Requisition {
+            computation: &token.global_computation_id,
+            requisition: &header.requisition,
+        };
+        let mut writer =
+            self.blobs.writer(place, self.limits.bytes).await.map_err(|error| storage(&error))?;
+        let received = self.copy(messages, &mut writer, &mut registers).await;
+        let checked = match received {
+            Ok(()) => match registers.finish() {
+                Ok(last) => check(last).await,
+                Err(error) => Err(Status::invalid_argument(error.to_string())),
+            },
+            Err(status) => Err(status),
+        };
+        match checked {
+            Ok(()) => writer.finish().await.map_err(|error| storage(&error)),
+            Err(status) => {
+                if let Err(error) = writer.abort().await {
+                    tracing::warn!(%error, "a refused upload remains until it is swept");
+                }
+                Err(status)
+            }
+        }
+    }
+
+    async fn copy(
+        &self,
+        messages: &mut Streaming<FulfillRequisitionRequest>,
+        writer: &mut BlobWriter,
+        registers: &mut Registers,
+    ) -> Result<(), Status> {
+        while let Some(message) = self.next(messages).await? {
+            let Some(Payload::BodyChunk(chunk)) = message.payload else {
+                return Err(Status::invalid_argument("after the header only body chunks may come"));
+            };
+            check(registers.push(&chunk.data)).await?;
+            writer.write(chunk.data).await.map_err(|error| storage(&error))?;
+        }
+        Ok(())
+    }
+
+    /// Makes the body count. If another upload was recorded first, that one stays and this one goes.
+    async fn record(&self, token: &ComputationToken, header: &Header, blob: Blob) -> Result<(), Status> {
+        let request = RecordRequisitionFulfillmentRequest {
+            token: Some(token.clone()),
+            key: Some(key(header)),
+            blob_path: blob.path.clone(),
+            public_api_version: PUBLIC_API_VERSION.into(),
+            protocol_details: None,
+        };
+        let recorded = self
+            .policy
+            .unary(|| {
+                let (mut client, request) = (self.computations.clone(), request.clone());
+                async move { client.record_requisition_fulfillment(request).await }
+            })
+            .await;
+        let Err(status) = recorded else { return Ok(()) };
+        if matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled) {
+            // It may have been recorded all the same, so the blob must stay.
+            return Err(internal(&status));
+        }
+        let token = self.token(header).await?;
+        let recorded = &requisition(&token, header)?.path;
+        if *recorded != blob.path
+            && let Err(error) = self.blobs.delete(&blob.path).await
+        {
+            tracing::warn!(%error, path = blob.path, "a blob that nothing refers to remains until it is swept");
+        }
+        if recorded.is_empty() { Err(internal(&status)) } else { Ok(()) }
+    }
+
+    /// Tells the Kingdom that the requisition is fulfilled here. That it knows already is as good.
+    async fn tell_kingdom(&self, token: &ComputationToken, header: Header) -> Result<(), Status> {
+        let computation = format!("computations/{}", token.global_computation_id);
+        let request = system::FulfillRequisitionRequest {
+            name: format!("{computation}/requisitions/{}", header.requisition),
+            nonce: header.nonce,
+            fulfillment_context: header.context,
+            etag: header.etag,
+        };
+        let told = self
+            .policy
+            .unary(|| {
+                let (mut client, request) = (self.kingdom_requisitions.clone(), request.clone());
+                async move { client.fulfill_requisition(request).await }
+            })
+            .await;
+        let Err(status) = told else { return Ok(()) };
+        // A repeated call has an outdated etag, or finds the requisition no longer unfulfilled.
+        if matches!(status.code(), Code::FailedPrecondition | Code::Aborted)
+            && self.kingdom_knows(computation, &request).await?
+        {
+            return Ok(());
+        }
+        Err(kingdom(&status))
+    }
+
+    /// Whether the Kingdom has the requisition as fulfilled by this data provider at this duchy.
+    async fn kingdom_knows(
+        &self,
+        computation: String,
+        fulfilled: &system::FulfillRequisitionRequest,
+    ) -> Result<bool, Status> {
+        let participant = format!("{computation}/participants/{}", self.duchy);
+        let request = system::GetComputationRequest { name: computation };
+        let found = self
+            .policy
+            .unary(|| {
+                let (mut client, request) = (self.kingdom_computations.clone(), request.clone());
+                async move { client.get_computation(request).await }
+            })
+            .await
+            .map_err(|status| kingdom(&status))?;
+        Ok(found.requisitions.iter().any(|requisition| {
+            requisition.name == fulfilled.name
+                && requisition.state() == system::requisition::State::Fulfilled
+                && requisition.nonce == fulfilled.nonce
+                && requisition.fulfilling_computation_participant == participant
+        }))
+    }
+}
+
+fn key(header: &Header) -> ExternalRequisitionKey {
+    ExternalRequisitionKey {
+        external_requisition_id: header.requisition.clone(),
+        requisition_fingerprint: header.fingerprint.clone(),
+    }
+}
+
+#[allow(clippy::result_large_err, reason = "tonic's error type")]
+fn requisition<'a>(token: &'a ComputationToken, header: &Header) -> Result<&'a RequisitionMetadata, Status> {
+    let wanted = key(header);
+    token
+        .requisitions
+        .iter()
+        .find(|requisition| requisition.external_key.as_ref() == Some(&wanted))
+        .ok_or_else(|| Status::internal("the internal API answered with another requisition's computation"))
+}
+
+/// Checks that the data provider means this measurement and consented to it.
+#[allow(clippy::result_large_err, reason = "tonic's error type")]
+fn verify(
+    token: &ComputationToken,
+    requisition: &RequisitionMetadata,
+    header: &Header,
+) -> Result<(), Status> {
+    let measurement =
+        token.computation_details.as_ref().and_then(|details| details.kingdom_computation.as_ref());
+    let measurement = measurement.ok_or_else(|| Status::internal("the computation has no specification"))?;
+    if measurement.public_api_version != PUBLIC_API_VERSION {
+        return Err(Status::failed_precondition(format!(
+            "the measurement is of version {:?} of the public API",
+            measurement.public_api_version
+        )));
+    }
+    let spec = <MeasurementSpec as prost::Message>::decode(&measurement.measurement_spec[..])
+        .map_err(|_| Status::internal("the computation's specification is malformed"))?;
+    let known = KnownRequisition {
+        fingerprint: requisition.external_key.as_ref().map_or(&[], |key| &key.requisition_fingerprint[..]),
+        nonce_hash: requisition.details.as_ref().map_or(&[], |details| &details.nonce_hash[..]),
+        listed_nonce_hashes: &spec.nonce_hashes,
+    };
+    verify_fulfillment(&header.fingerprint, header.nonce, &known)
+        .map_err(|error| Status::failed_precondition(error.to_string()))
+}
+
+/// What the body must look like; the header must not be for another protocol.
+#[allow(clippy::result_large_err, reason = "tonic's error type")]
+fn registers(token: &ComputationToken, header: &Header) -> Result<Registers, Status> {
+    let details = token.computation_details.as_ref().and_then(|details| details.protocol.as_ref());
+    let Some(ProtocolDetails::LiquidLegionsV2(details)) = details else {
+        return Err(Status::unimplemented("the computation's protocol is not supported here"));
+    };
+    if header.protocol.is_some() {
+        return Err(Status::invalid_argument("the header is for another protocol than Liquid Legions v2"));
+    }
+    let ours = |protocol: &ConfiguredProtocol| matches!(protocol, ConfiguredProtocol::LiquidLegionsV2(_));
+    if !header.configured.is_empty() && !header.configured.iter().any(ours) {
+        return Err(Status::invalid_argument("protocol_config does not have Liquid Legions v2"));
+    }
+    let curve_id = details.parameters.as_ref().map_or(0, |parameters| parameters.elliptic_curve_id);
+    Registers::of_curve(curve_id.into())
+        .ok_or_else(|| Status::internal(format!("the computation's curve {curve_id} is not supported")))
+}
+
+/// Checks that the computation still waits for data.
+#[allow(clippy::result_large_err, reason = "tonic's error type")]
+fn require_open(token: &ComputationToken) -> Result<(), Status> {
+    use halo_protocols::llv2::Stage as Llv2;
+
+    let stage = token.computation_stage.as_ref().and_then(|stage| stage.stage.as_ref());
+    let open = match stage {
+        Some(Stage::LiquidLegionsSketchAggregationV2(number)) => Llv2::try_from(*number)
+            .is_ok_and(|stage| matches!(stage, Llv2::InitializationPhase | Llv2::WaitRequisitionsAndKeySet)),
+        _ => false,
+    };
+    if open { Ok(()) } else { Err(Status::failed_precondition("the computation takes no more requisitions")) }
+}
+
+/// Decodes registers where a busy thread holds up no other call.
+async fn check(batch: Option<Batch>) -> Result<(), Status> {
+    let Some(batch) = batch else { return Ok(()) };
+    tokio::task::spawn_blocking(move || batch.check())
+        .await
+        .map_err(|_| Status::internal("the check of the body failed"))?
+        .map_err(|error| Status::invalid_argument(error.to_string()))
+}
+
+fn storage(error: &BlobError) -> Status {
+    match error {
+        BlobError::TooLarge { limit } => {
+            Status::resource_exhausted(format!("the body is larger than {limit} bytes"))
+        }
+        error => {
+            tracing::warn!(error = error as &dyn std::error::Error, "cannot store a requisition's data");
+            if error.is_transient() {
+                Status::unavailable("the data cannot be stored now")
+            } else {
+                Status::internal("the data cannot be stored")
+            }
+        }
+    }
+}
+
+/// What a data provider is told of an error of the internal API.
+fn internal(status: &Status) -> Status {
+    tracing::warn!(%status, "the internal API failed");
+    match status.code() {
+        Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Aborted => {
+            Status::unavailable("the duchy cannot take the data now")
+        }
+        _ => Status::internal("the duchy cannot take the data"),
+    }
+}
+
+/// What a data provider is told of an error of the Kingdom.
+fn kingdom(status: &Status) -> Status {
+    let code = match status.code() {
+        code @ (Code::Aborted | Code::FailedPrecondition | Code::NotFound | Code::Unavailable) => code,
+        Code::DeadlineExceeded | Code::Cancelled => Code::Unavailable,
+        _ => {
+            tracing::warn!(%status, "the Kingdom failed");
+            Code::Internal
+        }
+    };
+    Status::new(code, format!("the Kingdom did not take the fulfillment: {}", status.message()))
+}
