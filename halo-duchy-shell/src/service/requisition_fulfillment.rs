@@ -4,7 +4,8 @@
 //! while it is written under a key of its own, and counts only once its path is recorded. So an upload that is cut,
 //! malformed or repeated changes nothing, and the data provider may try again.
 //!
-//! A call after a successful one answers as the first did, without reading the body: what was recorded first stays.
+//! A call after a successful one answers as the first did, without reading the body: what was recorded first stays. The
+//! bodies cannot be compared, because a data provider that encrypts its sketch again sends other bytes for the same data.
 
 mod header;
 mod registers;
@@ -13,7 +14,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 use tonic::transport::Channel;
-use tonic::{Code, Request, Response, Status, Streaming};
+use tonic::{Code, Request, Response, Status, Streaming, async_trait};
 
 use self::header::Header;
 use self::registers::{Batch, Registers};
@@ -62,23 +63,42 @@ impl Default for FulfillmentLimits {
 /// The service, in front of the duchy's internal API and the Kingdom.
 #[derive(Clone, Debug)]
 pub struct RequisitionFulfillmentService {
-    /// This duchy.
-    pub duchy: String,
-    /// The duchy's internal API.
-    pub computations: ComputationsClient<Channel>,
-    /// The Kingdom's requisitions.
-    pub kingdom_requisitions: KingdomRequisitionsClient<Channel>,
-    /// The Kingdom's computations, to see whether a requisition is fulfilled already.
-    pub kingdom_computations: KingdomComputationsClient<Channel>,
-    /// Where bodies go.
-    pub blobs: BlobStore,
-    /// What a fulfillment may cost.
-    pub limits: FulfillmentLimits,
-    /// How long the internal API and the Kingdom may take.
-    pub policy: CallPolicy,
+    computations: ComputationsClient<Channel>,
+    kingdom_requisitions: KingdomRequisitionsClient<Channel>,
+    kingdom_computations: KingdomComputationsClient<Channel>,
+    blobs: BlobStore,
+    duchy: String,
+    limits: FulfillmentLimits,
+    policy: CallPolicy,
 }
 
-#[tonic::async_trait]
+impl RequisitionFulfillmentService {
+    /// The service of `duchy`, over channels to its internal API server and to the Kingdom's system API.
+    pub fn new(
+        computations: Channel,
+        kingdom: Channel,
+        blobs: BlobStore,
+        duchy: impl Into<String>,
+        limits: FulfillmentLimits,
+    ) -> Self {
+        Self {
+            computations: ComputationsClient::new(computations),
+            kingdom_requisitions: KingdomRequisitionsClient::new(kingdom.clone()),
+            kingdom_computations: KingdomComputationsClient::new(kingdom),
+            blobs,
+            duchy: duchy.into(),
+            limits,
+            policy: CallPolicy::default(),
+        }
+    }
+
+    /// The service with another deadline and other retries of its calls to the internal API and the Kingdom.
+    pub fn with_policy(self, policy: CallPolicy) -> Self {
+        Self { policy, ..self }
+    }
+}
+
+#[async_trait]
 impl RequisitionFulfillment for RequisitionFulfillmentService {
     async fn fulfill_requisition(
         &self,
