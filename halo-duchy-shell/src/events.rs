@@ -1,8 +1,8 @@
 //! Event logs: who was shown what by whom, as the data providers of a trial hold them.
 //!
 //! A log is CSV, plain or gzip, with a header naming the columns `event_time`, `publisher` and `id` in any order (more
-//! columns are ignored). Every publisher becomes a data provider. An `id` is any string; the virtual person it stands
-//! for, the VID, is its FarmHash `Fingerprint64`, read as the signed number upstream's VIDs are.
+//! columns are ignored). Every publisher becomes a data provider. An `id` is any string; [`virtual_person_id`] gives the
+//! virtual person it stands for, the VID.
 //!
 //! The log also knows the [`Truth`]: reach and frequency by plain counting, to compare an estimate with.
 //!
@@ -23,6 +23,7 @@ use std::path::Path;
 
 use csv::{ByteRecord, ReaderBuilder};
 use flate2::bufread::MultiGzDecoder;
+use halo_protocols::data_provider::virtual_person_id;
 use prost_types::Timestamp;
 
 #[cfg(test)]
@@ -239,11 +240,6 @@ impl EventLog {
     }
 }
 
-/// The virtual person that an `id` stands for.
-pub fn vid(id: &str) -> Vid {
-    farmhash::fingerprint64(id.as_bytes()).cast_signed()
-}
-
 /// The first `length` bytes, and a reader that still gives them.
 fn peek<R: Read>(mut reader: R, length: usize) -> io::Result<(Vec<u8>, impl Read + use<R>)> {
     let mut head = Vec::new();
@@ -288,7 +284,7 @@ fn parse(file: &str, mut reader: Take<impl Read>) -> Result<EventLog, EventLogEr
         }
         let publisher = columns.publisher(&record).map_err(|error| error.at(file, line))?;
         columns.event_time(&record).map_err(|error| error.at(file, line))?;
-        let vid = vid(columns.text(&record, ID).map_err(|error| error.at(file, line))?);
+        let vid = virtual_person_id(columns.text(&record, ID).map_err(|error| error.at(file, line))?);
         match publishers.get_mut(publisher) {
             Some(vids) => vids.push(vid),
             None => {

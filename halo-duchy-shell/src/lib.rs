@@ -9,6 +9,7 @@ pub mod error;
 pub mod events;
 pub mod hybrid_encryption;
 pub mod identity;
+pub mod kingdom;
 pub mod kingdom_log;
 pub mod pki;
 pub mod proto;

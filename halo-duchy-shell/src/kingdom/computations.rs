@@ -1,0 +1,220 @@
+//! The system API's `Computations`: which computations a duchy has work in, and their results.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use futures::stream::{self, Stream};
+use prost::Message;
+use tokio::time::Instant;
+use tonic::{Request, Response, Status};
+
+use super::error::KingdomError;
+use super::resource_name::{ComputationName, ExternalId};
+use super::state::{Measurement, MeasurementResult, State, UpdateTime, is_terminal};
+use super::{Kingdom, Violation, certificate_name, convert, not_found};
+use crate::identity::calling_duchy;
+use crate::proto::system::computation::State as ComputationState;
+use crate::proto::system::computations_server::Computations;
+use crate::proto::system::{
+    Computation, GetComputationRequest, SetComputationResultRequest,
+    StreamActiveComputationsContinuationToken, StreamActiveComputationsRequest,
+    StreamActiveComputationsResponse,
+};
+
+type ComputationStream = Pin<Box<dyn Stream<Item = Result<StreamActiveComputationsResponse, Status>> + Send>>;
+
+/// The last computation a stream has given: the next ones changed later, or then and have a larger id.
+type Position = (UpdateTime, ExternalId);
+
+#[tonic::async_trait]
+impl Computations for Kingdom {
+    async fn get_computation(
+        &self,
+        request: Request<GetComputationRequest>,
+    ) -> Result<Response<Computation>, Status> {
+        calling_duchy(&request)?;
+        let name = &request.get_ref().name;
+        computation_name("name", name)?;
+        let computation = self.computation(name);
+        Ok(Response::new(computation.ok_or_else(|| not_found("computation", name).unknown())?))
+    }
+
+    async fn set_computation_result(
+        &self,
+        request: Request<SetComputationResultRequest>,
+    ) -> Result<Response<Computation>, Status> {
+        let duchy = calling_duchy(&request)?.to_owned();
+        let request = request.into_inner();
+        let id = computation_name("name", &request.name)?;
+        if request.public_api_version.is_empty() {
+            return Err(KingdomError::invalid("public_api_version", "missing").into());
+        }
+        let certificate = certificate_name("aggregator_certificate", &request.aggregator_certificate)?;
+        match certificate.duchy() {
+            Some(owner) if owner == duchy => {}
+            Some(_) => return Err(KingdomError::NotOwner("the aggregator certificate").into()),
+            None => {
+                let name = &request.aggregator_certificate;
+                let error = KingdomError::name("aggregator_certificate", "duchy's certificate", name);
+                return Err(error.into());
+            }
+        }
+        let computation = self.change(|state| {
+            state.valid_certificate(&certificate)?;
+            set_result(state, id, duchy, request)
+        });
+        Ok(Response::new(computation.map_err(|error| error.unknown())?))
+    }
+
+    type StreamActiveComputationsStream = ComputationStream;
+
+    async fn stream_active_computations(
+        &self,
+        request: Request<StreamActiveComputationsRequest>,
+    ) -> Result<Response<ComputationStream>, Status> {
+        let duchy = calling_duchy(&request)?.to_owned();
+        let position = parse_token(&request.get_ref().continuation_token)?;
+        Ok(Response::new(Box::pin(self.active_computations(duchy, position))))
+    }
+}
+
+fn computation_name(field: &'static str, name: &str) -> Result<ExternalId, KingdomError> {
+    let parsed = ComputationName::parse(name).map(|ComputationName(id)| id);
+    parsed.ok_or_else(|| KingdomError::name(field, "computation", name))
+}
+
+/// Upstream takes a result in any state; the violation tells that none was due.
+fn set_result(
+    state: &mut State,
+    id: ExternalId,
+    duchy: String,
+    request: SetComputationResultRequest,
+) -> Result<Computation, KingdomError> {
+    let time = state.tick();
+    let name = || ComputationName(id).to_string();
+    let measurement = state.measurements.get_mut(&id).ok_or_else(|| not_found("computation", name()))?;
+    if measurement.result.is_some() {
+        state.violations.push(Violation::SecondResult { computation: id, duchy });
+        return Err(KingdomError::ResultExists(id));
+    }
+    if measurement.state != ComputationState::PendingComputation {
+        let found = measurement.state;
+        state.violations.push(Violation::UnexpectedResult { computation: id, duchy, state: found });
+    }
+    measurement.result = Some(MeasurementResult {
+        aggregator_certificate: request.aggregator_certificate,
+        encrypted_result: request.encrypted_result,
+    });
+    measurement.advance(ComputationState::Succeeded, time);
+    let measurement = state.measurements.get(&id).ok_or_else(|| not_found("computation", name()))?;
+    Ok(convert::computation(state, id, measurement))
+}
+
+impl Kingdom {
+    fn active_computations(
+        &self,
+        duchy: String,
+        position: Option<Position>,
+    ) -> impl Stream<Item = Result<StreamActiveComputationsResponse, Status>> + Send + use<> {
+        let settings = self.state().config.stream;
+        let deadline = Instant::now() + settings.timeout;
+        let walk = Walk {
+            kingdom: self.clone(),
+            duchy,
+            position,
+            changes: self.shared.changes.subscribe(),
+            found: VecDeque::new(),
+        };
+        stream::unfold(walk, move |mut walk| async move {
+            loop {
+                if let Some(response) = walk.found.pop_front() {
+                    return Some((Ok(response), walk));
+                }
+                if Instant::now() >= deadline {
+                    return None;
+                }
+                // Seen before looking: a change during the look wakes the wait below.
+                walk.changes.borrow_and_update();
+                let looked = Instant::now();
+                walk.look(settings.limit);
+                if walk.found.is_empty() {
+                    let wait = async {
+                        // The sender lives as long as the Kingdom that `walk` holds: no error is possible.
+                        let _ = walk.changes.changed().await;
+                        tokio::time::sleep_until(looked + settings.throttle).await;
+                    };
+                    // Reaching the deadline is how a stream normally ends.
+                    let _ = tokio::time::timeout_at(deadline, wait).await;
+                }
+            }
+        })
+    }
+}
+
+struct Walk {
+    kingdom: Kingdom,
+    duchy: String,
+    position: Option<Position>,
+    changes: tokio::sync::watch::Receiver<()>,
+    found: VecDeque<StreamActiveComputationsResponse>,
+}
+
+impl Walk {
+    /// Finds the next `limit` computations of the duchy that changed after the position.
+    fn look(&mut self, limit: usize) {
+        let state = self.kingdom.state();
+        let mut next: Vec<(Position, &Measurement)> = state
+            .measurements
+            .iter()
+            .map(|(id, measurement)| ((measurement.update_time, *id), measurement))
+            .filter(|(position, measurement)| {
+                self.position.is_none_or(|last| *position > last)
+                    && is_streamed(measurement.state)
+                    && measurement.participants.contains_key(&self.duchy)
+            })
+            .collect();
+        next.sort_unstable_by_key(|(position, _)| *position);
+        next.truncate(limit.max(1));
+        for (position, measurement) in next {
+            self.position = Some(position);
+            self.found.push_back(StreamActiveComputationsResponse {
+                computation: Some(convert::computation(&state, position.1, measurement)),
+                continuation_token: token(position),
+            });
+        }
+    }
+}
+
+/// While data providers are at work there is nothing for a duchy to do.
+fn is_streamed(state: ComputationState) -> bool {
+    is_terminal(state)
+        || matches!(
+            state,
+            ComputationState::PendingRequisitionParams
+                | ComputationState::PendingParticipantConfirmation
+                | ComputationState::PendingComputation
+        )
+}
+
+fn token((time, id): Position) -> String {
+    let token = StreamActiveComputationsContinuationToken {
+        last_seen_update_time: Some(time.into()),
+        last_seen_external_computation_id: id.number(),
+    };
+    URL_SAFE_NO_PAD.encode(token.encode_to_vec())
+}
+
+/// Reads a token; the empty one stands for the beginning.
+fn parse_token(text: &str) -> Result<Option<Position>, KingdomError> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let invalid = || KingdomError::invalid("continuation_token", "not a token of this stream");
+    let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| invalid())?;
+    let token = StreamActiveComputationsContinuationToken::decode(bytes.as_slice()).map_err(|_| invalid())?;
+    let time = token.last_seen_update_time.unwrap_or_default();
+    let time = UpdateTime::from_timestamp(&time).ok_or_else(invalid)?;
+    Ok(Some((time, ExternalId::from_number(token.last_seen_external_computation_id))))
+}

@@ -1,0 +1,79 @@
+//! What a duchy must never do, although the real Kingdom would not notice (spec services-ops.md §3.2).
+
+use super::resource_name::ExternalId;
+use crate::proto::system::computation::State as ComputationState;
+
+/// A broken invariant. Tests assert that there is none.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Violation {
+    /// A duchy, having set its keys, came with others.
+    #[error("{duchy} set other requisition params for computation {computation}")]
+    ParamsChanged {
+        /// The computation.
+        computation: ExternalId,
+        /// The duchy.
+        duchy: String,
+    },
+    /// A duchy confirmed before all requisitions were fulfilled.
+    #[error("{duchy} confirmed computation {computation} before all requisitions were fulfilled")]
+    ConfirmedEarly {
+        /// The computation.
+        computation: ExternalId,
+        /// The duchy.
+        duchy: String,
+    },
+    /// A result came while none could exist.
+    #[error("{duchy} set the result of computation {computation} while it was {}", .state.as_str_name())]
+    UnexpectedResult {
+        /// The computation.
+        computation: ExternalId,
+        /// The duchy.
+        duchy: String,
+        /// The computation's state at the time.
+        state: ComputationState,
+    },
+    /// A result came for the second time.
+    #[error("{duchy} set the result of computation {computation} again")]
+    SecondResult {
+        /// The computation.
+        computation: ExternalId,
+        /// The duchy.
+        duchy: String,
+    },
+    /// The number of an attempt went back.
+    #[error(
+        "{duchy} is at attempt {found} of stage {stage} of computation {computation} after attempt {last}"
+    )]
+    AttemptDecreased {
+        /// The computation.
+        computation: ExternalId,
+        /// The duchy.
+        duchy: String,
+        /// The stage's number.
+        stage: i32,
+        /// The attempt seen before.
+        last: i64,
+        /// The attempt seen now.
+        found: i64,
+    },
+    /// A duchy passed on a nonce that its requisition does not have.
+    #[error("{duchy} fulfilled requisition {requisition} of computation {computation} with a wrong nonce")]
+    WrongNonce {
+        /// The computation.
+        computation: ExternalId,
+        /// The requisition.
+        requisition: ExternalId,
+        /// The duchy.
+        duchy: String,
+    },
+    /// A log entry or failure text contains a secret (see
+    /// [`Kingdom::register_secret`](super::Kingdom::register_secret)).
+    #[error("{duchy} wrote a secret into a text about computation {computation}")]
+    SecretDisclosed {
+        /// The computation.
+        computation: ExternalId,
+        /// The duchy.
+        duchy: String,
+    },
+}
