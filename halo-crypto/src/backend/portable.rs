@@ -23,10 +23,15 @@
 //!
 //! # Identity
 //! It needs no case of its own: doubling leaves it as it is, so do the additions of its own (identical) multiples.
+//!
+//! # Constant time
+//! No branch and no address depends on a scalar or a point, down to the masks ([`mask`]) and the shared inversion
+//! ([`divsteps`]); only [`decompress`], whose input is public, may tell which candidates are points. Copies of secrets
+//! in scratch space and recoded scalars are wiped when dropped.
 
 use p256::Scalar;
 use subtle::{Choice, ConstantTimeEq};
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 use self::batch::Batch;
 use self::field::FieldElement;
@@ -36,6 +41,7 @@ use self::point::Point;
 use self::recoding::OddScalar;
 
 mod batch;
+mod divsteps;
 pub(super) mod field;
 pub(super) mod fixed_base;
 mod inversion;
@@ -93,6 +99,13 @@ impl SharedDigit {
             chosen: core::array::from_fn(|index| Mask::is_equal(index as u64, digit.index)),
             negative: digit.negative,
         }
+    }
+}
+
+impl Drop for SharedDigit {
+    fn drop(&mut self) {
+        self.chosen.zeroize();
+        self.negative.zeroize();
     }
 }
 
@@ -229,3 +242,6 @@ pub(super) fn decompress(candidates: &[(FieldElement, Choice)], out: &mut [Optio
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

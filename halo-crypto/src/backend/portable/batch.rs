@@ -26,6 +26,12 @@ pub(super) struct Batch {
     addends: Vec<Point>,
 }
 
+/// `3/2 = 3·(p + 1)/2`
+const THREE_HALVES: FieldElement = HALF.mul(&FieldElement::from_words([3, 0, 0, 0]));
+/// `1/2 = (p + 1)/2 mod p`
+const HALF: FieldElement =
+    FieldElement::from_words([0, 0x0000_0000_8000_0000, 0x8000_0000_0000_0000, 0x7fff_ffff_8000_0000]);
+
 /// What distinguishes the cases of an addition.
 struct AdditionCase {
     /// `x2 - x1`
@@ -82,13 +88,13 @@ impl Batch {
         }
         // Each sweep ends one doubling and begins the next, so it runs against the direction of the one before.
         for step in 1..=times {
-            self.denominators.invert();
+            self.denominators.invert(&THREE_HALVES);
             let count = points.len();
             let last = step == times;
             for index in 0..count {
                 let lane = if step % 2 == 1 { count - 1 - index } else { index };
                 let point = &mut points[lane];
-                let slope = tangent_numerator(&point.x).mul(&self.denominators.pop(lane));
+                let slope = point.x.square().sub(&FieldElement::ONE).mul(&self.denominators.pop(lane));
                 let is_point = !point.is_identity();
                 *point = chord(point, &point.x, &slope).keep(is_point);
                 if !last {
@@ -98,10 +104,10 @@ impl Batch {
         }
     }
 
-    /// `2y` is zero for the identity alone.
+    /// The slope is `(x² - 1)·(3/2)/y`. Only for the identity is `y` zero.
     #[inline(always)]
     fn push_doubling(&mut self, lane: usize, point: &Point) {
-        self.denominators.push(lane, &point.y.double(), point.is_identity());
+        self.denominators.push(lane, &point.y, point.is_identity());
     }
 
     /// `points[i] += addend(i)`, for any points.
@@ -112,7 +118,7 @@ impl Batch {
             let denominator = AdditionCase::of(point, &addend).denominator();
             self.denominators.push(lane, &denominator, denominator.is_zero());
         }
-        self.denominators.invert();
+        self.denominators.invert(&FieldElement::ONE);
         for (lane, point) in points.iter_mut().enumerate().rev() {
             let addend = &self.addends[lane];
             let case = AdditionCase::of(point, addend);
@@ -143,7 +149,7 @@ impl Batch {
             let dx = addend.x.sub(&point.x);
             self.denominators.push(lane, &dx, dx.is_zero());
         }
-        self.denominators.invert();
+        self.denominators.invert(&FieldElement::ONE);
         for (lane, point) in points.iter_mut().enumerate().rev() {
             let addend = &self.addends[lane];
             let slope = addend.y.sub(&point.y).mul(&self.denominators.pop(lane));

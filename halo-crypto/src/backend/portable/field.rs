@@ -7,10 +7,11 @@
 use subtle::{Choice, ConstantTimeEq};
 use zeroize::DefaultIsZeroes;
 
+use super::divsteps;
 use super::mask::Mask;
 
 /// The modulus, lowest word first.
-const MODULUS: [u64; 4] = [u64::MAX, 0xffff_ffff, 0, 0xffff_ffff_0000_0001];
+pub(super) const MODULUS: [u64; 4] = [u64::MAX, 0xffff_ffff, 0, 0xffff_ffff_0000_0001];
 /// `2^512 mod p`, which takes a value into Montgomery form.
 const R_SQUARED: FieldElement =
     FieldElement([3, 0xffff_fffb_ffff_ffff, 0xffff_ffff_ffff_fffe, 0x0000_0004_ffff_fffd]);
@@ -218,6 +219,12 @@ impl FieldElement {
     #[inline(always)]
     pub(super) fn negate_if(&self, condition: Mask) -> Self {
         Self::select(condition, &self.negate(), self)
+    }
+
+    /// `1/self`; zero for zero.
+    pub(super) fn invert(&self) -> Self {
+        // The words hold x·2^256, the inverse of that is 2^-256/x.
+        R_CUBED.mul(&Self(divsteps::invert(self.0)))
     }
 
     #[inline(always)]

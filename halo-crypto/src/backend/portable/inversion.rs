@@ -1,6 +1,6 @@
-//! Inversion: of one element, and of a whole batch for the price of one inversion and three multiplications each.
+//! [`Denominators`]: the inverses of a batch for the price of one inversion and three multiplications each.
 //!
-//! The batch is Montgomery's trick: the product of all denominators is inverted, and walking back through the
+//! This is Montgomery's trick: the product of all denominators is inverted, and walking back through the
 //! products that led there gives each inverse. Lanes must not be able to spoil each other, so a zero is replaced by
 //! one on its way in.
 
@@ -8,27 +8,6 @@ use zeroize::Zeroize;
 
 use super::field::FieldElement;
 use super::mask::Mask;
-
-impl FieldElement {
-    /// `1/self`; zero for zero.
-    pub(super) fn invert(&self) -> Self {
-        // p - 2 = ((2^32 - 1)·2^32 + 1)·2^192 + (2^94 - 1)·2^2 + 1, by Fermat.
-        let square = |base: &Self, count: usize| (0..count).fold(*base, |power, _| power.square());
-        let ones_2 = square(self, 1).mul(self);
-        let ones_4 = square(&ones_2, 2).mul(&ones_2);
-        let ones_8 = square(&ones_4, 4).mul(&ones_4);
-        let ones_16 = square(&ones_8, 8).mul(&ones_8);
-        let ones_32 = square(&ones_16, 16).mul(&ones_16);
-        let power = square(&ones_32, 32).mul(self);
-        let power = square(&power, 128).mul(&ones_32);
-        let power = square(&power, 32).mul(&ones_32);
-        let power = square(&power, 16).mul(&ones_16);
-        let power = square(&power, 8).mul(&ones_8);
-        let power = square(&power, 4).mul(&ones_4);
-        let power = square(&power, 2).mul(&ones_2);
-        square(&power, 2).mul(self)
-    }
-}
 
 /// The denominators of a batch, and the products by which they are inverted together.
 ///
@@ -39,7 +18,8 @@ pub(super) struct Denominators {
     lanes: Vec<(FieldElement, FieldElement)>,
     /// The product of all denominators pushed in this round.
     product: FieldElement,
-    /// The inverse of the product of those denominators of the last round that were not popped yet.
+    /// The inverse of the product of those denominators of the last round that were not popped yet, times the
+    /// round's factor.
     inverse: FieldElement,
 }
 
@@ -57,13 +37,14 @@ impl Denominators {
         self.product = self.product.mul(&denominator);
     }
 
-    /// Ends a round of pushes.
-    pub(super) fn invert(&mut self) {
-        self.inverse = self.product.invert();
+    /// Ends a round of pushes. Each inverse will come multiplied by `factor`, which this way costs one
+    /// multiplication for all of them.
+    pub(super) fn invert(&mut self, factor: &FieldElement) {
+        self.inverse = self.product.invert().mul(factor);
         self.product = FieldElement::ONE;
     }
 
-    /// The inverse of the lane's denominator.
+    /// The inverse of the lane's denominator, times the factor of the round.
     #[inline(always)]
     pub(super) fn pop(&mut self, lane: usize) -> FieldElement {
         let (denominator, product) = &self.lanes[lane];

@@ -3,13 +3,16 @@
 use core::ops::{BitAnd, BitOr, Not};
 
 use subtle::Choice;
+use zeroize::DefaultIsZeroes;
 
 /// All bits set where a condition holds, none where it does not.
 ///
 /// Making one hides its origin from the optimiser ([`core::hint::black_box`]), which could otherwise see a
 /// comparison behind the mask and turn the selections back into a branch on a secret.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 pub(crate) struct Mask(u64);
+
+impl DefaultIsZeroes for Mask {}
 
 impl Mask {
     /// The mask of a bit that is 0 or 1.

@@ -11,7 +11,6 @@
 
 use elliptic_curve::PrimeField;
 use p256::Scalar;
-use subtle::Choice;
 use zeroize::{Zeroize, Zeroizing};
 
 use super::field::words_from_bytes;
@@ -24,7 +23,7 @@ const ORDER: [u64; 4] =
 /// An odd integer in `1..=n` and the sign with which it stands for a scalar.
 pub(super) struct OddScalar {
     words: [u64; 4],
-    negative: Choice,
+    negative: Mask,
 }
 
 /// One digit: `±(2·index + 1)`.
@@ -37,21 +36,20 @@ pub(super) struct Digit {
 impl OddScalar {
     pub(super) fn new(scalar: &Scalar) -> Self {
         let bytes = Zeroizing::new(<[u8; 32]>::from(scalar.to_repr()));
-        let mut words = words_from_bytes(&bytes);
-        let even = words[0] & 1 ^ 1;
-        let replace = Mask::from_bit(even);
+        let mut recoded = Self { words: words_from_bytes(&bytes), negative: Mask::default() };
+        recoded.negative = Mask::from_bit(recoded.words[0] & 1 ^ 1);
         let mut borrow = false;
-        for (word, order) in words.iter_mut().zip(ORDER) {
+        for (word, order) in recoded.words.iter_mut().zip(ORDER) {
             let difference;
             (difference, borrow) = order.borrowing_sub(*word, borrow);
-            *word = replace.keep(difference) | (!replace).keep(*word);
+            *word = recoded.negative.keep(difference) | (!recoded.negative).keep(*word);
         }
-        Self { words, negative: Choice::from(even as u8) }
+        recoded
     }
 
     /// Whether the result is to be negated.
     pub(super) fn is_negative(&self) -> Mask {
-        self.negative.into()
+        self.negative
     }
 
     /// How many digits there are with windows of `width` bits.
@@ -83,6 +81,6 @@ impl OddScalar {
 impl Drop for OddScalar {
     fn drop(&mut self) {
         self.words.zeroize();
-        self.negative = Choice::from(0);
+        self.negative.zeroize();
     }
 }

@@ -9,6 +9,7 @@ use std::time::Instant;
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 
+use super::oracle::Oracle;
 use crate::testing::random_points;
 use crate::{Group, P256};
 
@@ -49,5 +50,8 @@ fn speed() {
         report("hash_to_group", count, || P256::hash_to_group(&messages, &mut work));
         report("sum", count, || work[0] = P256::sum(&points));
     }
+    let scalar = P256::random_scalar(&mut rng);
+    let mut work = vec![Oracle::hash_one(b"base"); 16];
+    report("scale, by the p256 crate", 16, || Oracle::scale(&mut work, &scalar));
     report("fixed_base", 1, || drop(black_box(P256::fixed_base(&P256::hash_one(b"base")))));
 }
