@@ -1,0 +1,75 @@
+//! Between generated messages and the protocol's own types: what the Kingdom and the database say, as settings, events
+//! and states of `halo-protocols`, and back. Nothing here decides what a protocol does.
+
+mod kingdom;
+mod result;
+mod token;
+
+pub use kingdom::{computation_id, duchy_of, key_set_published, new_computation, requisition_entries};
+pub use result::measurement_result;
+pub use token::{evidence, measurement_spec, own_requisition_paths, role, state};
+
+use halo_protocols::llv2::key_set::KeySetError;
+use halo_protocols::llv2::{DetailsError, SettingError};
+use halo_protocols::role::UnknownRole;
+
+use crate::protocol_stages::ProtocolError;
+
+/// The largest measurement spec that is looked at, in bytes.
+pub const MAXIMUM_SPEC_BYTES: usize = 1 << 20;
+
+/// Why a message says nothing that the protocol can work with.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConvertError {
+    /// A resource name is not of the form expected.
+    #[error("`{name}` is not of the form {form}")]
+    Name {
+        /// The name found.
+        name: String,
+        /// The form expected.
+        form: &'static str,
+    },
+    /// A part of a message is absent.
+    #[error("the computation has no {0}")]
+    Missing(&'static str),
+    /// The measurement spec is larger than any honest one.
+    #[error("the measurement spec has {0} bytes, at most {MAXIMUM_SPEC_BYTES} are accepted")]
+    SpecTooLarge(usize),
+    /// The measurement spec cannot be read.
+    #[error("the measurement spec does not parse")]
+    Spec(#[source] prost::DecodeError),
+    /// The key for the result cannot be read.
+    #[error("the measurement consumer's public key does not parse")]
+    PublicKey(#[source] prost::DecodeError),
+    /// The key for the result is of a kind that is not known.
+    #[error("the measurement consumer's public key is a {0}")]
+    PublicKeyType(String),
+    /// The protocol is not one that this duchy runs.
+    #[error("protocol {0} is not supported by this duchy")]
+    Protocol(&'static str),
+    /// The measurement cannot be computed by the protocol.
+    #[error("a measurement of {0} cannot be computed by this protocol")]
+    MeasurementType(&'static str),
+    /// Reach and frequency need frequencies to tell apart.
+    #[error("maximum frequency {0} is not above 1")]
+    MaximumFrequency(i32),
+    /// The parameters are refused.
+    #[error(transparent)]
+    Setting(#[from] SettingError),
+    /// A participant has not published its key.
+    #[error("duchy {0} has published no key for this protocol")]
+    KeyMissing(String),
+    /// The stored stage or details are of another protocol.
+    #[error(transparent)]
+    Stored(#[from] ProtocolError),
+    /// The stored details lack what the stage needs.
+    #[error(transparent)]
+    Details(#[from] DetailsError),
+    /// The stored role is not one of this protocol.
+    #[error(transparent)]
+    Role(#[from] UnknownRole),
+    /// A stored key cannot be read.
+    #[error(transparent)]
+    KeySet(#[from] KeySetError),
+}

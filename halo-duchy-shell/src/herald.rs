@@ -1,0 +1,195 @@
+//! The herald: what the Kingdom says about computations, as steps of the local ones (spec services.md §2.4).
+//!
+//! It follows the Kingdom's stream of active computations. Each item is worked on by a task of its own, a few at a
+//! time ([`HeraldOptions::concurrency`]); the position in the stream is remembered only up to the first item that is
+//! not done (`progress`), so each item is worked on at least once and every action can be repeated.
+//!
+//! A computation whose local stage is not there yet is waited for without taking part in the concurrency. One that
+//! cannot be worked on is failed at the Kingdom with the reason; the others go on.
+
+mod item;
+mod progress;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use halo_protocols::llv2::NoisePolicy;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tonic::{Code, Status, Streaming};
+
+use crate::config::ProtocolsSetup;
+use crate::internal_api::InternalApi;
+use crate::proto::system::StreamActiveComputationsResponse;
+use crate::proto::system::computation::State;
+use crate::shutdown::Shutdown;
+use crate::system_api::SystemApi;
+use progress::Progress;
+
+/// Items whose outcome is open: more are not read from the stream, so that memory is bounded.
+const OPEN_ITEMS: usize = 1024;
+
+/// How a herald works.
+#[derive(Clone, Debug)]
+pub struct HeraldOptions {
+    /// Items worked on at once.
+    pub concurrency: usize,
+    /// Consecutive failures to open or read the stream before the herald gives up.
+    pub stream_attempts: u32,
+    /// Tries of one item whose error may pass.
+    pub item_attempts: u32,
+    /// How long to wait for a local computation to reach the stage that the Kingdom's state asks for.
+    pub stage_patience: Duration,
+    /// The first pause between looks at a local stage; later ones grow.
+    pub stage_poll: Duration,
+    /// The least time between two openings of the stream.
+    pub stream_floor: Duration,
+    /// Whether computations may go without noise.
+    pub noise_policy: NoisePolicy,
+    /// Kingdom states in which the local computation and its blobs are deleted at once; terminal ones only.
+    pub deletable_states: BTreeSet<i32>,
+}
+
+impl Default for HeraldOptions {
+    fn default() -> Self {
+        Self {
+            concurrency: 5,
+            stream_attempts: 5,
+            item_attempts: 3,
+            stage_patience: Duration::from_secs(15 * 60),
+            stage_poll: Duration::from_millis(100),
+            stream_floor: Duration::from_secs(1),
+            noise_policy: NoisePolicy::Required,
+            deletable_states: BTreeSet::new(),
+        }
+    }
+}
+
+/// Why a herald did not start or gave up.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum HeraldError {
+    /// A state in which computations go on cannot be one in which they are deleted.
+    #[error("computations in state {0} are not over and cannot be deleted")]
+    NotTerminal(i32),
+    /// The duchy's internal API does not tell where the herald was.
+    #[error("the position in the Kingdom's stream cannot be read")]
+    Position(#[source] Status),
+    /// The Kingdom's stream failed too often in a row.
+    #[error("the Kingdom's stream of computations failed")]
+    Stream(#[source] Status),
+}
+
+/// A duchy's herald.
+#[derive(Clone, Debug)]
+pub struct Herald {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    /// What log entries call this process.
+    id: String,
+    duchy: String,
+    setup: ProtocolsSetup,
+    kingdom: SystemApi,
+    internal: InternalApi,
+    options: HeraldOptions,
+    permits: Semaphore,
+}
+
+impl Herald {
+    /// A herald of `duchy`, which log entries call `id`.
+    ///
+    /// # Errors
+    /// [`HeraldError::NotTerminal`].
+    pub fn new(
+        id: impl Into<String>,
+        duchy: impl Into<String>,
+        setup: ProtocolsSetup,
+        kingdom: SystemApi,
+        internal: InternalApi,
+        options: HeraldOptions,
+    ) -> Result<Self, HeraldError> {
+        let terminal = [State::Succeeded as i32, State::Failed as i32, State::Cancelled as i32];
+        if let Some(state) = options.deletable_states.iter().find(|state| !terminal.contains(state)) {
+            return Err(HeraldError::NotTerminal(*state));
+        }
+        let permits = Semaphore::new(options.concurrency.max(1));
+        let (id, duchy) = (id.into(), duchy.into());
+        Ok(Self { inner: Arc::new(Inner { id, duchy, setup, kingdom, internal, options, permits }) })
+    }
+
+    /// Follows the stream until told to stop. Items in progress are left to the next herald: nothing is half done that
+    /// cannot be done again.
+    ///
+    /// # Errors
+    /// [`HeraldError::Position`], [`HeraldError::Stream`].
+    pub async fn run(&self, shutdown: Shutdown) -> Result<(), HeraldError> {
+        shutdown.unless_requested(self.follow()).await.unwrap_or(Ok(()))
+    }
+
+    async fn follow(&self) -> Result<(), HeraldError> {
+        let Inner { kingdom, internal, options, .. } = &*self.inner;
+        let position = internal.continuation_token().await.map_err(HeraldError::Position)?;
+        let mut progress = Progress::new(position, internal.clone());
+        let mut failures = 0;
+        loop {
+            let opened = tokio::time::Instant::now();
+            let read = match kingdom.stream_active_computations(progress.position()).await {
+                Ok(stream) => self.read(stream, &mut progress).await,
+                Err(status) => Err(status),
+            };
+            match read {
+                Ok(()) => failures = 0,
+                Err(status) => {
+                    failures += 1;
+                    let may_pass = matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded);
+                    if !may_pass || failures >= options.stream_attempts {
+                        return Err(HeraldError::Stream(status));
+                    }
+                    tracing::warn!(%status, failures, "the Kingdom's stream broke, opening it again");
+                    tokio::time::sleep(Duration::from_millis(500).mul_f64(1.5f64.powi(failures as i32 - 1)))
+                        .await;
+                }
+            }
+            tokio::time::sleep_until(opened + options.stream_floor).await;
+        }
+    }
+
+    /// Works on the items of one stream until it ends and all of them are done.
+    async fn read(
+        &self,
+        mut stream: Streaming<StreamActiveComputationsResponse>,
+        progress: &mut Progress,
+    ) -> Result<(), Status> {
+        let mut open = JoinSet::new();
+        let read = loop {
+            while open.len() >= OPEN_ITEMS {
+                drop(open.join_next().await);
+            }
+            // Finished tasks are collected as they end; a panic in one has been printed and concerns only its item.
+            while open.try_join_next().is_some() {}
+            match stream.message().await {
+                Ok(Some(item)) => {
+                    let done = progress.begin(item.continuation_token);
+                    let inner = Arc::clone(&self.inner);
+                    let Some(computation) = item.computation else {
+                        done.report();
+                        continue;
+                    };
+                    open.spawn(async move {
+                        inner.process(computation).await;
+                        done.report();
+                    });
+                }
+                Ok(None) => break Ok(()),
+                Err(status) => break Err(status),
+            }
+        };
+        // Items still waiting must not hold up the next stream; their positions stay open until they are done.
+        open.detach_all();
+        read
+    }
+}

@@ -1,0 +1,228 @@
+//! The mill: claims work, and takes a computation through one stage (spec services.md §4, §5).
+//!
+//! Work is held as a lease that is extended for as long as it takes ([`lease`]); a mill that loses it stops computing
+//! and writes nothing more. The stage itself is a step of the protocol's state machine ([`work`]), whose effects are
+//! carried out in the order that [`halo_protocols::computation`] lays down ([`effects`]). What goes wrong is sorted by
+//! whether trying again can help ([`MillError`]).
+
+mod effects;
+mod error;
+mod failure;
+mod lease;
+mod observer;
+mod slot;
+mod statistics;
+mod work;
+
+pub use error::MillError;
+pub use observer::{Silent, StageEvent, StageObserver, StageReport};
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tonic::Status;
+
+use crate::blob::BlobStore;
+use crate::config::DuchyDirectory;
+use crate::consent::Signer;
+use crate::internal_api::InternalApi;
+use crate::peer::Peers;
+use crate::proto::internal::ComputationToken;
+use crate::protocol_stages::Protocol;
+use crate::seeds::SeedSource;
+use crate::shutdown::Shutdown;
+use crate::system_api::SystemApi;
+use crate::x509::TrustedRoots;
+use slot::Slot;
+use work::Work;
+
+/// How a mill works.
+#[derive(Clone, Debug)]
+pub struct MillOptions {
+    /// The owner of its leases, and what log entries call it.
+    pub id: String,
+    /// How long a lease lasts unless it is extended. Only a crash makes anybody wait so long.
+    pub lock_duration: Duration,
+    /// Computations worked on at once. One that waits for a peer does not count.
+    pub concurrency: usize,
+    /// Threads of the kernels, shared by all computations.
+    pub parallelism: usize,
+    /// Attempts at one stage before the computation fails.
+    pub max_attempts: i32,
+    /// The unit of the pause before another attempt: 2^attempt of them and up to as many again, at most 600.
+    pub retry_unit: Duration,
+    /// How long to wait for a peer to reach the stage in which it awaits our data.
+    pub peer_patience: Duration,
+    /// The pause between two looks for work when there is none.
+    pub polling_delay: Duration,
+    /// The largest blob read.
+    pub max_blob_bytes: u64,
+}
+
+impl Default for MillOptions {
+    fn default() -> Self {
+        Self {
+            id: "mill".to_owned(),
+            lock_duration: Duration::from_secs(5 * 60),
+            concurrency: 1,
+            parallelism: 1,
+            max_attempts: 10,
+            retry_unit: Duration::from_secs(1),
+            peer_patience: Duration::from_secs(15 * 60),
+            polling_delay: Duration::from_secs(2),
+            max_blob_bytes: halo_protocols::kernel::MAXIMUM_MESSAGE_BYTES,
+        }
+    }
+}
+
+/// How a duchy signs, and whom it believes.
+#[derive(Clone, Debug)]
+pub struct Consent {
+    /// The duchy's consent-signaling key.
+    pub signer: Signer,
+    /// The resource name of its certificate, `duchies/{duchy}/certificates/{certificate}`.
+    pub certificate_name: String,
+    /// The known duchies.
+    pub directory: DuchyDirectory,
+    /// The roots of their certificates.
+    pub roots: Arc<TrustedRoots>,
+}
+
+/// What a mill works with.
+#[derive(Clone, Debug)]
+pub struct MillParts {
+    /// The duchy.
+    pub duchy: String,
+    /// Its internal API.
+    pub internal: InternalApi,
+    /// The Kingdom.
+    pub kingdom: SystemApi,
+    /// The other duchies.
+    pub peers: Peers,
+    /// The duchy's blobs.
+    pub blobs: BlobStore,
+    /// Its signing key and whom it believes.
+    pub consent: Consent,
+    /// Where seeds come from.
+    pub seeds: SeedSource,
+    /// Who watches.
+    pub observer: Arc<dyn StageObserver>,
+}
+
+/// Why a mill did not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum MillStartError {
+    /// The threads for the kernels cannot be made.
+    #[error("cannot start {threads} threads")]
+    Threads {
+        /// How many were wanted.
+        threads: usize,
+        /// Why.
+        #[source]
+        source: rayon::ThreadPoolBuildError,
+    },
+}
+
+/// A mill for Liquid Legions v2. Clones share the threads.
+#[derive(Clone, Debug)]
+pub struct Mill {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    parts: MillParts,
+    options: MillOptions,
+    pool: Arc<rayon::ThreadPool>,
+    slots: Arc<Semaphore>,
+}
+
+impl std::fmt::Debug for Inner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Mill").field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+impl Mill {
+    /// A mill with threads of its own.
+    ///
+    /// # Errors
+    /// [`MillStartError::Threads`].
+    pub fn new(parts: MillParts, options: MillOptions) -> Result<Self, MillStartError> {
+        let threads = options.parallelism.max(1);
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .thread_name(|index| format!("kernel-{index}"))
+            .build()
+            .map_err(|source| MillStartError::Threads { threads, source })?;
+        let slots = Arc::new(Semaphore::new(options.concurrency.max(1)));
+        Ok(Self { inner: Arc::new(Inner { parts, options, pool: Arc::new(pool), slots }) })
+    }
+
+    /// Claims and does work until told to stop; then the work in progress is given back.
+    pub async fn run(&self, shutdown: Shutdown) {
+        let mut working = JoinSet::new();
+        while !shutdown.is_requested() {
+            let Some(slot) = shutdown.unless_requested(Slot::take(&self.inner.slots)).await else { break };
+            // Those that have ended are collected; a panic in one has been printed, and its lease will run out.
+            while working.try_join_next().is_some() {}
+            match self.claim().await {
+                Ok(Some(token)) => {
+                    working.spawn(Work::new(Arc::clone(&self.inner), token, slot).run(shutdown.clone()));
+                    continue;
+                }
+                Ok(None) => drop(slot),
+                Err(status) => tracing::warn!(%status, "no work could be claimed"),
+            }
+            shutdown.unless_requested(tokio::time::sleep(self.inner.options.polling_delay)).await;
+        }
+        while working.join_next().await.is_some() {}
+    }
+
+    /// Does work that was claimed in this mill's name, then claims more until nothing is left: what a job does.
+    /// A claim that is no longer the mill's is left alone.
+    ///
+    /// # Errors
+    /// If the duchy's internal API does not answer.
+    pub async fn run_job(&self, claimed: Option<ClaimedWork>, shutdown: Shutdown) -> Result<(), Status> {
+        let Inner { parts, options, .. } = &*self.inner;
+        if let Some(claimed) = claimed {
+            let token = parts.internal.find(&claimed.computation).await?;
+            let ours =
+                token.filter(|token| token.version == claimed.version && token.lock_owner == options.id);
+            match ours {
+                Some(token) => self.work_on(token, &shutdown).await,
+                None => {
+                    tracing::warn!(computation = claimed.computation, "the claim is no longer this mill's")
+                }
+            }
+        }
+        while !shutdown.is_requested() {
+            let Some(token) = self.claim().await? else { break };
+            self.work_on(token, &shutdown).await;
+        }
+        Ok(())
+    }
+
+    async fn work_on(&self, token: ComputationToken, shutdown: &Shutdown) {
+        let slot = Slot::take(&self.inner.slots).await;
+        Work::new(Arc::clone(&self.inner), token, slot).run(shutdown.clone()).await;
+    }
+
+    /// Not to be cancelled: a claim whose reply is not heard is nobody's until it runs out.
+    async fn claim(&self) -> Result<Option<ComputationToken>, Status> {
+        let Inner { parts, options, .. } = &*self.inner;
+        parts.internal.claim(Protocol::LiquidLegionsV2, &options.id, options.lock_duration).await
+    }
+}
+
+/// Work that a scheduler claimed for this mill.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClaimedWork {
+    /// The global id of the computation.
+    pub computation: String,
+    /// Its version when it was claimed.
+    pub version: i64,
+}

@@ -1,0 +1,137 @@
+//! After an attempt that did not commit its stage: leave it, give it back, or fail the computation.
+
+use std::time::{Duration, SystemTime};
+
+use tonic::Status;
+
+use super::work::Work;
+use super::{Inner, MillError, StageEvent};
+use crate::proto::internal::ComputationToken;
+use crate::proto::internal::computation_details::CompletedReason;
+use crate::proto::system::computation_log_entry::{ErrorDetails, error_details};
+use crate::proto::system::computation_participant::Failure;
+use crate::proto::system::{ComputationLogEntry, StageAttempt};
+use crate::protocol_stages::{Protocol, ProtocolStage};
+
+const LONGEST_RETRY: u32 = 600;
+
+impl Work {
+    /// Does what `error` asks for with the work that `claimed` began.
+    pub(super) async fn fail(&mut self, claimed: &ComputationToken, error: MillError) {
+        let computation = &claimed.global_computation_id;
+        let (stage, attempt) = (self.stage.name(), claimed.attempt);
+        match &error {
+            MillError::LostLock(reason) => {
+                tracing::warn!(computation, stage, attempt, reason, "the work is no longer this mill's");
+                self.observe(StageEvent::Interrupted { reason: error.to_string() });
+            }
+            MillError::Stopped => self.give_back(claimed, Duration::ZERO).await,
+            MillError::Transient { .. } | MillError::PeerNotReady { .. } => {
+                tracing::warn!(computation, stage, attempt, %error, "the attempt failed");
+                if attempt >= self.mill.options.max_attempts {
+                    let reason = format!("{error}, the last of {attempt} attempts");
+                    return self.fail_computation(claimed, &reason).await;
+                }
+                self.observe(StageEvent::Interrupted { reason: error.to_string() });
+                self.mill.log_transient(claimed, &error).await;
+                self.give_back(claimed, self.mill.retry_delay(attempt)).await;
+            }
+            MillError::Permanent { .. } => {
+                tracing::error!(computation, stage, attempt, %error, "the computation cannot go on");
+                self.fail_computation(claimed, &error.to_string()).await;
+            }
+        }
+    }
+
+    /// The computation, if it is still in the attempt that was claimed and the lease is still this mill's.
+    async fn still_ours(&self, claimed: &ComputationToken) -> Option<ComputationToken> {
+        let latest = match self.mill.parts.internal.find(&claimed.global_computation_id).await {
+            Ok(latest) => latest?,
+            Err(status) => {
+                tracing::warn!(%status, "the work is left to be claimed when the lease runs out");
+                return None;
+            }
+        };
+        let same = latest.computation_stage == claimed.computation_stage
+            && latest.attempt == claimed.attempt
+            && latest.lock_owner == self.mill.options.id;
+        same.then_some(latest)
+    }
+
+    /// Makes the work claimable again after `delay`. Only this attempt's: if the stage was committed after all and the
+    /// reply was lost, there is nothing to give back.
+    async fn give_back(&self, claimed: &ComputationToken, delay: Duration) {
+        let Some(latest) = self.still_ours(claimed).await else { return };
+        let Inner { parts, options, .. } = &*self.mill;
+        if let Err(status) = parts.internal.enqueue(latest, &options.id, delay).await {
+            tracing::warn!(%status, "the work is left to be claimed when the lease runs out");
+        }
+    }
+
+    /// Fails the computation at the Kingdom, then here.
+    async fn fail_computation(&self, claimed: &ComputationToken, reason: &str) {
+        let Some(latest) = self.still_ours(claimed).await else { return };
+        self.observe(StageEvent::Failed { reason: reason.to_owned() });
+        if let Err(status) = self.mill.fail_at_kingdom(&latest, reason).await {
+            // The next attempt will fail in the same way and try to tell the Kingdom again.
+            tracing::error!(%status, "the Kingdom is not told of the failure");
+            let attempt = claimed.attempt.min(self.mill.options.max_attempts);
+            return self.give_back(claimed, self.mill.retry_delay(attempt)).await;
+        }
+        let terminal = Protocol::LiquidLegionsV2.terminal_stage();
+        let finished = self.mill.parts.internal.finish(latest, terminal, CompletedReason::Failed).await;
+        if let Err(status) = finished {
+            // The herald will hear of the failure from the Kingdom.
+            tracing::warn!(%status, "the failed computation is not ended here");
+        }
+    }
+}
+
+impl Inner {
+    /// 2^attempt units and up to as many again, at random, so that duchies do not try in step.
+    fn retry_delay(&self, attempt: i32) -> Duration {
+        let exponent = u32::try_from(attempt).unwrap_or_default().min(16);
+        let units = 2u32.pow(exponent).min(LONGEST_RETRY);
+        let random = getrandom::u32().unwrap_or_default() % (units + 1);
+        self.options.retry_unit * (units + random)
+    }
+
+    /// Tells the Kingdom that this duchy cannot go on.
+    pub(super) async fn fail_at_kingdom(&self, token: &ComputationToken, reason: &str) -> Result<(), Status> {
+        let failure = Failure {
+            participant_child_reference_id: self.options.id.clone(),
+            error_message: format!("{}: {reason}", self.parts.duchy),
+            error_time: Some(SystemTime::now().into()),
+            stage_attempt: Some(stage_attempt(token)),
+        };
+        self.parts.kingdom.fail(&token.global_computation_id, failure).await
+    }
+
+    /// Leaves a note of a failed attempt at the Kingdom; a courtesy.
+    async fn log_transient(&self, token: &ComputationToken, error: &MillError) {
+        let entry = ComputationLogEntry {
+            participant_child_reference_id: self.options.id.clone(),
+            log_message: error.to_string(),
+            stage_attempt: Some(stage_attempt(token)),
+            error_details: Some(ErrorDetails {
+                r#type: error_details::Type::Transient as i32,
+                error_time: Some(SystemTime::now().into()),
+            }),
+            ..ComputationLogEntry::default()
+        };
+        if let Err(status) = self.parts.kingdom.log(&token.global_computation_id, entry).await {
+            tracing::debug!(%status, "the Kingdom did not take a log entry");
+        }
+    }
+}
+
+/// The attempt as the Kingdom names it.
+fn stage_attempt(token: &ComputationToken) -> StageAttempt {
+    let stage = token.computation_stage.as_ref().and_then(|stage| ProtocolStage::try_from(stage).ok());
+    StageAttempt {
+        stage: stage.map_or(0, ProtocolStage::number),
+        stage_name: stage.map_or_else(String::new, |stage| stage.name().to_owned()),
+        stage_start_time: Some(SystemTime::now().into()),
+        attempt_number: i64::from(token.attempt),
+    }
+}
