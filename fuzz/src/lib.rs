@@ -9,19 +9,22 @@ mod decode_point;
 mod plain_sketch;
 pub mod seeds;
 mod stage_kernels;
+mod step_events;
 
 pub use decode_ciphertexts::decode_ciphertexts;
 pub use decode_point::decode_point;
 pub use plain_sketch::plain_sketch;
 pub use stage_kernels::{METHODS, stage_kernels};
+pub use step_events::step_events;
 
 /// What a target does with an input.
 pub type Target = fn(&[u8]);
 
 /// Every target by name.
-pub const TARGETS: [(&str, Target); 4] = [
+pub const TARGETS: [(&str, Target); 5] = [
     ("decode_point", decode_point),
     ("decode_ciphertexts", decode_ciphertexts),
     ("stage_kernels", stage_kernels),
+    ("step_events", step_events),
     ("plain_sketch", plain_sketch),
 ];
