@@ -158,10 +158,12 @@ impl Pki {
             let setup = print_textproto(PROTOCOLS_SETUP, &protocols_setup(&spec.duchies, duchy))?;
             write(&pki.protocols_setup(duchy), setup.as_bytes())?;
         }
-        for scheme in [Scheme::Hpke, Scheme::Ecies] {
-            let keyset = PrivateKeyset::generate(scheme, &mut UnwrapErr(SysRng));
-            write(&pki.encryption_public(&spec.measurement_consumer, scheme), &keyset.public().to_bytes())?;
-            write_secret(&pki.encryption_private(&spec.measurement_consumer, scheme), &keyset.to_bytes())?;
+        for party in spec.data_providers.iter().chain([&spec.measurement_consumer]) {
+            for scheme in [Scheme::Hpke, Scheme::Ecies] {
+                let keyset = PrivateKeyset::generate(scheme, &mut UnwrapErr(SysRng));
+                write(&pki.encryption_public(party, scheme), &keyset.public().to_bytes())?;
+                write_secret(&pki.encryption_private(party, scheme), &keyset.to_bytes())?;
+            }
         }
         Ok(pki)
     }
@@ -195,14 +197,15 @@ impl Pki {
         self.dir.join(format!("{party}_cs_private.der"))
     }
 
-    /// The public keyset that results for `consumer` are encrypted to.
-    pub fn encryption_public(&self, consumer: &str, scheme: Scheme) -> PathBuf {
-        self.dir.join(format!("{consumer}_enc_{}_public.tink", scheme_name(scheme)))
+    /// The public keyset of `party`: results are encrypted to a measurement consumer's, requisition specs to a data
+    /// provider's.
+    pub fn encryption_public(&self, party: &str, scheme: Scheme) -> PathBuf {
+        self.dir.join(format!("{party}_enc_{}_public.tink", scheme_name(scheme)))
     }
 
-    /// The keyset by which `consumer` decrypts results.
-    pub fn encryption_private(&self, consumer: &str, scheme: Scheme) -> PathBuf {
-        self.dir.join(format!("{consumer}_enc_{}_private.tink", scheme_name(scheme)))
+    /// The keyset by which `party` decrypts them.
+    pub fn encryption_private(&self, party: &str, scheme: Scheme) -> PathBuf {
+        self.dir.join(format!("{party}_enc_{}_private.tink", scheme_name(scheme)))
     }
 
     /// The duchies by their roots.

@@ -1,0 +1,203 @@
+//! A data provider: lists what it is asked for, checks who asks and for whom it is to be encrypted, and sends an
+//! encrypted sketch of its impressions to a duchy (spec edp.md).
+//!
+//! A requisition that fails a check is refused at the Kingdom, which ends the measurement: data leaves only encrypted
+//! for keys that every duchy's root vouches for, and only as the measurement consumer's signature says.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use halo_crypto::parallel::Executor;
+use halo_crypto::prg::StreamSeed;
+use tonic::Status;
+use tonic::transport::Channel;
+
+use crate::client::CallPolicy;
+use crate::events::Vid;
+use crate::hybrid_encryption::PrivateKeyset;
+use crate::party_certificates::PartyCertificates;
+use crate::proto::api::requisition::{Refusal, State};
+use crate::proto::api::requisition_fulfillment_client::RequisitionFulfillmentClient;
+use crate::proto::api::requisitions_client::RequisitionsClient;
+use crate::proto::api::{
+    ListRequisitionsRequest, RefuseRequisitionRequest, Requisition, list_requisitions_request,
+};
+
+mod consent_check;
+mod error;
+mod sketch;
+mod upload;
+
+#[cfg(test)]
+mod tests;
+
+pub use error::DataProviderError;
+
+/// A data provider with its impressions.
+pub struct DataProvider {
+    name: String,
+    impressions: BTreeMap<Vid, u32>,
+    keyset: PrivateKeyset,
+    requisitions: RequisitionsClient<Channel>,
+    fulfillment: RequisitionFulfillmentClient<Channel>,
+    certificates: PartyCertificates,
+    executor: Executor,
+    seed: StreamSeed,
+    calls: CallPolicy,
+    uploads: CallPolicy,
+}
+
+/// The way from a data provider to the others.
+#[derive(Clone, Debug)]
+pub struct Connections {
+    /// To the Kingdom's public API.
+    pub kingdom: Channel,
+    /// To the requisition fulfillment server of the duchy that gets the data.
+    pub duchy: Channel,
+    /// How certificates are found and believed.
+    pub certificates: PartyCertificates,
+}
+
+/// What became of a requisition.
+#[derive(Debug)]
+pub enum Outcome {
+    /// A duchy has the data.
+    Fulfilled(Fulfilled),
+    /// A check failed, and the Kingdom knows.
+    Refused {
+        /// The requisition.
+        requisition: String,
+        /// The check.
+        error: DataProviderError,
+    },
+}
+
+/// What was sent for a requisition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fulfilled {
+    /// The requisition.
+    pub requisition: String,
+    /// Registers sent.
+    pub registers: usize,
+    /// Bytes of the encrypted sketch.
+    pub bytes: usize,
+}
+
+impl fmt::Debug for DataProvider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DataProvider").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl DataProvider {
+    /// The data provider `name` (`dataProviders/{id}`), whose requisition specs are encrypted for `keyset`. Sketches
+    /// are encrypted on `executor` with randomness from `seed`, which must be no other data provider's.
+    pub fn new(
+        name: &str,
+        impressions: impl IntoIterator<Item = Vid>,
+        keyset: PrivateKeyset,
+        connections: Connections,
+        executor: Executor,
+        seed: StreamSeed,
+    ) -> Self {
+        let mut counts = BTreeMap::<Vid, u32>::new();
+        for vid in impressions {
+            let count = counts.entry(vid).or_default();
+            *count = count.saturating_add(1);
+        }
+        Self {
+            name: name.to_owned(),
+            impressions: counts,
+            keyset,
+            requisitions: RequisitionsClient::new(connections.kingdom),
+            fulfillment: RequisitionFulfillmentClient::new(connections.duchy),
+            certificates: connections.certificates,
+            executor,
+            seed,
+            calls: CallPolicy::default(),
+            uploads: CallPolicy::with_deadline(Duration::from_secs(600)),
+        }
+    }
+
+    /// Deals with every requisition waiting now. One that fails for reasons beyond this data provider (the Kingdom or
+    /// the duchy is away, somebody else changed the requisition) stays as it is and can be tried again.
+    ///
+    /// # Errors
+    /// The first such reason; the requisitions after it were not looked at.
+    pub async fn fulfill_waiting(&self) -> Result<Vec<Outcome>, DataProviderError> {
+        let mut outcomes = Vec::new();
+        for requisition in self.waiting().await? {
+            outcomes.push(self.fulfill(requisition).await?);
+        }
+        Ok(outcomes)
+    }
+
+    /// The requisitions waiting for this data provider.
+    ///
+    /// # Errors
+    /// If the Kingdom does not answer.
+    pub async fn waiting(&self) -> Result<Vec<Requisition>, DataProviderError> {
+        let filter = list_requisitions_request::Filter {
+            states: vec![State::Unfulfilled.into()],
+            ..Default::default()
+        };
+        let mut request =
+            ListRequisitionsRequest { parent: self.name.clone(), filter: Some(filter), ..Default::default() };
+        let mut found = Vec::new();
+        loop {
+            let page = self.calls.unary(|| {
+                let (mut client, request) = (self.requisitions.clone(), request.clone());
+                async move { client.list_requisitions(request).await }
+            });
+            let page = page.await.map_err(|status| kingdom("ListRequisitions", status))?;
+            found.extend(page.requisitions);
+            if page.next_page_token.is_empty() {
+                return Ok(found);
+            }
+            request.page_token = page.next_page_token;
+        }
+    }
+
+    /// Checks a requisition and sends the data, or refuses it.
+    ///
+    /// # Errors
+    /// As [`Self::fulfill_waiting`].
+    pub async fn fulfill(&self, requisition: Requisition) -> Result<Outcome, DataProviderError> {
+        let sent = async {
+            let order = self.check(&requisition).await?;
+            let sketch = self.encrypted_sketch(&requisition.name, &order).await?;
+            self.upload(&requisition, &order, sketch).await
+        };
+        match sent.await {
+            Ok(fulfilled) => Ok(Outcome::Fulfilled(fulfilled)),
+            Err(error) => match error.justification() {
+                None => Err(error),
+                Some(justification) => {
+                    let refusal = Refusal { justification: justification.into(), message: error.to_string() };
+                    let RefuseRequisitionRequest { name, .. } = self.refuse(requisition, refusal).await?;
+                    Ok(Outcome::Refused { requisition: name, error })
+                }
+            },
+        }
+    }
+
+    async fn refuse(
+        &self,
+        requisition: Requisition,
+        refusal: Refusal,
+    ) -> Result<RefuseRequisitionRequest, DataProviderError> {
+        let Requisition { name, etag, .. } = requisition;
+        let request = RefuseRequisitionRequest { name, refusal: Some(refusal), etag };
+        let refused = self.calls.unary(|| {
+            let (mut client, request) = (self.requisitions.clone(), request.clone());
+            async move { client.refuse_requisition(request).await }
+        });
+        refused.await.map_err(|status| kingdom("RefuseRequisition", status))?;
+        Ok(request)
+    }
+}
+
+fn kingdom(call: &'static str, status: Status) -> DataProviderError {
+    DataProviderError::Kingdom { call, status }
+}

@@ -1,0 +1,43 @@
+//! From impressions to an encrypted sketch.
+
+use halo_protocols::data_provider::plain_sketch;
+use halo_protocols::kernel::{self, KernelContext};
+use halo_protocols::proto::any_sketch::crypto::EncryptSketchRequest;
+use halo_protocols::proto::any_sketch::crypto::encrypt_sketch_request::DestroyedRegisterStrategy;
+
+use super::consent_check::Order;
+use super::{DataProvider, DataProviderError};
+
+/// An encrypted sketch.
+pub(super) struct EncryptedSketch {
+    pub(super) registers: usize,
+    pub(super) bytes: Vec<u8>,
+}
+
+impl DataProvider {
+    /// Sketches the impressions of the people sampled. The same requisition gives the same bytes again, so that a
+    /// repeated upload shows nothing more.
+    pub(super) async fn encrypted_sketch(
+        &self,
+        requisition: &str,
+        order: &Order,
+    ) -> Result<EncryptedSketch, DataProviderError> {
+        let sampled = self.impressions.iter().filter(|(vid, _)| order.sampled.contains(**vid));
+        let sketch = plain_sketch(&order.sketch, sampled.map(|(vid, count)| (*vid, *count)));
+        let registers = sketch.registers.len();
+        let request = EncryptSketchRequest {
+            sketch: Some(sketch),
+            el_gamal_keys: Some(order.key.clone()),
+            curve_id: order.curve_id,
+            maximum_value: order.maximum_frequency,
+            destroyed_register_strategy: DestroyedRegisterStrategy::FlaggedKey.into(),
+            // As upstream's data providers: the duchies add the noise that hides the number of registers.
+            noise_parameter: None,
+        };
+        let context = KernelContext::new(self.executor.clone(), self.seed.derive(requisition.as_bytes()));
+        let encrypted = tokio::task::spawn_blocking(move || kernel::compute(&request, &context));
+        let encrypted = encrypted.await.map_err(|_| DataProviderError::Interrupted)?;
+        let encrypted = encrypted.map_err(DataProviderError::Sketch)?;
+        Ok(EncryptedSketch { registers, bytes: encrypted.encrypted_sketch })
+    }
+}
