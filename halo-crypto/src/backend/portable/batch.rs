@@ -131,11 +131,9 @@ impl Batch {
             let right_is_identity = addend.is_identity();
             let opposite = case.same_x & case.sum_of_y.is_zero();
             let by_formula = !(left_is_identity | right_is_identity | opposite);
-            // Where both are the identity, or the points are opposite, nothing is kept: (0, 0).
-            *point = sum
-                .keep(by_formula)
-                .or(&addend.keep(left_is_identity))
-                .or(&point.keep(right_is_identity & !left_is_identity));
+            // Where both are the identity both are kept, and where the points are opposite nothing is: (0, 0).
+            *point =
+                sum.keep(by_formula).or(&addend.keep(left_is_identity)).or(&point.keep(right_is_identity));
         }
     }
 
