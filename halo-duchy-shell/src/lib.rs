@@ -23,6 +23,7 @@ pub mod pki;
 pub mod proto;
 pub mod protocol_stages;
 pub mod seeds;
+pub mod serve;
 pub mod server;
 pub mod service;
 pub mod shutdown;

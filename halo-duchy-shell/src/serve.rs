@@ -1,0 +1,447 @@
+//! One duchy in one process: its servers, its herald and its mills, with mutual TLS between them as if they were
+//! processes of their own (spec services.md §1).
+//!
+//! [`DuchyConfig::bind`] takes the addresses, so that a trial can let the system choose ports and tell everyone
+//! about them; [`BoundDuchy::start`] then learns where the Kingdom and the other duchies are and begins. The `routes_*`
+//! functions are what the single servers' subcommands serve.
+
+mod routes;
+
+pub use routes::{
+    routes_async_control, routes_control, routes_fulfillment, routes_internal_api, with_reflection,
+};
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tonic::service::Routes;
+use tonic::transport::Channel;
+
+use crate::blob::BlobStore;
+use crate::client::{CallPolicy, channel};
+use crate::clock::SystemClock;
+use crate::config::{ConfigError, ProtocolsSetup};
+use crate::herald::{Herald, HeraldError, HeraldOptions};
+use crate::identity::{Authenticate, Caller, Identities};
+use crate::internal_api::InternalApi;
+use crate::kingdom_log::KingdomLog;
+use crate::mill::{Consent, Mill, MillOptions, MillParts, MillStartError, StageObserver};
+use crate::peer::{PeerOptions, Peers};
+use crate::proto::system::computation_log_entries_client::ComputationLogEntriesClient;
+use crate::seeds::SeedSource;
+use crate::server::{Server, ServerLimits, serve_health};
+use crate::service::{AdvanceLimits, FulfillmentLimits};
+use crate::shutdown::{self, Shutdown, Trigger};
+use crate::store::Store;
+use crate::system_api::SystemApi;
+use crate::tls::{TlsError, TlsIdentity};
+
+/// The name that a duchy's processes expect in one another's certificates, as in upstream's deployments.
+pub const INTERNAL_CERT_HOST: &str = "localhost";
+
+/// Log entries for the Kingdom that may wait to be sent.
+const KINGDOM_LOG_CAPACITY: usize = 1024;
+
+/// How long a herald that gave up pauses before it begins again.
+const HERALD_PAUSE: Duration = Duration::from_secs(5);
+
+/// Where a duchy listens. Port 0 lets the system choose one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Addresses {
+    /// The internal API, for the duchy's own processes.
+    pub internal_api: SocketAddr,
+    /// The asynchronous control service, for the duchy's own control server.
+    pub async_control: SocketAddr,
+    /// The control service, for other duchies.
+    pub control: SocketAddr,
+    /// Requisition fulfillment, for data providers.
+    pub fulfillment: SocketAddr,
+    /// The health service, in plain text.
+    pub health: Option<SocketAddr>,
+}
+
+impl Addresses {
+    /// Ports of the system's choice on the loopback interface, without a health service.
+    pub const fn loopback() -> Self {
+        let any = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+        Self { internal_api: any, async_control: any, control: any, fulfillment: any, health: None }
+    }
+}
+
+/// A server to call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// `host:port`.
+    pub address: String,
+    /// The name to expect in its certificate; `None` for the host.
+    pub cert_host: Option<String>,
+}
+
+/// Limits of the services that others may call.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Of every server.
+    pub server: ServerLimits,
+    /// Of data from other duchies.
+    pub advance: AdvanceLimits,
+    /// Of data from data providers.
+    pub fulfillment: FulfillmentLimits,
+}
+
+/// Everything that makes a duchy.
+#[derive(Clone, Debug)]
+pub struct DuchyConfig {
+    /// Its id.
+    pub duchy: String,
+    /// Its certificate and whom it trusts.
+    pub tls: TlsIdentity,
+    /// Who may call: the duchies, the data providers and the Kingdom.
+    pub identities: Identities,
+    /// Its roles.
+    pub setup: ProtocolsSetup,
+    /// Its signing key and whom it believes.
+    pub consent: Consent,
+    /// Its computations.
+    pub store: Arc<dyn Store>,
+    /// Its blobs.
+    pub blobs: BlobStore,
+    /// Where it listens.
+    pub addresses: Addresses,
+    /// What its services take from others.
+    pub limits: Limits,
+    /// How its herald works.
+    pub herald: HeraldOptions,
+    /// How its mill works.
+    pub mill: MillOptions,
+    /// How it hands data to others.
+    pub peer: PeerOptions,
+    /// Where the seeds of stages come from.
+    pub seeds: SeedSource,
+    /// Who watches the mill.
+    pub observer: Arc<dyn StageObserver>,
+}
+
+/// Why a duchy did not start or did not go on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServeError {
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// Which one.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A target is malformed.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// A configuration file is refused.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The herald refuses its options, or gave up.
+    #[error("the herald stopped")]
+    Herald(#[from] HeraldError),
+    /// The mill cannot start.
+    #[error("the mill cannot start")]
+    Mill(#[from] MillStartError),
+    /// A server's transport failed.
+    #[error("the {server} server failed")]
+    Transport {
+        /// Which server.
+        server: &'static str,
+        /// Why.
+        #[source]
+        source: tonic::transport::Error,
+    },
+    /// The services cannot be described to clients.
+    #[error("the service descriptors are malformed")]
+    Reflection(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The store's directory cannot be made.
+    #[error("cannot make {0}")]
+    Directory(std::path::PathBuf, #[source] io::Error),
+}
+
+impl DuchyConfig {
+    /// Takes the addresses.
+    ///
+    /// # Errors
+    /// [`ServeError::Listen`].
+    pub async fn bind(self) -> Result<BoundDuchy, ServeError> {
+        let wanted = self.addresses;
+        let listeners = Listeners {
+            internal_api: listen(wanted.internal_api).await?,
+            async_control: listen(wanted.async_control).await?,
+            control: listen(wanted.control).await?,
+            fulfillment: listen(wanted.fulfillment).await?,
+        };
+        let bound = |listener: &TcpListener, wanted| listener.local_addr().unwrap_or(wanted);
+        let addresses = Addresses {
+            internal_api: bound(&listeners.internal_api, wanted.internal_api),
+            async_control: bound(&listeners.async_control, wanted.async_control),
+            control: bound(&listeners.control, wanted.control),
+            fulfillment: bound(&listeners.fulfillment, wanted.fulfillment),
+            health: wanted.health,
+        };
+        Ok(BoundDuchy { config: self, listeners, addresses })
+    }
+}
+
+#[derive(Debug)]
+struct Listeners {
+    internal_api: TcpListener,
+    async_control: TcpListener,
+    control: TcpListener,
+    fulfillment: TcpListener,
+}
+
+/// Listens on `address`.
+///
+/// # Errors
+/// [`ServeError::Listen`].
+pub async fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
+    TcpListener::bind(address).await.map_err(|source| ServeError::Listen { address, source })
+}
+
+/// A duchy that has its addresses and waits to begin.
+#[derive(Debug)]
+pub struct BoundDuchy {
+    config: DuchyConfig,
+    listeners: Listeners,
+    addresses: Addresses,
+}
+
+impl BoundDuchy {
+    /// Where the duchy will be reached: ports are those the system chose.
+    pub fn addresses(&self) -> Addresses {
+        self.addresses
+    }
+
+    /// Begins to serve and to work. `peers` are the targets of the other duchies' control servers by duchy id.
+    ///
+    /// # Errors
+    /// If a target is malformed, or the herald or the mill refuses its options.
+    pub fn start(
+        self,
+        kingdom: &Target,
+        peers: &BTreeMap<String, String>,
+    ) -> Result<RunningDuchy, ServeError> {
+        let Self { config, listeners, addresses } = self;
+        let channels = Channels::open(&config, addresses, kingdom)?;
+        let peers = peers.iter().map(|(duchy, target)| (duchy.as_str(), target.as_str()));
+        let peers = Peers::new(&config.tls, &config.consent.directory, peers, config.peer)?;
+        let (stop_daemons, daemons_stop) = shutdown::channel();
+        let (stop_servers, servers_stop) = shutdown::channel();
+        let (mut daemons, mut servers) = (JoinSet::new(), JoinSet::new());
+
+        let (kingdom_log, sender) =
+            KingdomLog::new(config.duchy.clone(), Arc::new(SystemClock), KINGDOM_LOG_CAPACITY);
+        let log_entries = ComputationLogEntriesClient::new(channels.kingdom.clone());
+        let logging = servers_stop.clone();
+        servers.spawn(async move {
+            logging.unless_requested(sender.run(log_entries)).await;
+            Ok(())
+        });
+
+        let own = Authenticate::only(config.identities.clone(), Caller::Duchy(config.duchy.clone()));
+        let anyone = Authenticate::new(config.identities.clone());
+        let all = [
+            (
+                "internal API",
+                listeners.internal_api,
+                own.clone(),
+                routes_internal_api(&config.duchy, &config.store, &config.blobs, Some(kingdom_log)),
+            ),
+            (
+                "async computation control",
+                listeners.async_control,
+                own,
+                routes_async_control(&config.duchy, channels.internal_api.clone(), u32::MAX),
+            ),
+            (
+                "computation control",
+                listeners.control,
+                anyone.clone(),
+                routes_control(
+                    &config.duchy,
+                    channels.internal_api.clone(),
+                    channels.async_control.clone(),
+                    &config.blobs,
+                    config.limits.advance,
+                ),
+            ),
+            (
+                "requisition fulfillment",
+                listeners.fulfillment,
+                anyone,
+                routes_fulfillment(
+                    &config.duchy,
+                    channels.internal_api.clone(),
+                    channels.kingdom.clone(),
+                    &config.blobs,
+                    config.limits.fulfillment,
+                ),
+            ),
+        ];
+        for (name, listener, authenticate, routes) in all {
+            let server = Server { tls: config.tls.clone(), authenticate, limits: config.limits.server };
+            let routes = with_reflection(routes)?;
+            servers.spawn(run_server(name, server, listener, routes, servers_stop.clone()));
+        }
+        if let Some(address) = addresses.health {
+            let stop = servers_stop.clone();
+            servers.spawn(async move {
+                let served = serve_health(address, async move { stop.requested().await }).await;
+                served.map_err(|source| ServeError::Transport { server: "health", source })
+            });
+        }
+
+        let internal = InternalApi::new(channels.internal_api, CallPolicy::default());
+        let system = SystemApi::new(&config.duchy, channels.kingdom, CallPolicy::default());
+        let herald = Herald::new(
+            format!("{}-herald", config.duchy),
+            config.duchy.clone(),
+            config.setup,
+            system.clone(),
+            internal.clone(),
+            config.herald,
+        )?;
+        daemons.spawn(keep_running(herald, daemons_stop.clone()));
+        let parts = MillParts {
+            duchy: config.duchy,
+            internal,
+            kingdom: system,
+            peers,
+            blobs: config.blobs,
+            consent: config.consent,
+            seeds: config.seeds,
+            observer: config.observer,
+        };
+        let mill = Mill::new(parts, config.mill)?;
+        daemons.spawn(async move {
+            mill.run(daemons_stop).await;
+            Ok(())
+        });
+        Ok(RunningDuchy { daemons, servers, stop_daemons, stop_servers, addresses })
+    }
+}
+
+/// Serves until told to stop.
+///
+/// # Errors
+/// [`ServeError::Transport`], naming the server.
+pub async fn run_server(
+    name: &'static str,
+    server: Server,
+    listener: TcpListener,
+    routes: Routes,
+    shutdown: Shutdown,
+) -> Result<(), ServeError> {
+    tracing::info!(server = name, address = ?listener.local_addr().ok(), "serving");
+    let served = server.serve(listener, routes, async move { shutdown.requested().await }).await;
+    served.map_err(|source| ServeError::Transport { server: name, source })
+}
+
+/// In a process of its own a herald that gives up ends the process, which is started again; here it is begun again.
+async fn keep_running(herald: Herald, shutdown: Shutdown) -> Result<(), ServeError> {
+    while let Err(error) = herald.run(shutdown.clone()).await {
+        tracing::error!(%error, cause = ?std::error::Error::source(&error).map(ToString::to_string), "the herald begins again");
+        shutdown.unless_requested(tokio::time::sleep(HERALD_PAUSE)).await;
+    }
+    Ok(())
+}
+
+/// How the duchy's processes reach one another and the Kingdom.
+struct Channels {
+    internal_api: Channel,
+    async_control: Channel,
+    kingdom: Channel,
+}
+
+impl Channels {
+    fn open(config: &DuchyConfig, addresses: Addresses, kingdom: &Target) -> Result<Self, TlsError> {
+        let own = |address| channel(&config.tls, &reachable(address).to_string(), Some(INTERNAL_CERT_HOST));
+        Ok(Self {
+            internal_api: own(addresses.internal_api)?,
+            async_control: own(addresses.async_control)?,
+            kingdom: channel(&config.tls, &kingdom.address, kingdom.cert_host.as_deref())?,
+        })
+    }
+}
+
+/// Where to call a server of this process that listens on `address`.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
+}
+
+/// A duchy at work. Dropping it ends its tasks at once.
+#[derive(Debug)]
+pub struct RunningDuchy {
+    daemons: Tasks,
+    servers: Tasks,
+    stop_daemons: Trigger,
+    stop_servers: Trigger,
+    addresses: Addresses,
+}
+
+type Tasks = JoinSet<Result<(), ServeError>>;
+
+impl RunningDuchy {
+    /// Where the duchy is reached.
+    pub fn addresses(&self) -> Addresses {
+        self.addresses
+    }
+
+    /// Completes when a server or a daemon has ended, which none does by itself unless it fails; then the rest should
+    /// be stopped.
+    ///
+    /// # Errors
+    /// The failure.
+    pub async fn ended(&mut self) -> Result<(), ServeError> {
+        tokio::select! {
+            Some(ended) = self.daemons.join_next() => ended.unwrap_or(Ok(())),
+            Some(ended) = self.servers.join_next() => ended.unwrap_or(Ok(())),
+            else => Ok(()),
+        }
+    }
+
+    /// Stops. The mill gives back the work in progress before the servers go; their RPCs in progress may end.
+    ///
+    /// # Errors
+    /// The first failure of a part.
+    pub async fn stop(mut self) -> Result<(), ServeError> {
+        self.stop_daemons.fire();
+        let daemons = all(&mut self.daemons).await;
+        self.stop_servers.fire();
+        daemons.and(all(&mut self.servers).await)
+    }
+}
+
+/// Waits for all tasks; the first failure. A panic in one has been printed.
+async fn all(tasks: &mut Tasks) -> Result<(), ServeError> {
+    let mut outcome = Ok(());
+    while let Some(ended) = tasks.join_next().await {
+        outcome = outcome.and(ended.unwrap_or(Ok(())));
+    }
+    outcome
+}
+
+/// Makes the directory `path` if there is none.
+///
+/// # Errors
+/// [`ServeError::Directory`].
+pub fn make_directory(path: &Path) -> Result<(), ServeError> {
+    std::fs::create_dir_all(path).map_err(|source| ServeError::Directory(path.to_owned(), source))
+}

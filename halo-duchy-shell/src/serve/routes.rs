@@ -1,0 +1,77 @@
+//! What each of a duchy's servers serves.
+
+use std::sync::Arc;
+
+use tonic::service::Routes;
+use tonic::transport::Channel;
+
+use super::ServeError;
+use crate::blob::BlobStore;
+use crate::kingdom_log::KingdomLog;
+use crate::proto::DESCRIPTORS;
+use crate::proto::api::requisition_fulfillment_server::RequisitionFulfillmentServer;
+use crate::proto::internal::async_computation_control_server::AsyncComputationControlServer;
+use crate::proto::internal::computation_stats_server::ComputationStatsServer;
+use crate::proto::internal::computations_server::ComputationsServer;
+use crate::proto::internal::continuation_tokens_server::ContinuationTokensServer;
+use crate::proto::system::computation_control_server::ComputationControlServer;
+use crate::service::{
+    AdvanceLimits, AsyncComputationControlService, ComputationControlService, ComputationStatsService,
+    ComputationsService, ContinuationTokensService, FulfillmentLimits, RequisitionFulfillmentService,
+};
+use crate::store::Store;
+
+/// The internal API, over the store.
+pub fn routes_internal_api(
+    duchy: &str,
+    store: &Arc<dyn Store>,
+    blobs: &BlobStore,
+    kingdom_log: Option<KingdomLog>,
+) -> Routes {
+    let computations = ComputationsService::new(Arc::clone(store), blobs.clone(), duchy, kingdom_log);
+    Routes::new(ComputationsServer::new(computations))
+        .add_service(ComputationStatsServer::new(ComputationStatsService::new(Arc::clone(store), duchy)))
+        .add_service(ContinuationTokensServer::new(ContinuationTokensService::new(Arc::clone(store), duchy)))
+}
+
+/// The asynchronous control service, over the internal API.
+pub fn routes_async_control(duchy: &str, internal_api: Channel, max_attempts: u32) -> Routes {
+    let service = AsyncComputationControlService::new(internal_api, duchy, max_attempts);
+    Routes::new(AsyncComputationControlServer::new(service))
+}
+
+/// The control service, over the internal API and the asynchronous control service.
+pub fn routes_control(
+    duchy: &str,
+    internal_api: Channel,
+    async_control: Channel,
+    blobs: &BlobStore,
+    limits: AdvanceLimits,
+) -> Routes {
+    let service = ComputationControlService::new(internal_api, async_control, blobs.clone(), duchy, limits);
+    Routes::new(ComputationControlServer::new(service))
+}
+
+/// Requisition fulfillment, over the internal API and the Kingdom.
+pub fn routes_fulfillment(
+    duchy: &str,
+    internal_api: Channel,
+    kingdom: Channel,
+    blobs: &BlobStore,
+    limits: FulfillmentLimits,
+) -> Routes {
+    let service = RequisitionFulfillmentService::new(internal_api, kingdom, blobs.clone(), duchy, limits);
+    Routes::new(RequisitionFulfillmentServer::new(service))
+}
+
+/// Adds server reflection, as upstream's servers have it.
+///
+/// # Errors
+/// [`ServeError::Reflection`] if our own descriptors cannot be read.
+pub fn with_reflection(routes: Routes) -> Result<Routes, ServeError> {
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(DESCRIPTORS)
+        .build_v1()
+        .map_err(|error| ServeError::Reflection(error.into()))?;
+    Ok(routes.add_service(reflection))
+}
