@@ -5,7 +5,6 @@
 //! are parts of names to measure.
 
 use std::hint::black_box;
-use std::time::{Duration, Instant};
 
 use halo_benches::openssl_p256::OpenSsl;
 use halo_benches::stopwatch::Stopwatch;
@@ -32,11 +31,10 @@ use halo_protocols::proto::protocol::*;
 /// Frequencies counted, as in upstream's measured figures.
 const MAXIMUM_FREQUENCY: i32 = 10;
 
-/// Multiplications that give the unit of the last column.
-const UNIT_SAMPLES: u32 = 2_000;
-
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let mut stopwatch = Stopwatch::from_arguments(one_multiplication()?);
+    let mut openssl = OpenSsl::new()?;
+    let mut stopwatch =
+        Stopwatch::from_arguments(|| openssl.multiply().expect("OpenSSL multiplies valid points"));
     stopwatch.print_heading();
     noise_samplers(&mut stopwatch)?;
     suite::<P256>(&mut stopwatch)?;
@@ -45,16 +43,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-fn one_multiplication() -> Result<Duration, Box<dyn std::error::Error>> {
-    let mut openssl = OpenSsl::new()?;
-    let started = Instant::now();
-    for _ in 0..UNIT_SAMPLES {
-        openssl.multiply()?;
-    }
-    Ok(started.elapsed() / UNIT_SAMPLES)
-}
-
-fn noise_samplers(stopwatch: &mut Stopwatch) -> Result<(), Box<dyn std::error::Error>> {
+fn noise_samplers(stopwatch: &mut Stopwatch<'_>) -> Result<(), Box<dyn std::error::Error>> {
     let privacy = PrivacyParameters { epsilon: 0.1, delta: 1e-9 };
     for (name, mechanism) in
         [("geometric", NoiseMechanism::Geometric), ("discrete Gaussian", NoiseMechanism::DiscreteGaussian)]
@@ -69,7 +58,7 @@ fn noise_samplers(stopwatch: &mut Stopwatch) -> Result<(), Box<dyn std::error::E
     Ok(())
 }
 
-fn suite<G: Group>(stopwatch: &mut Stopwatch) -> Result<(), KernelError> {
+fn suite<G: Group>(stopwatch: &mut Stopwatch<'_>) -> Result<(), KernelError> {
     for count in SIZES {
         primitives::<G>(stopwatch, count);
         Computation::<G>::new(count)?.run(stopwatch)?;
@@ -77,7 +66,7 @@ fn suite<G: Group>(stopwatch: &mut Stopwatch) -> Result<(), KernelError> {
     Ok(())
 }
 
-fn primitives<G: Group>(stopwatch: &mut Stopwatch, count: usize) {
+fn primitives<G: Group>(stopwatch: &mut Stopwatch<'_>, count: usize) {
     let mut rng = rng();
     let keys = KeyPair::<G>::random(&mut rng);
     let blinding = BlindingKey::random(&mut rng);
@@ -126,7 +115,7 @@ impl<G: Group> Computation<G> {
         Ok(Self { count, context, keys, composite, suite: core::marker::PhantomData })
     }
 
-    fn run(&self, stopwatch: &mut Stopwatch) -> Result<(), KernelError> {
+    fn run(&self, stopwatch: &mut Stopwatch<'_>) -> Result<(), KernelError> {
         let registers = self.encrypt(stopwatch)?;
         self.setup_noise(stopwatch)?;
         let registers = self.setup(stopwatch, registers)?;
@@ -140,7 +129,7 @@ impl<G: Group> Computation<G> {
 
     fn measure<T>(
         &self,
-        stopwatch: &mut Stopwatch,
+        stopwatch: &mut Stopwatch<'_>,
         stage: &str,
         records: usize,
         kernel: impl FnMut() -> Result<T, KernelError>,
@@ -148,7 +137,7 @@ impl<G: Group> Computation<G> {
         stopwatch.measure(&format!("{} {stage}", G::NAME), records, kernel)
     }
 
-    fn encrypt(&self, stopwatch: &mut Stopwatch) -> Result<Vec<u8>, KernelError> {
+    fn encrypt(&self, stopwatch: &mut Stopwatch<'_>) -> Result<Vec<u8>, KernelError> {
         let value = |name: &str, aggregator: Aggregator| ValueSpec {
             name: name.to_owned(),
             aggregator: aggregator.into(),
@@ -176,7 +165,7 @@ impl<G: Group> Computation<G> {
     }
 
     /// Only noise: parameters that demand about as many registers as the sketch has.
-    fn setup_noise(&self, stopwatch: &mut Stopwatch) -> Result<(), KernelError> {
+    fn setup_noise(&self, stopwatch: &mut Stopwatch<'_>) -> Result<(), KernelError> {
         let privacy = Some(DifferentialPrivacyParams { epsilon: 200.0 / self.count as f64, delta: 1e-9 });
         let request = CompleteSetupPhaseRequest {
             maximum_frequency: MAXIMUM_FREQUENCY,
@@ -201,7 +190,7 @@ impl<G: Group> Computation<G> {
         Ok(())
     }
 
-    fn setup(&self, stopwatch: &mut Stopwatch, registers: Vec<u8>) -> Result<Vec<u8>, KernelError> {
+    fn setup(&self, stopwatch: &mut Stopwatch<'_>, registers: Vec<u8>) -> Result<Vec<u8>, KernelError> {
         let request = CompleteSetupPhaseRequest {
             requisition_register_vector: registers,
             maximum_frequency: MAXIMUM_FREQUENCY,
@@ -211,7 +200,7 @@ impl<G: Group> Computation<G> {
         Ok(self.measure(stopwatch, "SetupPhase, register", self.count, kernel)?.combined_register_vector)
     }
 
-    fn phase_one(&self, stopwatch: &mut Stopwatch, registers: Vec<u8>) -> Result<Vec<u8>, KernelError> {
+    fn phase_one(&self, stopwatch: &mut Stopwatch<'_>, registers: Vec<u8>) -> Result<Vec<u8>, KernelError> {
         let request = CompleteExecutionPhaseOneRequest {
             combined_register_vector: registers,
             local_el_gamal_key_pair: Some(self.keys[0].clone()),
@@ -227,7 +216,7 @@ impl<G: Group> Computation<G> {
 
     fn phase_one_at_aggregator(
         &self,
-        stopwatch: &mut Stopwatch,
+        stopwatch: &mut Stopwatch<'_>,
         registers: Vec<u8>,
     ) -> Result<Vec<u8>, KernelError> {
         let request = CompleteExecutionPhaseOneAtAggregatorRequest {
@@ -244,7 +233,7 @@ impl<G: Group> Computation<G> {
         Ok(self.measure(stopwatch, stage, self.count, kernel)?.flag_count_tuples)
     }
 
-    fn phase_two(&self, stopwatch: &mut Stopwatch, tuples: Vec<u8>) -> Result<Vec<u8>, KernelError> {
+    fn phase_two(&self, stopwatch: &mut Stopwatch<'_>, tuples: Vec<u8>) -> Result<Vec<u8>, KernelError> {
         let request = CompleteExecutionPhaseTwoRequest {
             flag_count_tuples: tuples,
             local_el_gamal_key_pair: Some(self.keys[0].clone()),
@@ -260,7 +249,7 @@ impl<G: Group> Computation<G> {
 
     fn phase_two_at_aggregator(
         &self,
-        stopwatch: &mut Stopwatch,
+        stopwatch: &mut Stopwatch<'_>,
         tuples: Vec<u8>,
     ) -> Result<Vec<u8>, KernelError> {
         let request = CompleteExecutionPhaseTwoAtAggregatorRequest {
@@ -278,7 +267,7 @@ impl<G: Group> Computation<G> {
         Ok(self.measure(stopwatch, stage, self.count, kernel)?.same_key_aggregator_matrix)
     }
 
-    fn phase_three(&self, stopwatch: &mut Stopwatch, matrix: Vec<u8>) -> Result<Vec<u8>, KernelError> {
+    fn phase_three(&self, stopwatch: &mut Stopwatch<'_>, matrix: Vec<u8>) -> Result<Vec<u8>, KernelError> {
         let cells = matrix.len() / (2 * G::POINT_LENGTH);
         let request = CompleteExecutionPhaseThreeRequest {
             same_key_aggregator_matrix: matrix,
@@ -294,7 +283,7 @@ impl<G: Group> Computation<G> {
 
     fn phase_three_at_aggregator(
         &self,
-        stopwatch: &mut Stopwatch,
+        stopwatch: &mut Stopwatch<'_>,
         matrix: Vec<u8>,
     ) -> Result<(), KernelError> {
         let cells = matrix.len() / (2 * G::POINT_LENGTH);

@@ -5,12 +5,16 @@
 
 use std::time::{Duration, Instant};
 
+/// Units timed before every measurement.
+const UNITS: u32 = 100;
+
 /// Runs and remembers.
-pub struct Stopwatch {
+pub struct Stopwatch<'a> {
     enough: Duration,
     filters: Vec<String>,
-    /// What one unit of the last column is: one multiplication by OpenSSL.
-    unit: Duration,
+    unit: Box<dyn FnMut() + 'a>,
+    /// How many units were timed, and how long they took together.
+    units: (u32, Duration),
     rows: Vec<Row>,
 }
 
@@ -21,21 +25,24 @@ struct Row {
     elapsed: Duration,
 }
 
-impl Stopwatch {
-    /// Takes `--quick` (one pass over what is slow) and filters from the command line. Times are also given as
-    /// multiples of `unit`.
-    pub fn from_arguments(unit: Duration) -> Self {
+impl<'a> Stopwatch<'a> {
+    /// Takes `--quick` (one pass over what is slow) and filters from the command line.
+    ///
+    /// Times are also given as multiples of what `unit` does once. It is timed again before every measurement, so that
+    /// whatever else the machine does weighs on both alike.
+    pub fn from_arguments(unit: impl FnMut() + 'a) -> Self {
         let (options, filters): (Vec<_>, Vec<_>) =
             std::env::args().skip(1).partition(|argument| argument.starts_with('-'));
         let quick = options.iter().any(|option| option == "--quick");
         let enough = if quick { Duration::from_millis(20) } else { Duration::from_secs(1) };
-        Self { enough, filters, unit, rows: Vec::new() }
+        Self { enough, filters, unit: Box::new(unit), units: (0, Duration::ZERO), rows: Vec::new() }
     }
 
     /// Calls `work`, which handles `records` records, at least once and until enough time has passed; the result is
     /// that of the last call. Work that a filter leaves out is done once, because later work builds on it.
     pub fn measure<T>(&mut self, name: &str, records: usize, mut work: impl FnMut() -> T) -> T {
         let wanted = self.filters.is_empty() || self.filters.iter().any(|filter| name.contains(filter));
+        self.time_units();
         let started = Instant::now();
         let mut result = work();
         let mut passes = 1;
@@ -51,6 +58,18 @@ impl Stopwatch {
         result
     }
 
+    fn time_units(&mut self) {
+        let started = Instant::now();
+        for _ in 0..UNITS {
+            (self.unit)();
+        }
+        self.units = (self.units.0 + UNITS, self.units.1 + started.elapsed());
+    }
+
+    fn unit_seconds(&self) -> f64 {
+        self.units.1.as_secs_f64() / f64::from(self.units.0)
+    }
+
     /// Prints the heading of what [`Stopwatch::measure`] prints.
     pub fn print_heading(&self) {
         println!(
@@ -62,8 +81,8 @@ impl Stopwatch {
     /// Prints everything once more, below whatever came in between.
     pub fn print_summary(&self) {
         println!(
-            "\none multiplication by OpenSSL (P-256, any point): {:.1} µs",
-            self.unit.as_secs_f64() * 1e6
+            "\n1 × multiply, by OpenSSL (P-256, any point), over the whole run: {:.1} µs",
+            self.unit_seconds() * 1e6
         );
         self.print_heading();
         for row in &self.rows {
@@ -80,7 +99,7 @@ impl Stopwatch {
             row.passes,
             seconds * 1e6,
             seconds.recip(),
-            seconds / self.unit.as_secs_f64()
+            seconds / self.unit_seconds()
         )
     }
 }
