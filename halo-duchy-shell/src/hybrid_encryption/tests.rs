@@ -1,3 +1,4 @@
+use proptest::prelude::*;
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 
@@ -157,5 +158,28 @@ fn tinks_keysets_and_ciphertexts_are_read() {
         let opened = private.decrypt(&bytes(&vector.ciphertext)).expect(&vector.template);
         assert_eq!(hex::encode(&*opened), vector.plaintext, "{}", vector.template);
         assert_eq!(hex::encode(public.to_bytes()), vector.public_keyset, "the same bytes as Tink writes");
+    }
+}
+
+proptest! {
+    #[test]
+    fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+        let _ = PublicKeyset::parse(&bytes);
+        let _ = PrivateKeyset::parse(&bytes);
+        for scheme in SCHEMES {
+            prop_assert!(PrivateKeyset::generate(scheme, &mut rng()).decrypt(&bytes).is_err());
+        }
+    }
+
+    #[test]
+    fn altered_keysets_never_panic(index in 0..200usize, bit in 0..8u8) {
+        for scheme in SCHEMES {
+            let mut bytes = PrivateKeyset::generate(scheme, &mut rng()).public().to_bytes();
+            let index = index % bytes.len();
+            bytes[index] ^= 1 << bit;
+            if let Ok(altered) = PublicKeyset::parse(&bytes) {
+                let _ = altered.encrypt(b"abc", &mut rng());
+            }
+        }
     }
 }

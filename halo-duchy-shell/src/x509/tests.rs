@@ -1,3 +1,4 @@
+use proptest::prelude::*;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose,
 };
@@ -90,4 +91,27 @@ fn trailing_bytes_are_refused() {
     assert!(parse(&der).is_ok());
     der.push(0);
     assert_eq!(parse(&der).err(), Some(CertificateError::Malformed));
+}
+
+proptest! {
+    #[test]
+    fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        prop_assert!(parse(&bytes).is_err());
+        prop_assert!(TrustedRoots::from_pem(&bytes).is_err());
+    }
+}
+
+#[test]
+fn every_altered_byte_of_what_is_signed_is_noticed() {
+    let root = root(root_params("root"));
+    let roots = TrustedRoots::from_pem(root.pem().as_bytes()).expect("a root");
+    let der = leaf(&root);
+    let signed = parse(&der).expect("certificate").tbs_certificate.as_ref().len();
+    let header = 4;
+    for index in header..header + signed {
+        let mut altered = der.clone();
+        altered[index] ^= 1;
+        let believed = parse(&altered).and_then(|leaf| roots.issuer(&leaf).map(<[u8]>::to_vec));
+        assert!(believed.is_err(), "byte {index}");
+    }
 }

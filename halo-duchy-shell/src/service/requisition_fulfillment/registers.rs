@@ -2,6 +2,8 @@
 //!
 //! Upstream accepts any bytes, and the measurement fails when a mill reads them, when nobody can tell any more whose
 //! they were (spec edp.md E5). Here the data provider is told at once, and may try again.
+//!
+//! A sketch without registers is a sketch: nobody of that data provider's audience is in the sample (edp.md E3).
 
 use bytes::{Bytes, BytesMut};
 use halo_crypto::group::DecodePointError;
@@ -16,9 +18,6 @@ const BATCH_REGISTERS: usize = 128;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RegistersError {
-    /// There are no bytes.
-    #[error("the body is empty")]
-    Empty,
     /// The last register is not whole.
     #[error("the body of {length} bytes is not a whole number of registers of {register} bytes")]
     Length {
@@ -86,11 +85,8 @@ impl Registers {
     /// Ends the sketch. Returns the last registers to be checked.
     ///
     /// # Errors
-    /// If there are no bytes, or the last register is not whole.
+    /// If the last register is not whole.
     pub fn finish(mut self) -> Result<Option<Batch>, RegistersError> {
-        if self.length == 0 {
-            return Err(RegistersError::Empty);
-        }
         if !self.pending.len().is_multiple_of(self.register_length) {
             return Err(RegistersError::Length { length: self.length, register: self.register_length });
         }
@@ -174,7 +170,7 @@ mod tests {
         assert_eq!(ristretto.len(), 2 * 192);
         let refused = Err(RegistersError::Length { length: 193, register: 192 });
         assert_eq!(check(25519, &ristretto[..193], 50), refused);
-        assert_eq!(check(415, b"", 1), Err(RegistersError::Empty));
+        assert_eq!(check(415, b"", 1), Ok(()));
         assert!(Registers::of_curve(0).is_none());
     }
 
