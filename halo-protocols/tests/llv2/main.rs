@@ -1,0 +1,18 @@
+//! Liquid Legions v2 against the recorded computations of upstream's C++ core (`tests/vectors`), against plain
+//! computations, and against broken input.
+//!
+//! How a recorded response is compared follows the `check` of the case's manifest; see [`vectors`].
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::type_complexity, reason = "tables of cases")]
+
+mod case;
+mod chains;
+mod errors;
+mod hostile_input;
+mod opening;
+mod plain;
+mod reproducibility;
+mod run;
+mod statistics;
+mod vectors;
