@@ -1,11 +1,11 @@
-//! [`Effect`]: all that a Liquid Legions computation can ask of its host.
+//! [`Effect`]: all that a computation can ask of its host.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
 use crate::duchy_id::DuchyId;
-use crate::llv2::Message;
+use crate::llv2;
 
 /// Bytes that are kept, sent, or both. Cheap to clone; printed as their length only.
 #[derive(Clone, PartialEq, Eq)]
@@ -35,14 +35,20 @@ impl fmt::Debug for Payload {
     }
 }
 
-/// What the host must do.
+/// What the host must do. `M` names the payloads that the protocol's duchies send one another.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
-pub enum Effect {
+pub enum Effect<M = llv2::Message> {
     /// Sign this serialised public ElGamal key and publish it at the Kingdom (unless that has been done).
     PublishKey {
         /// A serialised `ElGamalPublicKey` of the public API.
         el_gamal_public_key: Vec<u8>,
+    },
+    /// Publish this at the Kingdom (unless that has been done): the key under which data providers encrypt seeds to
+    /// this duchy, signed by it; or, of a duchy that is sent none, that it takes part without a key.
+    PublishEncryptionKey {
+        /// A serialised `EncryptionPublicKey` of the public API.
+        encryption_public_key: Option<Vec<u8>>,
     },
     /// Tell the Kingdom that this duchy is ready (unless that has been done).
     ConfirmParticipation,
@@ -53,8 +59,8 @@ pub enum Effect {
         /// The receiver.
         to: DuchyId,
         /// What it is.
-        message: Message,
-        /// Its bytes: always those of the step's [`Effect::Keep`].
+        message: M,
+        /// Its bytes. Those of the step's [`Effect::Keep`] if it has one, otherwise a function of what the host stores.
         payload: Payload,
     },
     /// Sign the result, encrypt it to the measurement consumer, and hand it to the Kingdom.
@@ -74,4 +80,6 @@ pub struct MeasurementResult {
     /// Share of the reached people per frequency `1..=maximum_frequency`, where the last stands for itself and all
     /// above; frequencies without people are absent. `None` if only reach was asked for.
     pub frequency: Option<BTreeMap<i64, f64>>,
+    /// How many registers the frequency vectors had, where the protocol works on such vectors.
+    pub frequency_vector_size: Option<i64>,
 }

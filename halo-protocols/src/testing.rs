@@ -248,7 +248,7 @@ impl Cluster {
         for effect in step.effects {
             match effect {
                 Effect::PublishKey { el_gamal_public_key } => duchy.published = Some(el_gamal_public_key),
-                Effect::ConfirmParticipation | Effect::Keep(_) => {}
+                Effect::PublishEncryptionKey { .. } | Effect::ConfirmParticipation | Effect::Keep(_) => {}
                 Effect::Send { to, message, payload } => {
                     let payload = payload.into_bytes();
                     *self.sent.entry(duchy.id.clone()).or_default() += payload.len() as u64;

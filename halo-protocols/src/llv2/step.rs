@@ -425,7 +425,14 @@ fn execution_phase_two<G: Group>(
     Ok(match (role, reach_only) {
         (Role::Aggregator, true) => {
             let reach = state.reach.ok_or(StepError::Incomplete { stage, missing: "the reach" })?;
-            finished(state, vec![Effect::ReportResult(MeasurementResult { reach, frequency: None })])
+            finished(
+                state,
+                vec![Effect::ReportResult(MeasurementResult {
+                    reach,
+                    frequency: None,
+                    frequency_vector_size: None,
+                })],
+            )
         }
         (Role::Aggregator, false) => {
             let to = next_in_ring(&state, stage)?;
@@ -528,7 +535,11 @@ fn execution_phase_three<G: Group>(
                 }
             };
             let kept = Effect::Keep(Payload::from(response.encode_to_vec()));
-            let result = MeasurementResult { reach, frequency: Some(response.frequency_distribution) };
+            let result = MeasurementResult {
+                reach,
+                frequency: Some(response.frequency_distribution),
+                frequency_vector_size: None,
+            };
             Ok(finished(state, vec![kept, Effect::ReportResult(result)]))
         }
     }
