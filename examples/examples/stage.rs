@@ -1,0 +1,87 @@
+//! Answers one request of an upstream utility method, so that anybody can put our stage into an upstream chain, or
+//! theirs into ours:
+//!
+//! ```text
+//! cargo run --release --example stage -- METHOD REQUEST.pb RESPONSE.pb
+//! ```
+//!
+//! METHOD is upstream's name (`EncryptSketch`, `CompleteSetupPhase`, …); the files are serialised upstream messages
+//! without a length prefix. An invalid request ends with exit code 1 and one line on stderr, and writes nothing.
+//! Random choices come from the operating system. `elapsed_cpu_time_millis` is left 0.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use getrandom::SysRng;
+use getrandom::rand_core::TryRng;
+use halo_crypto::parallel::Executor;
+use halo_crypto::prg::StreamSeed;
+use halo_protocols::kernel::{self, Kernel, KernelContext};
+use halo_protocols::proto::any_sketch::crypto::{CombineElGamalPublicKeysRequest, EncryptSketchRequest};
+use halo_protocols::proto::protocol::{
+    CompleteExecutionPhaseOneAtAggregatorRequest, CompleteExecutionPhaseOneRequest,
+    CompleteExecutionPhaseThreeAtAggregatorRequest, CompleteExecutionPhaseThreeRequest,
+    CompleteExecutionPhaseTwoAtAggregatorRequest, CompleteExecutionPhaseTwoRequest,
+    CompleteInitializationPhaseRequest, CompleteSetupPhaseRequest,
+};
+use prost::Message;
+
+type Error = Box<dyn std::error::Error>;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match arguments.as_slice() {
+        [method, request, response] => match run(method, Path::new(request), Path::new(response)) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("{method}: {error}");
+                ExitCode::FAILURE
+            }
+        },
+        _ => {
+            eprintln!("usage: stage METHOD REQUEST.pb RESPONSE.pb");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(method: &str, request: &Path, response: &Path) -> Result<(), Error> {
+    let answer =
+        METHODS.iter().find(|(name, _)| *name == method).map(|(_, answer)| answer).ok_or_else(|| {
+            let names: Vec<&str> = METHODS.iter().map(|(name, _)| *name).collect();
+            format!("no such method; there are {}", names.join(", "))
+        })?;
+    let request = std::fs::read(request).map_err(|error| format!("{}: {error}", request.display()))?;
+    let mut seed = [0; 32];
+    SysRng.try_fill_bytes(&mut seed)?;
+    let pool = Arc::new(rayon::ThreadPoolBuilder::new().build()?);
+    let answer = answer(&request, &KernelContext::new(Executor::on(pool), StreamSeed::new(seed)))?;
+    std::fs::write(response, answer).map_err(|error| format!("{}: {error}", response.display()).into())
+}
+
+/// Decodes a request, computes, and encodes the response.
+fn answer<K: Kernel + Message + Default>(request: &[u8], context: &KernelContext) -> Result<Vec<u8>, Error> {
+    let request = K::decode(request)?;
+    Ok(kernel::compute(&request, context)?.encode_to_vec())
+}
+
+/// Answers a serialised request with a serialised response.
+type Answer = fn(&[u8], &KernelContext) -> Result<Vec<u8>, Error>;
+
+const fn method<K: Kernel + Message + Default>() -> (&'static str, Answer) {
+    (K::METHOD, answer::<K>)
+}
+
+const METHODS: [(&str, Answer); 10] = [
+    method::<CombineElGamalPublicKeysRequest>(),
+    method::<EncryptSketchRequest>(),
+    method::<CompleteInitializationPhaseRequest>(),
+    method::<CompleteSetupPhaseRequest>(),
+    method::<CompleteExecutionPhaseOneRequest>(),
+    method::<CompleteExecutionPhaseOneAtAggregatorRequest>(),
+    method::<CompleteExecutionPhaseTwoRequest>(),
+    method::<CompleteExecutionPhaseTwoAtAggregatorRequest>(),
+    method::<CompleteExecutionPhaseThreeRequest>(),
+    method::<CompleteExecutionPhaseThreeAtAggregatorRequest>(),
+];
