@@ -30,7 +30,7 @@ mod sketch;
 mod upload;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use error::DataProviderError;
 
