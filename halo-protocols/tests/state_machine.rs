@@ -8,6 +8,7 @@ use halo_crypto::prg::StreamSeed;
 use halo_crypto::{Group, P256, Ristretto255};
 use halo_protocols::estimate::LiquidLegions;
 use halo_protocols::kernel::{KernelContext, MAXIMUM_MESSAGE_BYTES};
+use halo_protocols::llv2::key_set::{KeySetError, Participant};
 use halo_protocols::llv2::{
     Event, Evidence, Message, NoisePolicy, Outcome, Parameters, Retry, Setting, SettingError, Stage,
     StageInputs, State, StepError,
@@ -204,6 +205,35 @@ fn an_event_out_of_place_is_refused_and_named() -> TestResult {
     // What has ended stays as it ended.
     let again = stopped.next.step(Event::Stop(Outcome::Failed), &context)?;
     let State::Complete(_, Outcome::Cancelled) = again.next else { panic!("{:?}", again.next) };
+    Ok(())
+}
+
+/// Found by the fuzz target `step_events`: such a key was taken in, into a state that could not be stored.
+#[test]
+fn a_published_key_that_is_none_is_refused_with_its_owner() -> TestResult {
+    let context = KernelContext::new(Executor::serial(), StreamSeed::new([0; 32]));
+    let state = State::new(setting::<P256>(Role::Aggregator, parameters::<P256>(2, None)));
+    let own = state.setting().duchy.clone();
+    let waiting = state.step(Event::Initialize, &context)?;
+    let Some(Effect::PublishKey { el_gamal_public_key }) = waiting.effects.first().cloned() else {
+        panic!("{:?}", waiting.effects)
+    };
+    let participant = |duchy: &DuchyId, el_gamal_public_key| Participant {
+        duchy: duchy.clone(),
+        el_gamal_public_key,
+        signature: Vec::new(),
+        signature_algorithm_oid: String::new(),
+        certificate_der: Vec::new(),
+    };
+    let other = DuchyId::from("worker0");
+    let participants = vec![
+        participant(&DuchyId::from("worker1"), el_gamal_public_key.clone()),
+        participant(&other, vec![0x18]),
+        participant(&own, el_gamal_public_key),
+    ];
+    let refused = waiting.next.step(Event::KeySetPublished { aggregator: own, participants }, &context);
+    let Err(error @ StepError::KeySet(KeySetError::Unreadable(_))) = refused else { panic!("{refused:?}") };
+    assert_eq!(error.culprit(), Some(&other));
     Ok(())
 }
 

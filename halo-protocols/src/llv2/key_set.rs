@@ -113,7 +113,7 @@ impl Ring {
     /// Puts participants in the order that every duchy works out alone (protocols.md §F1).
     ///
     /// # Errors
-    /// If the aggregator is missing or a duchy is named twice.
+    /// If the aggregator is missing, a duchy is named twice, or a published key is no key message.
     pub fn new(
         computation: &str,
         aggregator: &DuchyId,
@@ -123,6 +123,8 @@ impl Ring {
             if participants.iter().take(index).any(|earlier| earlier.duchy == participant.duchy) {
                 return Err(KeySetError::Repeated(participant.duchy.clone()));
             }
+            // A ring is kept in a row with its keys read, so it must not hold one that cannot be.
+            participant.public_key()?;
         }
         let last = participants
             .iter()
