@@ -250,8 +250,12 @@ fn fulfil(
     let request = CombineElGamalPublicKeysRequest { curve_id: P256::CURVE_ID, el_gamal_keys: keys };
     let composite = combine_el_gamal_public_keys::<P256>(&request, &context())?.el_gamal_keys;
 
-    let parameters =
-        SketchParameters { decay_rate: DECAY_RATE, size: SKETCH_SIZE, sampling_indicator_size: 10_000_000 };
+    let parameters = SketchParameters {
+        decay_rate: DECAY_RATE,
+        size: SKETCH_SIZE,
+        sampling_indicator_size: 10_000_000,
+        salt: None,
+    };
     let mut handed_over: Vec<Vec<Vec<u8>>> = vec![Vec::new(); duchies.len()];
     for (index, log) in logs.iter().enumerate() {
         let impressions = log.iter().map(|id| (virtual_person_id(id), 1));

@@ -15,6 +15,7 @@ fn from_bytes(bytes: &mut Unstructured<'_>) -> arbitrary::Result<()> {
         decay_rate: f64::arbitrary(bytes)?,
         size: i64::arbitrary(bytes)?,
         sampling_indicator_size: bytes.int_in_range(1..=i64::MAX)?,
+        salt: Option::arbitrary(bytes)?,
     };
     let interval = VidSamplingInterval::new(f32::arbitrary(bytes)?, f32::arbitrary(bytes)?);
     let id = virtual_person_id(<&str>::arbitrary(bytes)?);

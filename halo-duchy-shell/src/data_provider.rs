@@ -44,6 +44,7 @@ pub struct DataProvider {
     certificates: PartyCertificates,
     executor: Executor,
     seed: StreamSeed,
+    sketch_salt: Option<u64>,
     calls: CallPolicy,
     uploads: CallPolicy,
 }
@@ -115,9 +116,18 @@ impl DataProvider {
             certificates: connections.certificates,
             executor,
             seed,
+            sketch_salt: None,
             calls: CallPolicy::default(),
             uploads: CallPolicy::with_deadline(Duration::from_secs(600)),
         }
+    }
+
+    /// The same data provider with another map from people to registers than upstream's; all of a measurement must
+    /// use the same. See [`SketchParameters::salt`](halo_protocols::data_provider::SketchParameters::salt).
+    #[must_use]
+    pub fn with_sketch_salt(mut self, salt: Option<u64>) -> Self {
+        self.sketch_salt = salt;
+        self
     }
 
     /// Deals with every requisition waiting now. One that fails for reasons beyond this data provider (the Kingdom or

@@ -6,7 +6,8 @@
 //! let log = ["alice", "bob", "alice"];
 //! let sampled = VidSamplingInterval::new(0.0, 1.0)?;
 //! let impressions = log.iter().map(|id| virtual_person_id(id)).filter(|vid| sampled.contains(*vid));
-//! let parameters = SketchParameters { decay_rate: 12.0, size: 100_000, sampling_indicator_size: 10_000_000 };
+//! let parameters =
+//!     SketchParameters { decay_rate: 12.0, size: 100_000, sampling_indicator_size: 10_000_000, salt: None };
 //! let sketch = plain_sketch(&parameters, impressions.map(|vid| (vid, 1)));
 //! assert_eq!(sketch.registers.len(), 2);
 //! # Ok::<(), halo_protocols::data_provider::IntervalError>(())

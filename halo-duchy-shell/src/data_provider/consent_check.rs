@@ -169,6 +169,7 @@ fn sketch_parameters(
             "sketch_params.sampling_indicator_size",
             params.sampling_indicator_size,
         )?,
+        salt: None,
     })
 }
 

@@ -1,6 +1,6 @@
 //! From impressions to an encrypted sketch.
 
-use halo_protocols::data_provider::plain_sketch;
+use halo_protocols::data_provider::{SketchParameters, plain_sketch};
 use halo_protocols::kernel::{self, KernelContext};
 use halo_protocols::proto::any_sketch::crypto::EncryptSketchRequest;
 use halo_protocols::proto::any_sketch::crypto::encrypt_sketch_request::DestroyedRegisterStrategy;
@@ -23,7 +23,8 @@ impl DataProvider {
         order: &Order,
     ) -> Result<EncryptedSketch, DataProviderError> {
         let sampled = self.impressions.iter().filter(|(vid, _)| order.sampled.contains(**vid));
-        let sketch = plain_sketch(&order.sketch, sampled.map(|(vid, count)| (*vid, *count)));
+        let parameters = SketchParameters { salt: self.sketch_salt, ..order.sketch };
+        let sketch = plain_sketch(&parameters, sampled.map(|(vid, count)| (*vid, *count)));
         let registers = sketch.registers.len();
         let request = EncryptSketchRequest {
             sketch: Some(sketch),

@@ -5,6 +5,11 @@ pub(super) fn distribution_fingerprint(vid: i64, name: &str) -> u64 {
     farmhash::fingerprint64(format!("AnySketchFingerprint:{vid}:{name}").as_bytes())
 }
 
+/// The same if it has a salt, which replaces the distribution's name (edp.md §E2).
+pub(super) fn salted_fingerprint(vid: i64, salt: &str) -> u64 {
+    farmhash::fingerprint64(format!("{vid}{salt}").as_bytes())
+}
+
 /// The virtual person id of anybody known by a string: its fingerprint.
 ///
 /// Data providers in production take virtual person ids from a model that all of them share; this stands in for it

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
-use super::fingerprint::distribution_fingerprint;
+use super::fingerprint::{distribution_fingerprint, salted_fingerprint};
 use crate::proto::any_sketch::distribution::DistributionChoice;
 use crate::proto::any_sketch::sketch::Register;
 use crate::proto::any_sketch::sketch_config::value_spec::Aggregator;
@@ -21,6 +21,9 @@ pub struct SketchParameters {
     pub size: i64,
     /// From how many values the sampling indicator is drawn that tells two people in one register apart; at least 1.
     pub sampling_indicator_size: i64,
+    /// Which of many independent maps from people to registers is used. All data providers of a measurement must use
+    /// the same; upstream's use `None`. Trials take others to see how much an estimate depends on the map.
+    pub salt: Option<u64>,
 }
 
 /// The name, and part of the fingerprint, of the distribution over registers.
@@ -74,7 +77,7 @@ impl SketchParameters {
     /// The register of a person: exponentially distributed, `⌊size·(1 − ln(e^a + u·(1 − e^a))/a)⌋` for the
     /// fingerprint `u` scaled to [0, 1].
     fn index(&self, vid: i64) -> i64 {
-        let u = distribution_fingerprint(vid, INDEX) as f64 / u64::MAX as f64;
+        let u = self.fingerprint(vid, INDEX) as f64 / u64::MAX as f64;
         let decay = self.decay_rate;
         let x = 1.0 - (decay.exp() + u * (1.0 - decay.exp())).ln() / decay;
         (x * self.size as f64).floor() as i64
@@ -82,8 +85,19 @@ impl SketchParameters {
 
     /// The sampling indicator of a person.
     fn indicator(&self, vid: i64) -> u64 {
-        distribution_fingerprint(vid, SAMPLING_INDICATOR)
-            % self.sampling_indicator_size.max(1).cast_unsigned()
+        self.fingerprint(vid, SAMPLING_INDICATOR) % self.sampling_indicator_size.max(1).cast_unsigned()
+    }
+
+    fn fingerprint(&self, vid: i64, distribution: &str) -> u64 {
+        match self.distribution_salt(distribution) {
+            None => distribution_fingerprint(vid, distribution),
+            Some(salt) => salted_fingerprint(vid, &salt),
+        }
+    }
+
+    /// The salt of one distribution: of its own, for the register must tell nothing of the indicator.
+    fn distribution_salt(&self, distribution: &str) -> Option<String> {
+        self.salt.map(|salt| format!("{distribution}:{salt:016x}"))
     }
 
     /// The configuration as upstream's message spells it.
@@ -95,7 +109,7 @@ impl SketchParameters {
                 distribution: distribution(DistributionChoice::Exponential(ExponentialDistribution {
                     rate: self.decay_rate,
                     num_values: self.size,
-                    salt: None,
+                    salt: self.distribution_salt(INDEX),
                 })),
             }],
             values: vec![
@@ -104,7 +118,7 @@ impl SketchParameters {
                     aggregator: Aggregator::Unique.into(),
                     distribution: distribution(DistributionChoice::Uniform(UniformDistribution {
                         num_values: self.sampling_indicator_size,
-                        salt: None,
+                        salt: self.distribution_salt(SAMPLING_INDICATOR),
                     })),
                 },
                 ValueSpec {
@@ -126,12 +140,32 @@ mod tests {
     use crate::vectors::{double, integer, rows};
 
     #[test]
+    fn a_salt_gives_another_map_and_is_named_in_the_configuration() {
+        let plain =
+            SketchParameters { decay_rate: 12.0, size: 100_000, sampling_indicator_size: 1000, salt: None };
+        let salted = SketchParameters { salt: Some(7), ..plain };
+        let people = || (0..100).map(|vid| (vid, 1));
+        let (plain, salted) = (plain_sketch(&plain, people()), plain_sketch(&salted, people()));
+        assert_ne!(plain.registers, salted.registers);
+        let Some(DistributionChoice::Exponential(index)) = salted
+            .config
+            .and_then(|config| config.indexes.into_iter().next())
+            .and_then(|index| index.distribution)
+            .and_then(|distribution| distribution.distribution_choice)
+        else {
+            panic!("the index is exponentially distributed")
+        };
+        assert_eq!(index.salt.as_deref(), Some("Index:0000000000000007"));
+    }
+
+    #[test]
     fn people_fall_where_upstream_puts_them() {
         for row in rows("fingerprints", "") {
             let parameters = SketchParameters {
                 decay_rate: double(&row["decay_rate"]),
                 size: integer(&row["sketch_size"]),
                 sampling_indicator_size: 10_000_000,
+                salt: None,
             };
             let vid = integer(&row["vid"]);
             assert_eq!(parameters.index(vid), integer::<i64>(&row["index"]), "{row}");
@@ -141,7 +175,8 @@ mod tests {
 
     #[test]
     fn a_shared_register_is_destroyed_and_stays_so() {
-        let parameters = SketchParameters { decay_rate: 12.0, size: 1, sampling_indicator_size: 10_000_000 };
+        let parameters =
+            SketchParameters { decay_rate: 12.0, size: 1, sampling_indicator_size: 10_000_000, salt: None };
         let values = |impressions: &[(i64, u32)]| {
             let sketch = plain_sketch(&parameters, impressions.iter().copied());
             assert_eq!(sketch.registers.len(), 1);

@@ -128,6 +128,7 @@ impl Case {
             decay_rate: double(&parameters["decay_rate"]),
             size: parameters["sketch_size"].as_i64().unwrap(),
             sampling_indicator_size: parameters["sampling_indicator_size"].as_i64().unwrap(),
+            salt: None,
         }
     }
 

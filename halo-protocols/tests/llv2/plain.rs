@@ -25,7 +25,7 @@ struct Scenario {
 fn scenarios() -> impl Strategy<Value = Scenario> {
     let parameters =
         (2.0..15.0, 3..60_i64, 1..5_i64).prop_map(|(decay_rate, size, sampling_indicator_size)| {
-            SketchParameters { decay_rate, size, sampling_indicator_size }
+            SketchParameters { decay_rate, size, sampling_indicator_size, salt: None }
         });
     // Few people, so that providers share some, and few keys, so that different people sometimes have the same.
     let impressions = proptest::collection::vec((0..40_i64, 1..4_u32), 0..12);

@@ -27,7 +27,8 @@ fn measurement() -> Measurement {
 /// All messages of a computation that takes several chunks.
 fn messages(context: KernelContext) -> (Vec<Vec<u8>>, Outcome) {
     let run = Run::<Ristretto255>::new(measurement(), 2, context);
-    let parameters = SketchParameters { decay_rate: 4.0, size: 20_000, sampling_indicator_size: 1_000_000 };
+    let parameters =
+        SketchParameters { decay_rate: 4.0, size: 20_000, sampling_indicator_size: 1_000_000, salt: None };
     let sketch = |people: std::ops::Range<i64>| {
         run.encrypt(plain_sketch(&parameters, people.map(|vid| (vid, 1 + vid as u32 % 3))))
     };
@@ -61,7 +62,8 @@ fn another_request_shares_no_randomness() {
     let run = Run::<Ristretto255>::new(measurement(), 2, context(7));
     let setup = |requisitions: &[u8]| run.setup_at_one(requisitions.to_vec(), Vec::new()).unwrap();
     let length = Layout::REGISTER.length::<Ristretto255>();
-    let parameters = SketchParameters { decay_rate: 4.0, size: 20_000, sampling_indicator_size: 1_000_000 };
+    let parameters =
+        SketchParameters { decay_rate: 4.0, size: 20_000, sampling_indicator_size: 1_000_000, salt: None };
     let registers = run.encrypt(plain_sketch(&parameters, [(1, 1)]));
     let (without, with) = (setup(&[]), setup(&registers));
     let common =
