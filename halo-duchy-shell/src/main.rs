@@ -20,6 +20,9 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Run a whole measurement on this machine.
+    Demo(halo_duchy_shell::demo::args::DemoArgs),
+
     /// Make the keys, certificates and configuration of every party of a trial.
     Pki {
         /// The folder to write to.
@@ -48,6 +51,15 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<(), Box<dyn Error>> {
     match command {
+        Command::Demo(args) => {
+            let runtime = tokio::runtime::Runtime::new()?;
+            let report = runtime.block_on(halo_duchy_shell::demo::run(&args))?;
+            if args.json {
+                println!("{}", serde_json::to_string(&report)?);
+            } else {
+                println!("{report}");
+            }
+        }
         Command::Pki { out, spec } => {
             Pki::create(&spec, &out)?;
         }

@@ -1,0 +1,293 @@
+//! A whole measurement on this machine: three duchies (or as many as wanted), a data provider for each publisher of an
+//! event log and a small Kingdom compute reach and frequency, each seeing only what it would see in production.
+
+pub mod args;
+mod progress;
+pub mod report;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use getrandom::SysRng;
+use getrandom::rand_core::UnwrapErr;
+use halo_crypto::prg::StreamSeed;
+use halo_protocols::data_provider::{IntervalError, VidSamplingInterval};
+use halo_protocols::estimate::accuracy::{
+    discrete_gaussian_noise_variance, frequency_share_standard_deviation, geometric_noise_variance,
+    reach_standard_deviation,
+};
+use halo_protocols::estimate::{EstimateError, LiquidLegions};
+use halo_protocols::llv2::NoisePolicy;
+use sha2::{Digest, Sha256};
+
+use crate::data_provider::{DataProviderError, Fulfilled, Outcome};
+use crate::events::{EventLog, EventLogError, Vid};
+use crate::kingdom::config::{LiquidLegionsSettings, Privacy, Protocol as KingdomProtocol};
+use crate::measurement_consumer::{MeasuredResult, MeasurementError, MeasurementRequest, Metric};
+use crate::proto::api::DifferentialPrivacyParams;
+use crate::proto::api::measurement_spec;
+use crate::proto::system::computation::mpc_protocol_config::NoiseMechanism;
+use crate::trial::{Trial, TrialConfig, TrialError};
+use args::{DemoArgs, Noise};
+use progress::Progress;
+use report::Report;
+
+/// The pause between two looks at the measurement.
+const GLANCE: Duration = Duration::from_millis(50);
+
+/// Distinct sampling indicators of a person: two people in one register are told apart unless they share one.
+const SAMPLING_INDICATOR_SIZE: u32 = 10_000_000;
+
+/// Why a demo has no result.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DemoError {
+    /// The event log cannot be used.
+    #[error(transparent)]
+    Events(#[from] EventLogError),
+    /// The sampling interval is empty.
+    #[error(transparent)]
+    Interval(#[from] IntervalError),
+    /// The sketch cannot be estimated from.
+    #[error(transparent)]
+    Sketch(#[from] EstimateError),
+    /// The working directory cannot be made.
+    #[error("cannot make a working directory")]
+    WorkDir(#[source] std::io::Error),
+    /// Two publishers' names differ only in characters that ids do not have.
+    #[error("publishers {0:?} and {1:?} would have the same id")]
+    PublisherNames(String, String),
+    /// A party did not start, or failed.
+    #[error(transparent)]
+    Trial(#[from] TrialError),
+    /// The measurement has no result.
+    #[error(transparent)]
+    Measurement(#[from] MeasurementError),
+    /// A data provider did not agree to what it was asked.
+    #[error("{requisition} was refused: {source}")]
+    Refused {
+        /// The requisition.
+        requisition: String,
+        /// Why.
+        #[source]
+        source: DataProviderError,
+    },
+}
+
+/// Runs a measurement as `args` say. Shows on standard error who is doing what; the caller prints the report.
+///
+/// # Errors
+/// [`DemoError`].
+pub async fn run(args: &DemoArgs) -> Result<Report, DemoError> {
+    let log = match &args.events {
+        Some(path) => EventLog::read(path)?,
+        None => EventLog::bundled()?,
+    };
+    let temporary;
+    let directory = match &args.work_dir {
+        Some(directory) => directory.clone(),
+        None => {
+            temporary = tempfile::tempdir().map_err(DemoError::WorkDir)?;
+            temporary.path().to_owned()
+        }
+    };
+    let started = Instant::now();
+    let duchies = duchy_ids(args.duchies);
+    let progress = Arc::new(Progress::new(&duchies));
+    let seed = args.seed.map(seed);
+    let config = trial_config(args, &log, directory, duchies, seed.clone(), Arc::clone(&progress))?;
+    let trial = Trial::start(config).await?;
+    let measured = measure(args, &trial, seed).await;
+    let stopped = trial.stop().await;
+    let (stages, mut bytes_sent) = progress.finish();
+    let (result, fulfilled) = measured?;
+    stopped?;
+    for Fulfilled { requisition, bytes, .. } in fulfilled {
+        let data_provider = requisition.split('/').nth(1).unwrap_or(&requisition);
+        bytes_sent.insert(data_provider.to_owned(), bytes as u64);
+    }
+    report(args, &log, result, stages, bytes_sent, started.elapsed().as_secs_f64())
+}
+
+/// Creates the measurement, lets the data providers fulfil it, and waits for the result.
+async fn measure(
+    args: &DemoArgs,
+    trial: &Trial,
+    seed: Option<StreamSeed>,
+) -> Result<(MeasuredResult, Vec<Fulfilled>), DemoError> {
+    let request = request(args, trial);
+    let name = match seed {
+        None => trial.consumer.create(request, &mut UnwrapErr(SysRng)).await?,
+        Some(seed) => trial.consumer.create(request, &mut seed.stream("measurement consumer", 0)).await?,
+    };
+    // A measurement that fails does not wait for its data providers.
+    let (result, outcomes) =
+        tokio::try_join!(async { Ok::<_, DemoError>(trial.consumer.result(&name, GLANCE).await?) }, async {
+            Ok(trial.fulfill(1).await?)
+        })?;
+    let fulfilled = outcomes
+        .into_iter()
+        .map(|outcome| match outcome {
+            Outcome::Fulfilled(fulfilled) => Ok(fulfilled),
+            Outcome::Refused { requisition, error: source } => {
+                Err(DemoError::Refused { requisition, source })
+            }
+        })
+        .collect::<Result<_, _>>()?;
+    Ok((result, fulfilled))
+}
+
+/// As many kernel threads as the machine runs at once: the duchies of a demo mostly take turns.
+fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// The seed of all random choices that the option stands for.
+fn seed(option: u64) -> StreamSeed {
+    let digest = Sha256::new().chain_update(b"halo-duchy demo").chain_update(option.to_be_bytes());
+    StreamSeed::new(digest.finalize().into())
+}
+
+/// The aggregator first.
+fn duchy_ids(count: u8) -> Vec<String> {
+    std::iter::once("aggregator".to_owned()).chain((1..count).map(|n| format!("worker{n}"))).collect()
+}
+
+fn trial_config(
+    args: &DemoArgs,
+    log: &EventLog,
+    directory: PathBuf,
+    duchies: Vec<String>,
+    seed: Option<StreamSeed>,
+    observer: Arc<Progress>,
+) -> Result<TrialConfig, DemoError> {
+    let privacy = Privacy { epsilon: args.epsilon, delta: args.delta };
+    let settings = LiquidLegionsSettings {
+        decay_rate: args.decay_rate,
+        sketch_size: u32::try_from(args.sketch_size).unwrap_or(u32::MAX),
+        sampling_indicator_size: SAMPLING_INDICATOR_SIZE,
+        blinded_histogram_noise: privacy,
+        publisher_noise: privacy,
+        elliptic_curve_id: i32::try_from(args.suite.curve_id()).unwrap_or_default(),
+        noise_mechanism: match args.noise {
+            Noise::None => NoiseMechanism::None,
+            Noise::DiscreteGaussian => NoiseMechanism::DiscreteGaussian,
+            Noise::Geometric => NoiseMechanism::Geometric,
+        },
+    };
+    Ok(TrialConfig {
+        directory,
+        duchies,
+        data_providers: data_providers(log)?,
+        protocol: KingdomProtocol::LiquidLegionsV2(settings),
+        // The Kingdom's noise mechanism is honoured either way: a demo duchy only does not refuse "none".
+        noise_policy: match args.noise {
+            Noise::None => NoisePolicy::AllowNone,
+            Noise::DiscreteGaussian | Noise::Geometric => NoisePolicy::Required,
+        },
+        // A run with a seed is one of many: each puts people into registers in its own way, so that the sketch's error
+        // is drawn anew like the noise.
+        sketch_salt: args.seed,
+        parallelism: threads(),
+        seed,
+        observer,
+    })
+}
+
+/// A data provider for each publisher, with an id that resource names can hold.
+fn data_providers(log: &EventLog) -> Result<Vec<(String, Vec<Vid>)>, DemoError> {
+    let mut names = BTreeMap::<String, &str>::new();
+    let mut providers = Vec::new();
+    for (publisher, vids) in log.publishers() {
+        let plain = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
+        let id = format!("edp-{}", publisher.chars().map(plain).collect::<String>());
+        if let Some(other) = names.insert(id.clone(), publisher) {
+            return Err(DemoError::PublisherNames(other.to_owned(), publisher.to_owned()));
+        }
+        providers.push((id, vids.to_vec()));
+    }
+    Ok(providers)
+}
+
+fn request(args: &DemoArgs, trial: &Trial) -> MeasurementRequest {
+    let privacy = DifferentialPrivacyParams { epsilon: args.epsilon, delta: args.delta };
+    MeasurementRequest {
+        data_providers: trial.recipients.clone(),
+        metric: match args.max_frequency {
+            1 => Metric::Reach,
+            maximum_frequency => Metric::ReachAndFrequency { frequency_privacy: privacy, maximum_frequency },
+        },
+        reach_privacy: privacy,
+        vid_sampling_interval: measurement_spec::VidSamplingInterval {
+            start: args.vid_sampling_start,
+            width: args.vid_sampling_width,
+        },
+        reference_id: "demo".to_owned(),
+        request_id: String::new(),
+    }
+}
+
+fn report(
+    args: &DemoArgs,
+    log: &EventLog,
+    result: MeasuredResult,
+    stages: Vec<report::StageTime>,
+    bytes_sent: BTreeMap<String, u64>,
+    seconds: f64,
+) -> Result<Report, DemoError> {
+    let maximum_frequency = u32::try_from(args.max_frequency).unwrap_or(1);
+    let truth = log.truth(maximum_frequency, |_| true);
+    let sampled = VidSamplingInterval::new(args.vid_sampling_start, args.vid_sampling_width)?;
+    let in_sample = log.truth(maximum_frequency, |vid| sampled.contains(vid));
+    let sketch = LiquidLegions::new(args.decay_rate, args.sketch_size)?;
+    let noise_variance = match args.noise {
+        Noise::None => 0.0,
+        Noise::DiscreteGaussian => discrete_gaussian_noise_variance(args.epsilon, args.delta),
+        Noise::Geometric => geometric_noise_variance(args.epsilon, 1.0),
+    };
+    let frequency_noise_variance = match args.noise {
+        Noise::Geometric => geometric_noise_variance(args.epsilon, 2.0),
+        Noise::None | Noise::DiscreteGaussian => noise_variance,
+    };
+    let width = args.vid_sampling_width;
+    let frequency_standard_deviation = match args.max_frequency {
+        1 => BTreeMap::new(),
+        _ => truth
+            .frequency
+            .iter()
+            .map(|(frequency, share)| {
+                let deviation = frequency_share_standard_deviation(
+                    &sketch,
+                    truth.reach as f64,
+                    width,
+                    *share,
+                    maximum_frequency,
+                    frequency_noise_variance,
+                );
+                (*frequency, deviation)
+            })
+            .collect(),
+    };
+    Ok(Report {
+        protocol: args.protocol.name(),
+        suite: args.suite.name(),
+        noise: args.noise.name(),
+        reach: result.reach,
+        reach_standard_deviation: reach_standard_deviation(
+            &sketch,
+            truth.reach as f64,
+            width,
+            noise_variance,
+        ),
+        frequency: result.frequency,
+        frequency_standard_deviation,
+        true_reach: truth.reach,
+        true_reach_in_sample: in_sample.reach,
+        true_frequency: truth.frequency,
+        stages,
+        bytes_sent,
+        seconds,
+    })
+}

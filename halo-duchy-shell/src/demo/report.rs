@@ -1,0 +1,192 @@
+//! What a demo run found: as a table and a bar chart for people, as one JSON object for programs.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::Serialize;
+
+/// Columns of the widest bar.
+const BAR: f64 = 40.0;
+
+/// The outcome of a run beside the plain truth.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// The protocol's name, as the option spells it.
+    pub protocol: &'static str,
+    /// The group's name.
+    pub suite: &'static str,
+    /// The noise mechanism's name.
+    pub noise: &'static str,
+    /// Estimated number of distinct people.
+    pub reach: i64,
+    /// One standard deviation of that estimate: noise, sketch and sampling.
+    pub reach_standard_deviation: f64,
+    /// Estimated share of the reached people per frequency; the last is "or more". Empty if only reach was asked for.
+    pub frequency: BTreeMap<i64, f64>,
+    /// One standard deviation of each of those shares: noise and sketch.
+    pub frequency_standard_deviation: BTreeMap<u32, f64>,
+    /// Distinct people in the log.
+    pub true_reach: u64,
+    /// Distinct people whose virtual ids are sampled.
+    pub true_reach_in_sample: u64,
+    /// Shares of frequencies in the log.
+    pub true_frequency: BTreeMap<u32, f64>,
+    /// Every stage of every duchy, in the order in which they ended.
+    pub stages: Vec<StageTime>,
+    /// Bytes that each party sent in requests that carry its data.
+    pub bytes_sent: BTreeMap<String, u64>,
+    /// From the first server's start to the result.
+    pub seconds: f64,
+}
+
+/// One stage at one duchy.
+#[derive(Clone, Debug, Serialize)]
+pub struct StageTime {
+    /// Which duchy.
+    pub duchy: String,
+    /// The stage, by upstream's name.
+    pub stage: String,
+    /// How long it took, with reading, sending and bookkeeping.
+    pub seconds: f64,
+    /// Registers (tuples, matrix cells) that it put out.
+    pub registers: u64,
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write_reach(f)?;
+        if !self.frequency.is_empty() {
+            self.write_frequency(f)?;
+        }
+        self.write_stages(f)?;
+        self.write_bytes(f)
+    }
+}
+
+impl Report {
+    fn write_reach(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let difference = self.reach as f64 - self.true_reach as f64;
+        let percent = if self.true_reach == 0 { 0.0 } else { 100.0 * difference / self.true_reach as f64 };
+        writeln!(f, "{} on {} with noise: {}", self.protocol, self.suite, self.noise)?;
+        writeln!(f)?;
+        writeln!(f, "  reach    estimated {:>10}   true {:>10}", self.reach, self.true_reach)?;
+        writeln!(
+            f,
+            "           {difference:+.0} ({percent:+.2} %), one standard deviation is {:.1}",
+            self.reach_standard_deviation
+        )?;
+        if self.true_reach_in_sample != self.true_reach {
+            writeln!(f, "           {} people are in the sample", self.true_reach_in_sample)?;
+        }
+        writeln!(f)
+    }
+
+    fn write_frequency(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let last = self.true_frequency.keys().copied().max().unwrap_or_default();
+        let estimate = |frequency: u32| self.frequency.get(&i64::from(frequency)).copied().unwrap_or(0.0);
+        let scale = self
+            .true_frequency
+            .iter()
+            .map(|(k, truth)| truth.max(estimate(*k)))
+            .fold(f64::MIN_POSITIVE, f64::max);
+        writeln!(f, "  frequency   estimated       ±σ      true")?;
+        for (frequency, truth) in &self.true_frequency {
+            let label = if *frequency == last { format!("{frequency}+") } else { frequency.to_string() };
+            let estimate = estimate(*frequency);
+            let bar = bar(estimate / scale, truth / scale);
+            let deviation = self.frequency_standard_deviation.get(frequency).copied().unwrap_or(0.0);
+            writeln!(f, "  {label:>9}   {estimate:>9.4}  {deviation:>7.4}  {truth:>8.4}  {bar}")?;
+        }
+        writeln!(f, "{:46}█ estimated, │ true", "")?;
+        writeln!(f)
+    }
+
+    fn write_stages(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let width = self.stages.iter().map(|stage| stage.duchy.len()).max().unwrap_or(0).max(5);
+        writeln!(f, "  {:<width$}  {:<30} {:>9} {:>10}", "duchy", "stage", "seconds", "registers")?;
+        for StageTime { duchy, stage, seconds, registers } in &self.stages {
+            writeln!(f, "  {duchy:<width$}  {stage:<30} {seconds:>9.2} {registers:>10}")?;
+        }
+        writeln!(f)
+    }
+
+    fn write_bytes(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let width = self.bytes_sent.keys().map(String::len).max().unwrap_or(0).max(5);
+        writeln!(f, "  {:<width$}  {:>12}", "party", "bytes sent")?;
+        for (party, bytes) in &self.bytes_sent {
+            writeln!(f, "  {party:<width$}  {bytes:>12}")?;
+        }
+        writeln!(f)?;
+        write!(f, "  {:.1} s in all", self.seconds)
+    }
+}
+
+/// A bar for `estimate` with a mark at `truth`, both in `0..=1`.
+fn bar(estimate: f64, truth: f64) -> String {
+    let filled = (estimate.clamp(0.0, 1.0) * BAR).round() as usize;
+    let mark = (truth.clamp(0.0, 1.0) * BAR).round() as usize;
+    let mut columns: Vec<char> = vec![' '; BAR as usize + 1];
+    columns.iter_mut().take(filled).for_each(|column| *column = '█');
+    if let Some(column) = columns.get_mut(mark) {
+        *column = '│';
+    }
+    columns.into_iter().collect::<String>().trim_end().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report() -> Report {
+        Report {
+            protocol: "llv2",
+            suite: "p256",
+            noise: "none",
+            reach: 99,
+            reach_standard_deviation: 2.5,
+            frequency: [(1, 0.75), (2, 0.25)].into(),
+            frequency_standard_deviation: [(1, 0.1), (2, 0.1)].into(),
+            true_reach: 100,
+            true_reach_in_sample: 100,
+            true_frequency: [(1, 0.5), (2, 0.5)].into(),
+            stages: vec![StageTime {
+                duchy: "worker1".into(),
+                stage: "SETUP_PHASE".into(),
+                seconds: 0.5,
+                registers: 12,
+            }],
+            bytes_sent: [("worker1".to_owned(), 2376)].into(),
+            seconds: 1.0,
+        }
+    }
+
+    #[test]
+    fn json_has_the_documented_keys() -> Result<(), serde_json::Error> {
+        let value = serde_json::to_value(report())?;
+        assert_eq!(value["protocol"], "llv2");
+        assert_eq!(value["reach"], 99);
+        assert_eq!(value["frequency"]["1"], 0.75);
+        assert_eq!(value["true_frequency"]["2"], 0.5);
+        assert_eq!(value["stages"][0]["registers"], 12);
+        for key in ["true_reach", "true_reach_in_sample", "bytes_sent", "seconds"] {
+            assert!(value.get(key).is_some(), "{key}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn the_table_names_the_error_and_the_open_last_frequency() {
+        let text = report().to_string();
+        assert!(text.contains("-1 (-1.00 %)"), "{text}");
+        assert!(text.contains("2+"), "{text}");
+        assert!(text.contains("SETUP_PHASE"), "{text}");
+    }
+
+    #[test]
+    fn a_bar_marks_the_truth_where_it_lies() {
+        assert_eq!(bar(0.0, 0.0), "│");
+        let half = bar(0.5, 1.0);
+        assert_eq!(half.chars().filter(|column| *column == '█').count(), 20);
+        assert_eq!(half.chars().last(), Some('│'));
+    }
+}

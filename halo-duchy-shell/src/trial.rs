@@ -1,0 +1,404 @@
+//! A whole measurement on one machine: a development Kingdom, duchies, data providers and a measurement consumer, each
+//! with a certificate of its own, on loopback ports over mutual TLS. For the demo and for tests.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use halo_crypto::parallel::Executor;
+use halo_crypto::prg::StreamSeed;
+use halo_protocols::llv2::NoisePolicy;
+use rand_chacha::ChaCha20Rng;
+use tokio::task::JoinHandle;
+use tonic::transport::Channel;
+
+use crate::blob::{BlobError, BlobStore};
+use crate::client::channel;
+use crate::clock::SystemClock;
+use crate::config::{ConfigError, DuchyDirectory, ProtocolsSetup, load_principals};
+use crate::consent::{ConsentError, Signer};
+use crate::data_provider::{Connections, DataProvider, DataProviderError, Outcome};
+use crate::events::Vid;
+use crate::herald::HeraldOptions;
+use crate::hybrid_encryption::{HybridEncryptionError, PrivateKeyset, Scheme};
+use crate::identity::{Authenticate, Identities};
+use crate::kingdom::config::{Protocol, StreamSettings};
+use crate::kingdom::{Kingdom, KingdomConfig, KingdomError};
+use crate::measurement_consumer::{MeasurementConsumer, MeasurementError, Recipient};
+use crate::mill::{Consent, MillOptions, StageObserver};
+use crate::party_certificates::PartyCertificates;
+use crate::pki::{KINGDOM, Pki, PkiError, PkiSpec};
+use crate::seeds::SeedSource;
+use crate::serve::{
+    Addresses, BoundDuchy, DuchyConfig, INTERNAL_CERT_HOST, Limits, RunningDuchy, ServeError, Target, listen,
+    make_directory, run_server,
+};
+use crate::server::{Server, ServerLimits};
+use crate::shutdown::{self, Trigger};
+use crate::store::SqliteStore;
+use crate::store::sqlite::OpenError;
+use crate::tls::TlsError;
+
+/// What to try.
+#[derive(Clone, Debug)]
+pub struct TrialConfig {
+    /// Where certificates, databases and blobs are put. Certificates must not exist yet.
+    pub directory: PathBuf,
+    /// The ids of the duchies; the first aggregates.
+    pub duchies: Vec<String>,
+    /// The ids of the data providers, with their impressions.
+    pub data_providers: Vec<(String, Vec<Vid>)>,
+    /// How to compute.
+    pub protocol: Protocol,
+    /// Whether computations may go without noise.
+    pub noise_policy: NoisePolicy,
+    /// Where every random choice comes from, to repeat a trial. `None` for the operating system.
+    pub seed: Option<StreamSeed>,
+    /// The salt of the data providers' sketches.
+    pub sketch_salt: Option<u64>,
+    /// Threads of each duchy's kernels.
+    pub parallelism: usize,
+    /// Who watches the duchies.
+    pub observer: Arc<dyn StageObserver>,
+}
+
+/// Why a trial did not come about.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TrialError {
+    /// The certificates cannot be made.
+    #[error("the certificates")]
+    Pki(#[from] PkiError),
+    /// TLS cannot be set up.
+    #[error("TLS")]
+    Tls(#[from] TlsError),
+    /// The configuration that was just made is refused.
+    #[error("the configuration")]
+    Config(#[from] ConfigError),
+    /// A signing key is refused.
+    #[error("the consent-signaling keys")]
+    Consent(#[from] ConsentError),
+    /// A keyset is refused.
+    #[error("the encryption keys")]
+    Keyset(#[from] HybridEncryptionError),
+    /// The Kingdom refuses a certificate.
+    #[error("the Kingdom")]
+    Kingdom(#[from] KingdomError),
+    /// The database cannot be opened.
+    #[error("the database of {duchy}")]
+    Store {
+        /// Whose.
+        duchy: String,
+        /// Why.
+        source: OpenError,
+    },
+    /// The blobs' directory cannot be opened.
+    #[error("the blobs")]
+    Blobs(#[from] BlobError),
+    /// A file that was just made cannot be read.
+    #[error("cannot read {path}")]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A duchy did not start or stop.
+    #[error("a duchy")]
+    Serve(#[from] ServeError),
+    /// A data provider did not do its part.
+    #[error("a data provider")]
+    DataProvider(#[from] DataProviderError),
+    /// There is no result.
+    #[error("the measurement")]
+    Measurement(#[from] MeasurementError),
+    /// There are no duchies.
+    #[error("a trial takes at least one duchy")]
+    NoDuchies,
+    /// The operating system gives no randomness.
+    #[error("no randomness")]
+    Randomness(#[from] getrandom::Error),
+}
+
+/// A trial under way.
+pub struct Trial {
+    /// The certificates of everyone.
+    pub pki: Pki,
+    /// The Kingdom.
+    pub kingdom: Kingdom,
+    /// Where the Kingdom is.
+    pub kingdom_target: Target,
+    /// The duchies by id.
+    pub duchies: BTreeMap<String, RunningDuchy>,
+    /// The data providers, in the order of the configuration. The first hands its data to the first duchy, and so on.
+    pub data_providers: Vec<DataProvider>,
+    /// Whom to ask, in the same order.
+    pub recipients: Vec<Recipient>,
+    /// The measurement consumer.
+    pub consumer: MeasurementConsumer,
+    stop_kingdom: Trigger,
+    serving_kingdom: JoinHandle<Result<(), ServeError>>,
+}
+
+/// The name of the only certificate of `owner` (`duchies/{id}` and so on) in a trial.
+pub fn certificate_name(owner: &str) -> String {
+    format!("{owner}/certificates/1")
+}
+
+impl Trial {
+    /// Starts everyone.
+    ///
+    /// # Errors
+    /// The first part that does not start.
+    pub async fn start(config: TrialConfig) -> Result<Self, TrialError> {
+        let spec = PkiSpec {
+            duchies: config.duchies.clone(),
+            data_providers: config.data_providers.iter().map(|(id, _)| id.clone()).collect(),
+            ..PkiSpec::default()
+        };
+        let pki = Pki::create(&spec, &config.directory.join("pki"))?;
+        let base = Base::new(&config, &spec, pki)?;
+
+        let (stop_kingdom, shutdown) = shutdown::channel();
+        let (kingdom, listener) = base.kingdom(&config).await?;
+        let address = listener.local_addr().map(|address| address.to_string()).unwrap_or_default();
+        let kingdom_target = Target { address, cert_host: Some(INTERNAL_CERT_HOST.to_owned()) };
+        let server = Server {
+            tls: base.pki.tls(KINGDOM).load()?,
+            authenticate: Authenticate::new(base.identities.clone()),
+            limits: ServerLimits { grace: Duration::from_secs(1), ..ServerLimits::default() },
+        };
+        let serving_kingdom =
+            tokio::spawn(run_server("Kingdom", server, listener, kingdom.routes(), shutdown));
+
+        let mut bound = BTreeMap::new();
+        for duchy in &config.duchies {
+            bound.insert(duchy.clone(), base.bind_duchy(&config, duchy).await?);
+        }
+        let (data_providers, recipients) = base.data_providers(&config, &kingdom_target, &bound)?;
+        let consumer = base.consumer(&spec, &kingdom_target)?;
+        let duchies = start_duchies(bound, &kingdom_target)?;
+        Ok(Self {
+            pki: base.pki,
+            kingdom,
+            kingdom_target,
+            duchies,
+            data_providers,
+            recipients,
+            consumer,
+            stop_kingdom,
+            serving_kingdom,
+        })
+    }
+
+    /// Has every data provider deal with the requisitions waiting for it, once each has `measurements` of them, and
+    /// tells what became of them.
+    ///
+    /// # Errors
+    /// The first data provider that could not.
+    pub async fn fulfill(&self, measurements: usize) -> Result<Vec<Outcome>, TrialError> {
+        let mut outcomes = Vec::new();
+        for provider in &self.data_providers {
+            // Requisitions come to be once every duchy has published its key.
+            while provider.waiting().await?.len() < measurements {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            outcomes.extend(provider.fulfill_waiting().await?);
+        }
+        Ok(outcomes)
+    }
+
+    /// Stops everyone.
+    ///
+    /// # Errors
+    /// The first failure of a part.
+    pub async fn stop(self) -> Result<(), TrialError> {
+        let duchies = futures::future::join_all(self.duchies.into_values().map(RunningDuchy::stop)).await;
+        self.stop_kingdom.fire();
+        let kingdom = self.serving_kingdom.await.unwrap_or(Ok(()));
+        Ok(duchies.into_iter().collect::<Result<(), _>>().and(kingdom)?)
+    }
+}
+
+fn start_duchies(
+    bound: BTreeMap<String, BoundDuchy>,
+    kingdom: &Target,
+) -> Result<BTreeMap<String, RunningDuchy>, ServeError> {
+    let targets: BTreeMap<_, _> =
+        bound.iter().map(|(duchy, bound)| (duchy.clone(), bound.addresses().control.to_string())).collect();
+    let started = bound.into_iter().map(|(duchy, bound)| {
+        let mut peers = targets.clone();
+        peers.remove(&duchy);
+        Ok((duchy, bound.start(kingdom, &peers)?))
+    });
+    started.collect()
+}
+
+/// What the parts of a trial have in common.
+struct Base {
+    pki: Pki,
+    directory: DuchyDirectory,
+    identities: Identities,
+    /// The owners of certificates with their names in the infrastructure.
+    owners: Vec<(String, String)>,
+    seed: StreamSeed,
+    reproducible: bool,
+}
+
+impl Base {
+    fn new(config: &TrialConfig, spec: &PkiSpec, pki: Pki) -> Result<Self, TrialError> {
+        let directory = DuchyDirectory::load(&pki.duchy_cert_config())?;
+        let principals = load_principals(&directory, Some(&pki.principal_map()))?;
+        let consumer = &spec.measurement_consumer;
+        let owner = |kind: &str, id: &String| (format!("{kind}/{id}"), id.clone());
+        let owners = spec
+            .duchies
+            .iter()
+            .map(|id| owner("duchies", id))
+            .chain(spec.data_providers.iter().map(|id| owner("dataProviders", id)))
+            .chain([owner("measurementConsumers", consumer)])
+            .collect();
+        Ok(Self {
+            pki,
+            directory,
+            identities: Identities::new(principals),
+            owners,
+            seed: match &config.seed {
+                Some(seed) => seed.clone(),
+                None => SeedSource::OperatingSystem.seed("trial", "", "")?,
+            },
+            reproducible: config.seed.is_some(),
+        })
+    }
+
+    async fn kingdom(&self, config: &TrialConfig) -> Result<(Kingdom, tokio::net::TcpListener), TrialError> {
+        let kingdom = Kingdom::new(
+            KingdomConfig {
+                duchies: config.duchies.iter().cloned().collect(),
+                protocol: config.protocol.clone(),
+                stream: StreamSettings { throttle: Duration::ZERO, ..StreamSettings::default() },
+                certificate_errors_unknown: false,
+            },
+            Arc::new(SystemClock),
+            self.rng("kingdom"),
+        );
+        for (owner, party) in &self.owners {
+            let certificate = read(&self.pki.consent_certificate(party))?;
+            kingdom.register_certificate(&certificate_name(owner), certificate)?;
+        }
+        Ok((kingdom, listen(Addresses::loopback().control).await?))
+    }
+
+    async fn bind_duchy(&self, config: &TrialConfig, duchy: &str) -> Result<BoundDuchy, TrialError> {
+        let tls = self.pki.tls(duchy).load()?;
+        let home = config.directory.join(duchy);
+        let blobs = home.join("blobs");
+        make_directory(&blobs)?;
+        let store = SqliteStore::open(&home.join("computations.sqlite"), Arc::new(SystemClock))
+            .map_err(|source| TrialError::Store { duchy: duchy.to_owned(), source })?;
+        let seeds = if self.reproducible {
+            SeedSource::Reproducible(self.seed.derive(b"duchies"))
+        } else {
+            SeedSource::OperatingSystem
+        };
+        let duchy_config = DuchyConfig {
+            duchy: duchy.to_owned(),
+            identities: self.identities.clone(),
+            setup: ProtocolsSetup::load(&self.pki.protocols_setup(duchy), duchy, &self.directory)?,
+            consent: Consent {
+                signer: self.signer(duchy)?,
+                certificate_name: certificate_name(&format!("duchies/{duchy}")),
+                directory: self.directory.clone(),
+                roots: Arc::clone(tls.roots()),
+            },
+            tls,
+            store: Arc::new(store),
+            blobs: BlobStore::local(&blobs, duchy)?,
+            addresses: Addresses::loopback(),
+            limits: Limits {
+                server: ServerLimits { grace: Duration::from_secs(1), ..ServerLimits::default() },
+                ..Limits::default()
+            },
+            herald: HeraldOptions {
+                noise_policy: config.noise_policy,
+                stage_poll: Duration::from_millis(20),
+                ..HeraldOptions::default()
+            },
+            mill: MillOptions {
+                id: format!("{duchy}-mill"),
+                parallelism: config.parallelism,
+                polling_delay: Duration::from_millis(50),
+                retry_unit: Duration::from_millis(200),
+                ..MillOptions::default()
+            },
+            peer: Default::default(),
+            seeds,
+            observer: Arc::clone(&config.observer),
+        };
+        Ok(duchy_config.bind().await?)
+    }
+
+    fn data_providers(
+        &self,
+        config: &TrialConfig,
+        kingdom: &Target,
+        duchies: &BTreeMap<String, BoundDuchy>,
+    ) -> Result<(Vec<DataProvider>, Vec<Recipient>), TrialError> {
+        let mut providers = Vec::new();
+        let mut recipients = Vec::new();
+        for (index, (id, impressions)) in config.data_providers.iter().enumerate() {
+            let name = format!("dataProviders/{id}");
+            let chosen = config.duchies.get(index % config.duchies.len().max(1));
+            let duchy = chosen.and_then(|id| duchies.get(id)).ok_or(TrialError::NoDuchies)?;
+            let keyset = PrivateKeyset::generate(Scheme::Hpke, &mut self.rng(&name));
+            recipients.push(Recipient {
+                certificate: certificate_name(&name),
+                public_key: keyset.public(),
+                name: name.clone(),
+            });
+            let (to_kingdom, certificates) = self.to_kingdom(id, kingdom)?;
+            let fulfillment = duchy.addresses().fulfillment.to_string();
+            let connections = Connections {
+                kingdom: to_kingdom,
+                duchy: channel(&self.pki.tls(id).load()?, &fulfillment, Some(INTERNAL_CERT_HOST))?,
+                certificates,
+            };
+            let seed = self.seed.derive(name.as_bytes());
+            let impressions = impressions.iter().copied();
+            let executor = Executor::serial();
+            let provider = DataProvider::new(&name, impressions, keyset, connections, executor, seed);
+            providers.push(provider.with_sketch_salt(config.sketch_salt));
+        }
+        Ok((providers, recipients))
+    }
+
+    fn consumer(&self, spec: &PkiSpec, kingdom: &Target) -> Result<MeasurementConsumer, TrialError> {
+        let id = &spec.measurement_consumer;
+        let (to_kingdom, certificates) = self.to_kingdom(id, kingdom)?;
+        let keyset = PrivateKeyset::parse(&read(&self.pki.encryption_private(id, Scheme::Hpke))?)?;
+        let certificate = certificate_name(&format!("measurementConsumers/{id}"));
+        Ok(MeasurementConsumer::new(&certificate, self.signer(id)?, keyset, to_kingdom, certificates)?)
+    }
+
+    fn to_kingdom(&self, party: &str, kingdom: &Target) -> Result<(Channel, PartyCertificates), TrialError> {
+        let tls = self.pki.tls(party).load()?;
+        let to_kingdom = channel(&tls, &kingdom.address, kingdom.cert_host.as_deref())?;
+        let roots = Arc::clone(tls.roots());
+        let certificates = PartyCertificates::new(to_kingdom.clone(), roots, self.identities.current());
+        Ok((to_kingdom, certificates))
+    }
+
+    fn signer(&self, party: &str) -> Result<Signer, ConsentError> {
+        Signer::load(&self.pki.consent_certificate(party), &self.pki.consent_private_key(party))
+    }
+
+    fn rng(&self, purpose: &str) -> ChaCha20Rng {
+        self.seed.stream(purpose, 0)
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, TrialError> {
+    std::fs::read(path).map_err(|source| TrialError::Read { path: path.to_owned(), source })
+}
