@@ -83,6 +83,18 @@ impl Executor {
         self.pool.as_ref().map_or(1, |pool| pool.current_num_threads())
     }
 
+    /// Counts `records` that were finished on the calling thread, for work that has an order.
+    ///
+    /// # Errors
+    /// [`Cancelled`] if the work was cancelled.
+    pub fn advance(&self, records: usize) -> Result<(), Cancelled> {
+        if self.control.is_cancelled() {
+            return Err(Cancelled);
+        }
+        self.control.done.fetch_add(records as u64, Ordering::Relaxed);
+        Ok(())
+    }
+
     /// Calls `work(chunk index, chunk of input, chunk of output)` for every chunk of [`CHUNK`] records, where a
     /// record is `input_size` items of `input` and `output_size` items of `output`.
     ///
@@ -183,6 +195,7 @@ mod tests {
         let executor = Executor::serial();
         executor.control().cancel();
         assert_eq!(doubled(&executor), Err(Cancelled));
+        assert_eq!(executor.advance(1), Err(Cancelled));
         assert_eq!(executor.control().done(), 0);
     }
 }

@@ -21,6 +21,29 @@ impl RingModulus {
         self.0
     }
 
+    /// Whether the modulus is a prime, so that no product of values other than 0 is 0.
+    pub fn is_prime(self) -> bool {
+        (2..).take_while(|divisor| divisor * divisor <= self.0).all(|divisor| self.0 % divisor != 0)
+    }
+
+    /// `(x + y) mod m` of values below the modulus, in constant time. Of others the result means nothing.
+    #[must_use]
+    pub const fn sum(self, x: u32, y: u32) -> u32 {
+        self.reduce_once(x.wrapping_add(y))
+    }
+
+    /// `(x − y) mod m` of values below the modulus, in constant time. Of others the result means nothing.
+    #[must_use]
+    pub const fn difference(self, x: u32, y: u32) -> u32 {
+        self.reduce_once(x.wrapping_add(self.0).wrapping_sub(y))
+    }
+
+    /// `x · y mod m`. How long a division takes depends on its operands on some processors.
+    #[must_use]
+    pub const fn product(self, x: u32, y: u32) -> u32 {
+        (x as u64 * y as u64 % self.0 as u64) as u32
+    }
+
     /// Checks that every value is below the modulus. The position of the first that is not may show in the time.
     ///
     /// # Errors
@@ -37,7 +60,7 @@ impl RingModulus {
     /// # Errors
     /// [`RingError`] if the lengths differ or a value is not below the modulus; `left` is then as it was.
     pub fn add(self, left: &mut [u32], right: &[u32]) -> Result<(), RingError> {
-        self.combine(left, right, |x, y| self.reduce_once(x + y))
+        self.combine(left, right, |x, y| self.sum(x, y))
     }
 
     /// `left[i] = (left[i] − right[i]) mod m`, in constant time.
@@ -45,15 +68,15 @@ impl RingModulus {
     /// # Errors
     /// As [`RingModulus::add`].
     pub fn sub(self, left: &mut [u32], right: &[u32]) -> Result<(), RingError> {
-        self.combine(left, right, |x, y| self.reduce_once(x + self.0 - y))
+        self.combine(left, right, |x, y| self.difference(x, y))
     }
 
-    /// `left[i] = left[i] · right[i] mod m`. How long a division takes depends on its operands on some processors.
+    /// `left[i] = left[i] · right[i] mod m`, as [`RingModulus::product`].
     ///
     /// # Errors
     /// As [`RingModulus::add`].
     pub fn mul(self, left: &mut [u32], right: &[u32]) -> Result<(), RingError> {
-        self.combine(left, right, |x, y| (u64::from(x) * u64::from(y) % u64::from(self.0)) as u32)
+        self.combine(left, right, |x, y| self.product(x, y))
     }
 
     fn combine(
@@ -74,7 +97,7 @@ impl RingModulus {
     }
 
     /// `value mod m` for a value below 2m, which is at most 2^31.
-    fn reduce_once(self, value: u32) -> u32 {
+    const fn reduce_once(self, value: u32) -> u32 {
         let difference = value.wrapping_sub(self.0);
         // The top bit is set if and only if the subtraction wrapped; then the modulus is added back.
         let mask = 0u32.wrapping_sub(difference >> 31);
@@ -134,6 +157,14 @@ mod tests {
                 prop_assert_eq!(u64::from(product[i]), x * y % m);
             }
         }
+    }
+
+    #[test]
+    fn primes_are_told_from_others() {
+        let primes = (2..60).filter(|modulus| RingModulus(*modulus).is_prime());
+        assert!(primes.eq([2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59]));
+        assert!(RingModulus((1 << 30) - 35).is_prime());
+        assert!(!RingModulus(32_749 * 32_749).is_prime());
     }
 
     #[test]

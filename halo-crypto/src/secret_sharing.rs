@@ -57,9 +57,14 @@ pub fn split_with_seed(values: &[u32], modulus: RingModulus, seed: PrngSeed) -> 
         return Err(SplitError::Empty);
     }
     modulus.check(values)?;
-    let expanded = expand(&seed, values.len(), modulus)?;
     let mut vector = Zeroizing::new(values.to_vec());
-    modulus.sub(&mut vector, expanded.expose())?;
+    let mut position = 0;
+    UniformGenerator::new(&seed).uniform_blocks(values.len(), modulus, |block| {
+        for (value, share) in vector[position..].iter_mut().zip(block) {
+            *value = modulus.difference(*value, *share);
+        }
+        position += block.len();
+    })?;
     Ok(Shares { seed, vector: Secret::new(core::mem::take(&mut *vector)) })
 }
 

@@ -13,6 +13,9 @@ pub const MAX_ELEMENTS: usize = (1 << 27) - 1;
 /// Bytes of one draw: large enough that its remainder is uniform but for 2^−100.
 const DRAW: usize = 16;
 
+/// Draws made at once: places are known well before they are visited, so that the processor can fetch many at a time.
+const BLOCK: usize = 256;
+
 /// Permutes `elements` by the permutation that `seed` stands for.
 ///
 /// # Security
@@ -37,15 +40,34 @@ pub fn shuffle<T>(elements: &mut [T], seed: &PrngSeed) -> Result<(), TooManyElem
         return Err(TooManyElements { elements: elements.len() });
     }
     let mut generator = UniformGenerator::new(seed);
-    let mut draw = Zeroizing::new([0; DRAW]);
+    let mut draws = Zeroizing::new([0; DRAW * BLOCK]);
+    let mut others = Zeroizing::new([0; BLOCK]);
     // The last element has nowhere to go. Upstream makes a draw for it too, from a generator that is then dropped.
-    for index in 0..elements.len().saturating_sub(1) {
-        generator.fill_bytes(&mut *draw);
-        let remaining = (elements.len() - index) as u128;
-        let other = index + (u128::from_le_bytes(*draw) % remaining) as usize;
-        elements.swap(index, other);
+    let moved = elements.len().saturating_sub(1);
+    for first in (0..moved).step_by(BLOCK) {
+        let count = BLOCK.min(moved - first);
+        let draws = &mut draws[..DRAW * count];
+        generator.fill_bytes(draws);
+        for (index, (draw, other)) in (first..).zip(draws.chunks_exact(DRAW).zip(others.iter_mut())) {
+            *other = index + remainder(draw, elements.len() - index);
+        }
+        for (index, other) in (first..).zip(&others[..count]) {
+            elements.swap(index, *other);
+        }
     }
     Ok(())
+}
+
+/// A draw, least significant byte first, modulo the number of places left: at most [`MAX_ELEMENTS`].
+fn remainder(draw: &[u8], places: usize) -> usize {
+    let places = places as u64;
+    let word = |bytes: &[u8]| bytes.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte));
+    let (low, high) = draw.split_at(8);
+    let (lowest, low) = low.split_at(4);
+    // In base 2^32 from the top; no remainder has more than 27 bits, so nothing overflows.
+    let remainder = word(high) % places;
+    let remainder = (remainder << 32 | word(low)) % places;
+    ((remainder << 32 | word(lowest)) % places) as usize
 }
 
 /// There is more to shuffle than peers agree on how to.
@@ -70,6 +92,18 @@ mod tests {
             prop_assert_eq!(shuffle(&mut elements, &seed), Ok(()));
             elements.sort_unstable();
             prop_assert!(elements.into_iter().eq(0..size));
+        }
+    }
+
+    #[test]
+    fn remainders_are_those_of_wide_arithmetic() {
+        for (draw, places) in [
+            (0, 1),
+            (u128::MAX, MAX_ELEMENTS),
+            (u128::MAX - 5, 127),
+            (0x0123_4567_89ab_cdef_fedc_ba98_7654_3210, (1 << 26) + 1),
+        ] {
+            assert_eq!(remainder(&draw.to_le_bytes(), places) as u128, draw % places as u128);
         }
     }
 

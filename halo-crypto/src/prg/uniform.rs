@@ -104,7 +104,7 @@ impl core::fmt::Debug for UniformGenerator {
 }
 
 /// Bytes of the stream held at once. A multiple of every size of a value, 1 to 4 bytes, so none is cut in two.
-const BUFFER: usize = 4 * 3 * 1024;
+const BUFFER: usize = 4 * 3 * 512;
 
 impl UniformGenerator {
     /// The most bytes that one batch of a draw may take: upstream fails from 2^31 on.
@@ -136,28 +136,41 @@ impl UniformGenerator {
     /// # Errors
     /// [`DrawError`] if it would take more than [`UniformGenerator::MAX_BATCH_BYTES`] at once.
     pub fn uniform(&mut self, size: usize, modulus: RingModulus) -> Result<Secret<Vec<u32>>, DrawError> {
+        Candidate::below(modulus).check_draw(size, size)?;
+        let mut values = Zeroizing::new(Vec::with_capacity(size));
+        self.uniform_blocks(size, modulus, |block| values.extend_from_slice(block))?;
+        Ok(Secret::new(core::mem::take(&mut *values)))
+    }
+
+    /// Draws what [`UniformGenerator::uniform`] draws and hands it to `take` in blocks, in order, so that a long
+    /// vector never lies in memory as a whole.
+    ///
+    /// # Errors
+    /// As [`UniformGenerator::uniform`]; nothing has been taken then.
+    pub fn uniform_blocks(
+        &mut self,
+        size: usize,
+        modulus: RingModulus,
+        mut take: impl FnMut(&[u32]),
+    ) -> Result<(), DrawError> {
         let candidate = Candidate::below(modulus);
         candidate.check_draw(size, size)?;
-        let mut values = Zeroizing::new(Vec::with_capacity(size));
+        let mut missing = size;
         let mut buffer = Zeroizing::new([0; BUFFER]);
-        while values.len() < size {
+        let mut block = Zeroizing::new([0; BUFFER]);
+        while missing > 0 {
             // A batch is taken from the stream whole, also what turns out not to be needed.
-            let mut remaining = batch(size - values.len(), candidate.rejected) as usize * candidate.bytes;
+            let mut remaining = batch(missing, candidate.rejected) as usize * candidate.bytes;
             while remaining > 0 {
                 let part = &mut buffer[..remaining.min(BUFFER)];
                 remaining -= part.len();
                 self.fill_bytes(part);
-                let accepted = part
-                    .chunks_exact(candidate.bytes)
-                    .map(|bytes| {
-                        bytes.iter().fold(0, |value, byte| value << 8 | u32::from(*byte)) & candidate.mask
-                    })
-                    .filter(|value| *value < modulus.get());
-                let missing = size - values.len();
-                values.extend(accepted.take(missing));
+                let accepted = candidate.accept(part, &mut *block).min(missing);
+                missing -= accepted;
+                take(&block[..accepted]);
             }
         }
-        Ok(Secret::new(core::mem::take(&mut *values)))
+        Ok(())
     }
 
     /// Draws `size` uniform values in `1..modulus`, by rejection from [`UniformGenerator::uniform`].
@@ -169,22 +182,52 @@ impl UniformGenerator {
         size: usize,
         modulus: RingModulus,
     ) -> Result<Secret<Vec<u32>>, DrawError> {
-        let rejected = 1.0 / f64::from(modulus.get());
-        Candidate::below(modulus).check_draw(size, batch(size, rejected) as usize)?;
+        Candidate::below(modulus).check_draw(size, batch(size, nonzero_rejected(modulus)) as usize)?;
         let mut values = Zeroizing::new(Vec::with_capacity(size));
-        while values.len() < size {
-            let missing = size - values.len();
-            let candidates = self.uniform(batch(missing, rejected) as usize, modulus)?;
-            values.extend(candidates.expose().iter().copied().filter(|value| *value != 0).take(missing));
-        }
+        self.uniform_nonzero_blocks(size, modulus, |block| values.extend_from_slice(block))?;
         Ok(Secret::new(core::mem::take(&mut *values)))
     }
+
+    /// Draws what [`UniformGenerator::uniform_nonzero`] draws and hands it to `take` in blocks, in order.
+    ///
+    /// # Errors
+    /// As [`UniformGenerator::uniform`]; nothing has been taken then.
+    pub fn uniform_nonzero_blocks(
+        &mut self,
+        size: usize,
+        modulus: RingModulus,
+        mut take: impl FnMut(&[u32]),
+    ) -> Result<(), DrawError> {
+        let rejected = nonzero_rejected(modulus);
+        Candidate::below(modulus).check_draw(size, batch(size, rejected) as usize)?;
+        let mut missing = size;
+        let mut kept = Zeroizing::new([0; BUFFER]);
+        while missing > 0 {
+            self.uniform_blocks(batch(missing, rejected) as usize, modulus, |block| {
+                let mut count = 0;
+                for value in block {
+                    kept[count] = *value;
+                    count += usize::from(*value != 0);
+                }
+                let count = count.min(missing);
+                missing -= count;
+                take(&kept[..count]);
+            })?;
+        }
+        Ok(())
+    }
+}
+
+/// The fraction of uniform values that are zero.
+fn nonzero_rejected(modulus: RingModulus) -> f64 {
+    1.0 / f64::from(modulus.get())
 }
 
 /// The shape of what is drawn for one uniform value, before it is known whether the value is accepted.
 struct Candidate {
     bytes: usize,
     mask: u32,
+    modulus: u32,
     /// The fraction of candidates that are not below the modulus.
     rejected: f64,
 }
@@ -196,8 +239,28 @@ impl Candidate {
         Self {
             bytes: bits.div_ceil(8) as usize,
             mask: (1 << bits) - 1,
+            modulus: modulus.get(),
             rejected: (range - f64::from(modulus.get())) / range,
         }
+    }
+
+    /// Writes the candidates in `bytes` that are below the modulus to the start of `block`; returns their number.
+    fn accept(&self, bytes: &[u8], block: &mut [u32; BUFFER]) -> usize {
+        let mut accepted = 0;
+        // Written without a branch: which candidates are rejected cannot be predicted.
+        let mut offer = |candidate: u32| {
+            let value = candidate & self.mask;
+            block[accepted] = value;
+            accepted += usize::from(value < self.modulus);
+        };
+        if self.bytes == 1 {
+            bytes.iter().for_each(|byte| offer(u32::from(*byte)));
+        } else {
+            bytes
+                .chunks_exact(self.bytes)
+                .for_each(|group| offer(group.iter().fold(0, |value, byte| value << 8 | u32::from(*byte))));
+        }
+        accepted
     }
 
     /// Checks that a draw of `uniform` values, wanted for a draw of `size`, does not take too much at once.
