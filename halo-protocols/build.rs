@@ -22,6 +22,9 @@ const SECRET_MESSAGES: &[&str] = &[
     ".wfa.any_sketch.crypto.ElGamalKeyPair",
     ".wfa.frequency_count.PrngSeed",
     ".wfa.measurement.internal.duchy.ElGamalKeyPair",
+    ".wfa.measurement.internal.duchy.protocol.CompleteShufflePhaseRequest",
+    ".wfa.measurement.internal.duchy.protocol.HonestMajorityShareShuffle.ComputationDetails",
+    ".wfa.measurement.internal.duchy.protocol.HonestMajorityShareShuffle.ShufflePhaseInput",
 ];
 
 fn find(folder: &Path, files: &mut Vec<PathBuf>) -> std::io::Result<()> {

@@ -23,7 +23,7 @@ impl RingModulus {
 
     /// Whether the modulus is a prime, so that no product of values other than 0 is 0.
     pub fn is_prime(self) -> bool {
-        (2..).take_while(|divisor| divisor * divisor <= self.0).all(|divisor| self.0 % divisor != 0)
+        (2..).take_while(|divisor| divisor * divisor <= self.0).all(|divisor| !self.0.is_multiple_of(divisor))
     }
 
     /// `(x + y) mod m` of values below the modulus, in constant time. Of others the result means nothing.

@@ -8,6 +8,7 @@ pub mod data_provider;
 mod duchy_id;
 mod effect;
 pub mod estimate;
+pub mod hmss;
 pub mod kernel;
 pub mod llv2;
 pub mod proto;

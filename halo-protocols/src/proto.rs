@@ -7,6 +7,8 @@ use std::fmt;
 
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
+use protocol::honest_majority_share_shuffle as share_shuffle;
+
 pub mod wfa {
     pub mod any_sketch {
         include!(concat!(env!("OUT_DIR"), "/wfa.any_sketch.rs"));
@@ -54,6 +56,55 @@ impl fmt::Debug for frequency_count::PrngSeed {
     }
 }
 
+impl fmt::Debug for protocol::CompleteShufflePhaseRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CompleteShufflePhaseRequest")
+            .field("frequency_vector_params", &self.frequency_vector_params)
+            .field("order", &self.order)
+            .field("shares", &self.frequency_vector_shares.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for share_shuffle::ComputationDetails {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ComputationDetails")
+            .field("role", &self.role)
+            .field("parameters", &self.parameters)
+            .field("non_aggregators", &self.non_aggregators)
+            .field("encryption_key_pair", &self.encryption_key_pair)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for share_shuffle::computation_details::Parameters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Parameters")
+            .field("maximum_frequency", &self.maximum_frequency)
+            .field("ring_modulus", &self.ring_modulus)
+            .field("reach_dp_params", &self.reach_dp_params)
+            .field("frequency_dp_params", &self.frequency_dp_params)
+            .field("noise_mechanism", &self.noise_mechanism)
+            .finish()
+    }
+}
+
+impl fmt::Debug for share_shuffle::shuffle_phase_input::SecretSeed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SecretSeed")
+            .field("requisition_id", &self.requisition_id)
+            .field("register_count", &self.register_count)
+            .field("data_provider_certificate", &self.data_provider_certificate)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for share_shuffle::ShufflePhaseInput {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ShufflePhaseInput").field("secret_seeds", &self.secret_seeds).finish_non_exhaustive()
+    }
+}
+
 /// Messages with a secret are wiped when dropped, and wherever prost clears them.
 macro_rules! wiped_on_drop {
     ($($message:ty: $($secret:ident),+;)+) => {$(
@@ -70,4 +121,7 @@ wiped_on_drop! {
     any_sketch::crypto::ElGamalKeyPair: secret_key;
     duchy::ElGamalKeyPair: secret_key;
     frequency_count::PrngSeed: key, iv;
+    protocol::CompleteShufflePhaseRequest: common_random_seed;
+    share_shuffle::ComputationDetails: random_seed;
+    share_shuffle::ShufflePhaseInput: peer_random_seed;
 }

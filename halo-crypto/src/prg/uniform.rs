@@ -165,7 +165,7 @@ impl UniformGenerator {
                 let part = &mut buffer[..remaining.min(BUFFER)];
                 remaining -= part.len();
                 self.fill_bytes(part);
-                let accepted = candidate.accept(part, &mut *block).min(missing);
+                let accepted = candidate.accept(part, &mut block).min(missing);
                 missing -= accepted;
                 take(&block[..accepted]);
             }

@@ -59,6 +59,12 @@ impl KernelContext {
         self.seed.derive(&digest.finalize())
     }
 
+    /// The seed of all random streams for one request of a method without a group; `digest` is that of the method's
+    /// name and what its request says.
+    pub(crate) fn derive(&self, digest: &[u8]) -> StreamSeed {
+        self.seed.derive(digest)
+    }
+
     /// Checks that `records` of `record_length` bytes may be emitted, before anything is allocated for them.
     pub(crate) fn require_room(
         &self,

@@ -7,6 +7,7 @@ use halo_crypto::noise::NoiseParametersError;
 use halo_crypto::parallel::Cancelled;
 
 use crate::estimate::EstimateError;
+use crate::hmss::ShareShuffleError;
 
 /// Why a kernel refuses a request. All but [`KernelError::Cancelled`] are permanent: the same request is refused
 /// again.
@@ -129,6 +130,9 @@ pub enum KernelError {
     /// No reach can be estimated.
     #[error(transparent)]
     Estimate(#[from] EstimateError),
+    /// Shares, or the ring that they live in, are refused.
+    #[error(transparent)]
+    ShareShuffle(#[from] ShareShuffleError),
     /// A register of a plain sketch does not fit the sketch's configuration.
     #[error("register {register} has {found} values, the configuration {expected}")]
     ValueCount {
@@ -177,6 +181,7 @@ impl KernelError {
     pub const fn status(&self) -> Code {
         match self {
             Self::Cancelled(_) => Code::Cancelled,
+            Self::ShareShuffle(error) => error.status(),
             Self::UnsupportedCurve { .. }
             | Self::Parallelism(_)
             | Self::Missing(_)

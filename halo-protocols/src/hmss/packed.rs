@@ -1,0 +1,197 @@
+//! Vectors inside serialised messages, read and written block by block.
+//!
+//! `FrequencyVector` and `AggregationPhaseInput` both keep their values in field 1. Decoding such a message takes four
+//! bytes a value, where the ring of production fits in one; for the longest vectors that is most of the memory of a
+//! stage, so a computation reads shares where they lie.
+
+use prost::encoding::{
+    DecodeContext, WireType, decode_key, decode_varint, encode_key, encode_varint, encoded_len_varint,
+    skip_field,
+};
+
+use super::registers::{Registers, Residue};
+
+/// The field of the values.
+const VALUES: u32 = 1;
+/// The field of the number of registers, where there is one.
+const REGISTER_COUNT: u32 = 2;
+
+/// Bytes that are no such message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Malformed;
+
+/// Reads the values of a message in their order.
+#[derive(Clone, Debug)]
+pub(super) struct PackedReader<'m> {
+    /// The message from the next field on.
+    message: &'m [u8],
+    /// What is left of the field of values.
+    packed: &'m [u8],
+    register_count: i64,
+}
+
+impl<'m> PackedReader<'m> {
+    pub(super) const fn new(message: &'m [u8]) -> Self {
+        Self { message, packed: &[], register_count: 0 }
+    }
+
+    /// The number of registers, once the message has been read to its end; 0 if it does not say.
+    pub(super) const fn register_count(&self) -> i64 {
+        self.register_count
+    }
+
+    /// Fills `block` with the next values and returns their number, less than the block's length only at the end.
+    pub(super) fn fill(&mut self, block: &mut [u32]) -> Result<usize, Malformed> {
+        let mut filled = 0;
+        while filled < block.len() {
+            if !self.packed.is_empty() {
+                filled += self.fill_from_packed(&mut block[filled..])?;
+            } else if let Some(value) = self.next_field()? {
+                block[filled] = value;
+                filled += 1;
+            } else if self.packed.is_empty() && self.message.is_empty() {
+                break;
+            }
+        }
+        Ok(filled)
+    }
+
+    fn fill_from_packed(&mut self, block: &mut [u32]) -> Result<usize, Malformed> {
+        // Nearly always a value is a byte; then bytes are copied, as far as they are values.
+        let run = self.packed.len().min(block.len());
+        let (head, tail) = self.packed.split_at(run);
+        if head.iter().fold(0, |bits, byte| bits | byte) < 0x80 {
+            block.iter_mut().zip(head).for_each(|(value, byte)| *value = u32::from(*byte));
+            self.packed = tail;
+            return Ok(run);
+        }
+        let mut filled = 0;
+        for value in block {
+            if self.packed.is_empty() {
+                break;
+            }
+            *value = varint(&mut self.packed)?;
+            filled += 1;
+        }
+        Ok(filled)
+    }
+
+    /// Reads a field. A value that stands alone is returned, packed ones are left to be read.
+    fn next_field(&mut self) -> Result<Option<u32>, Malformed> {
+        if self.message.is_empty() {
+            return Ok(None);
+        }
+        let (field, wire_type) = decode_key(&mut self.message).map_err(|_| Malformed)?;
+        match (field, wire_type) {
+            (VALUES, WireType::Varint) => return varint(&mut self.message).map(Some),
+            (VALUES, WireType::LengthDelimited) => {
+                let length = decode_varint(&mut self.message).map_err(|_| Malformed)?;
+                let length = usize::try_from(length).ok().filter(|length| *length <= self.message.len());
+                (self.packed, self.message) = self.message.split_at(length.ok_or(Malformed)?);
+            }
+            (VALUES, _) => return Err(Malformed),
+            (REGISTER_COUNT, WireType::Varint) => {
+                self.register_count = decode_varint(&mut self.message).map_err(|_| Malformed)?.cast_signed();
+            }
+            (REGISTER_COUNT, _) => return Err(Malformed),
+            _ => skip_field(wire_type, field, &mut self.message, DecodeContext::default())
+                .map_err(|_| Malformed)?,
+        }
+        Ok(None)
+    }
+}
+
+/// A value; one that does not fit becomes the largest, which is in no ring.
+fn varint(bytes: &mut &[u8]) -> Result<u32, Malformed> {
+    let value = decode_varint(bytes).map_err(|_| Malformed)?;
+    Ok(u32::try_from(value).unwrap_or(u32::MAX))
+}
+
+/// Serialises an `AggregationPhaseInput`.
+pub(super) fn aggregation_phase_input(registers: &Registers, register_count: usize) -> Vec<u8> {
+    match registers {
+        Registers::Narrow(values) => encode(values, register_count),
+        Registers::Middle(values) => encode(values, register_count),
+        Registers::Wide(values) => encode(values, register_count),
+    }
+}
+
+fn encode<T: Residue>(values: &[T], register_count: usize) -> Vec<u8> {
+    /// A key of a field, a length.
+    const HEAD: usize = 1 + 10;
+    let length: usize = values.iter().map(|value| encoded_len_varint(value.widen().into())).sum();
+    let mut message = Vec::with_capacity(length + 2 * HEAD);
+    if !values.is_empty() {
+        encode_key(VALUES, WireType::LengthDelimited, &mut message);
+        encode_varint(length as u64, &mut message);
+        values.iter().for_each(|value| encode_varint(value.widen().into(), &mut message));
+    }
+    if register_count != 0 {
+        encode_key(REGISTER_COUNT, WireType::Varint, &mut message);
+        encode_varint(register_count as u64, &mut message);
+    }
+    message
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use prost::Message as _;
+
+    use super::*;
+    use crate::proto::protocol::honest_majority_share_shuffle::AggregationPhaseInput;
+
+    fn read(message: &[u8], block: usize) -> Result<(Vec<u32>, i64), Malformed> {
+        let mut reader = PackedReader::new(message);
+        let (mut values, mut block) = (Vec::new(), vec![0; block]);
+        loop {
+            let filled = reader.fill(&mut block)?;
+            values.extend_from_slice(&block[..filled]);
+            if filled < block.len() {
+                return Ok((values, reader.register_count()));
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn reads_and_writes_what_prost_does(
+            values in prop::collection::vec(prop_oneof![0..128u32, 0..1u32 << 30], 0..200),
+            register_count in 0..1000usize,
+            block in 1..50usize,
+        ) {
+            let message = AggregationPhaseInput {
+                combined_frequency_vectors: values.clone(),
+                register_count: register_count as i64,
+            };
+            let bytes = message.encode_to_vec();
+            prop_assert_eq!(&aggregation_phase_input(&Registers::from(values.clone()), register_count), &bytes);
+            prop_assert_eq!(read(&bytes, block), Ok((values, register_count as i64)));
+        }
+
+        #[test]
+        fn accepts_what_prost_accepts(bytes in prop::collection::vec(any::<u8>(), 0..60), block in 1..9usize) {
+            match (AggregationPhaseInput::decode(bytes.as_slice()), read(&bytes, block)) {
+                (Ok(message), Ok((values, register_count))) => {
+                    prop_assert_eq!(register_count, message.register_count);
+                    prop_assert_eq!(values.len(), message.combined_frequency_vectors.len());
+                    for (ours, theirs) in values.into_iter().zip(message.combined_frequency_vectors) {
+                        prop_assert!(ours == theirs || ours == u32::MAX, "{} {}", ours, theirs);
+                    }
+                }
+                (Err(_), Err(Malformed)) => {}
+                (theirs, ours) => prop_assert!(false, "{:?} {:?}", theirs, ours),
+            }
+        }
+    }
+
+    #[test]
+    fn values_may_come_in_pieces_and_alone() {
+        // Field 1 packed, an unknown field 3, field 1 alone, field 2, field 1 packed and empty.
+        let message = [0x0a, 3, 1, 0x80, 1, 0x18, 9, 0x08, 7, 0x10, 2, 0x0a, 0];
+        assert_eq!(read(&message, 2), Ok((vec![1, 128, 7], 2)));
+        for malformed in [&[0x0a, 2, 1][..], &[0x0a, 1, 0x80], &[0x0d, 0, 0, 0, 0], &[0x08]] {
+            assert_eq!(read(malformed, 4), Err(Malformed), "{malformed:?}");
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! [`Share`]: one share of a frequency vector, wherever it lies, read block by block.
+
+use halo_crypto::prg::PrngSeed;
+use halo_crypto::ring::{RingError, RingModulus};
+
+use super::ShareShuffleError;
+use super::packed::PackedReader;
+
+/// Values read at once.
+pub(super) const BLOCK: usize = 4096;
+
+/// A worker's share of one data provider's vector.
+#[derive(Clone, Debug)]
+pub(super) enum Share<'a> {
+    /// Values.
+    Vector(Values<'a>),
+    /// What a seed expands to.
+    Seed(PrngSeed),
+}
+
+/// Values that lie in memory, decoded or not.
+#[derive(Clone, Debug)]
+pub(super) enum Values<'a> {
+    /// Those not yet read.
+    Decoded(&'a [u32]),
+    /// In a serialised message.
+    Serialised(PackedReader<'a>),
+}
+
+impl<'a> Values<'a> {
+    #[expect(dead_code, reason = "the state machine will read shares where they lie")]
+    /// The values of a serialised `FrequencyVector` or `AggregationPhaseInput`.
+    pub(super) const fn serialised(message: &'a [u8]) -> Self {
+        Self::Serialised(PackedReader::new(message))
+    }
+
+    /// Fills `block` with the next values, all below the modulus, and returns their number, less than the block's
+    /// length only at the end. `share` is what errors call it, `read` how many values were read before.
+    pub(super) fn fill(
+        &mut self,
+        block: &mut [u32],
+        modulus: RingModulus,
+        share: usize,
+        read: usize,
+    ) -> Result<usize, ShareShuffleError> {
+        let filled = match self {
+            Self::Decoded(values) => {
+                let (head, tail) = values.split_at(values.len().min(block.len()));
+                block[..head.len()].copy_from_slice(head);
+                *values = tail;
+                head.len()
+            }
+            Self::Serialised(reader) => {
+                reader.fill(block).map_err(|_| ShareShuffleError::Malformed(share))?
+            }
+        };
+        match block[..filled].iter().position(|value| *value >= modulus.get()) {
+            None => Ok(filled),
+            Some(index) => {
+                let reason = RingError::Value { index: read + index, modulus: modulus.get() };
+                Err(ShareShuffleError::ShareValue { share, reason })
+            }
+        }
+    }
+
+    /// Reads the rest and returns how many values there were in it.
+    pub(super) fn count_rest(&mut self, share: usize) -> Result<usize, ShareShuffleError> {
+        match self {
+            Self::Decoded(values) => Ok(std::mem::take(values).len()),
+            Self::Serialised(reader) => {
+                let mut block = [0; BLOCK];
+                let mut count = 0;
+                loop {
+                    match reader.fill(&mut block).map_err(|_| ShareShuffleError::Malformed(share))? {
+                        0 => return Ok(count),
+                        filled => count += filled,
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! The honest-majority share shuffle against the recorded computations of upstream's C++ core (`tests/vectors`),
+//! against plain counting, and against broken input.
+//!
+//! How a recorded response is compared follows the `check` of the case's manifest; see [`vectors`].
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod case;
+mod chains;
+mod errors;
+mod run;
+mod vectors;
