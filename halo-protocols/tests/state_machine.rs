@@ -231,7 +231,11 @@ fn a_published_key_that_is_none_is_refused_with_its_owner() -> TestResult {
         participant(&other, vec![0x18]),
         participant(&own, el_gamal_public_key),
     ];
-    let refused = waiting.next.step(Event::KeySetPublished { aggregator: own, participants }, &context);
+    let published = |aggregator| Event::KeySetPublished { aggregator, participants: participants.clone() };
+    // Found by the same target: with another aggregator than its role says, a duchy would send to itself.
+    let refused = waiting.next.clone().step(published(other.clone()), &context);
+    assert!(matches!(refused, Err(StepError::KeySet(KeySetError::Role(_)))), "{refused:?}");
+    let refused = waiting.next.step(published(own), &context);
     let Err(error @ StepError::KeySet(KeySetError::Unreadable(_))) = refused else { panic!("{refused:?}") };
     assert_eq!(error.culprit(), Some(&other));
     Ok(())

@@ -56,6 +56,9 @@ pub enum KeySetError {
     /// The aggregator is not among the participants.
     #[error("the aggregator {0} is not among the participants")]
     AggregatorMissing(DuchyId),
+    /// This duchy's role is another than the named aggregator makes it.
+    #[error("{0} is named as aggregator, which does not agree with this duchy's role")]
+    Role(DuchyId),
     /// This duchy is not among the participants.
     #[error("duchy {0} is not among the participants")]
     SelfMissing(DuchyId),
@@ -95,6 +98,7 @@ impl KeySetError {
         match self {
             Self::Unreadable(duchy) | Self::Refused { duchy, .. } | Self::NotOurs(duchy) => Some(duchy),
             Self::AggregatorMissing(_)
+            | Self::Role(_)
             | Self::SelfMissing(_)
             | Self::Repeated(_)
             | Self::Count { .. }

@@ -228,6 +228,9 @@ fn gather(keyed: Keyed, aggregator: &DuchyId, participants: Vec<Participant>) ->
     if participants.len() != setting.duchy_count {
         return Err(KeySetError::Count { found: participants.len(), expected: setting.duchy_count }.into());
     }
+    if (setting.duchy == *aggregator) != (setting.role == Role::Aggregator) {
+        return Err(KeySetError::Role(aggregator.clone()).into());
+    }
     let ring = Ring::new(&setting.computation, aggregator, participants)?;
     if ring.index_of(&setting.duchy).is_none() {
         return Err(KeySetError::SelfMissing(setting.duchy.clone()).into());
