@@ -42,7 +42,7 @@ fn parameters<G: Group>(maximum_frequency: i32, noise: Option<NoiseMechanism>) -
     }
 }
 
-fn setting<G: Group>(role: Role, parameters: Parameters) -> Setting {
+fn setting(role: Role, parameters: Parameters) -> Setting {
     Setting {
         computation: "c".into(),
         duchy: DuchyId::from("aggregator"),
@@ -133,7 +133,8 @@ fn a_noised_run_stays_near_and_repeats_with_its_seed() -> TestResult {
 
 #[test]
 fn altered_and_truncated_payloads_are_named_errors() -> TestResult {
-    let changes: [(&str, fn(&mut Vec<u8>)); 3] = [
+    type Change = fn(&mut Vec<u8>);
+    let changes: [(&str, Change); 3] = [
         ("a point off the curve", |payload| payload[1..33].fill(0xff)),
         ("an unknown prefix", |payload| payload[33] = 0x05),
         ("a register cut short", |payload| payload.truncate(payload.len() - 1)),
@@ -184,7 +185,7 @@ fn kept_output_is_sent_again_not_computed_again() -> TestResult {
 #[test]
 fn an_event_out_of_place_is_refused_and_named() -> TestResult {
     let context = KernelContext::new(Executor::serial(), StreamSeed::new([0; 32]));
-    let new = || State::new(setting::<P256>(Role::Aggregator, parameters::<P256>(2, None)));
+    let new = || State::new(setting(Role::Aggregator, parameters::<P256>(2, None)));
     for event in [
         Event::Start,
         Event::Confirm(Evidence::default()),
@@ -212,7 +213,7 @@ fn an_event_out_of_place_is_refused_and_named() -> TestResult {
 #[test]
 fn a_published_key_that_is_none_is_refused_with_its_owner() -> TestResult {
     let context = KernelContext::new(Executor::serial(), StreamSeed::new([0; 32]));
-    let state = State::new(setting::<P256>(Role::Aggregator, parameters::<P256>(2, None)));
+    let state = State::new(setting(Role::Aggregator, parameters::<P256>(2, None)));
     let own = state.setting().duchy.clone();
     let waiting = state.step(Event::Initialize, &context)?;
     let Some(Effect::PublishKey { el_gamal_public_key }) = waiting.effects.first().cloned() else {
@@ -290,8 +291,7 @@ fn what_speaks_against_consent_fails_the_participation_with_every_reason() -> Te
 
 #[test]
 fn settings_that_cannot_be_computed_are_refused_at_creation() {
-    let valid =
-        || setting::<P256>(Role::Aggregator, parameters::<P256>(10, Some(NoiseMechanism::DiscreteGaussian)));
+    let valid = || setting(Role::Aggregator, parameters::<P256>(10, Some(NoiseMechanism::DiscreteGaussian)));
     let check = |setting: &Setting| setting.validate(NoisePolicy::Required, MAXIMUM_MESSAGE_BYTES);
     assert_eq!(check(&valid()), Ok(()));
     let changed = |change: fn(&mut Setting)| {

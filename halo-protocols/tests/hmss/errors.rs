@@ -65,7 +65,7 @@ fn shuffle_error(
     let mut request = shuffle_request(case);
     assert!(shuffle(kind, &request, &context(1)).is_ok());
     change(&mut request);
-    shuffle(kind, &request, &context(1)).err().expect("the request is refused")
+    shuffle(kind, &request, &context(1)).expect_err("the request is refused")
 }
 
 fn invalid(error: ShareShuffleError) -> KernelError {
@@ -202,7 +202,7 @@ fn aggregation_error(
         Case::load(case).stages_of("AggregationPhase")[0].request();
     assert!(aggregate(kind, &request).is_ok());
     change(&mut request);
-    aggregate(kind, &request).err().expect("the request is refused")
+    aggregate(kind, &request).expect_err("the request is refused")
 }
 
 #[test]
@@ -255,7 +255,7 @@ fn a_changed_share_shows_in_frequencies() {
 fn vectors_that_cannot_be_shared_are_refused() {
     let error = |ring_modulus, data: &[u32]| {
         let request = SecretShareGeneratorRequest { ring_modulus, data: data.to_vec() };
-        generate_secret_shares(&request, &context(1)).err().expect("the request is refused")
+        generate_secret_shares(&request, &context(1)).expect_err("the request is refused")
     };
     for modulus in [0, 1, (1 << 30) + 1] {
         let named = ShareShuffleError::Modulus(RingError::Modulus(modulus));
