@@ -1,8 +1,8 @@
 //! The mill: claims work, and takes a computation through one stage (spec services.md §4, §5).
 //!
-//! Work is held as a lease that is extended for as long as it takes ([`lease`]); a mill that loses it stops computing
-//! and writes nothing more. The stage itself is a step of the protocol's state machine ([`work`]), whose effects are
-//! carried out in the order that [`halo_protocols::computation`] lays down ([`effects`]). What goes wrong is sorted by
+//! Work is held as a lease that is extended for as long as it takes (`lease`); a mill that loses it stops computing
+//! and writes nothing more. The stage itself is a step of the protocol's state machine (`work`), whose effects are
+//! carried out in the order that [`halo_protocols::computation`] lays down (`effects`). What goes wrong is sorted by
 //! whether trying again can help ([`MillError`]).
 
 mod effects;
