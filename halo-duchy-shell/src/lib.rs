@@ -1,4 +1,5 @@
-//! halo-duchy-shell
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
 pub mod blob;
 pub mod client;
 pub mod clock;
