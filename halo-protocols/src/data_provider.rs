@@ -1,4 +1,5 @@
-//! The data provider's side: from an event log to an encrypted sketch (edp.md §E1 to §E3).
+//! The data provider's side: from an event log to an encrypted sketch (edp.md §E1 to §E3), or to a frequency vector,
+//! which [`generate_secret_shares`](crate::hmss::generate_secret_shares) splits (§E4).
 //!
 //! ```
 //! use halo_protocols::data_provider::{SketchParameters, VidSamplingInterval, plain_sketch, virtual_person_id};
@@ -15,10 +16,14 @@
 
 mod encrypt_sketch;
 mod fingerprint;
+mod frequency_vector;
 mod plain_sketch;
+mod vid_index_map;
 mod vid_sampling;
 
 pub use encrypt_sketch::encrypt_sketch;
 pub use fingerprint::virtual_person_id;
+pub use frequency_vector::FrequencyVectorBuilder;
 pub use plain_sketch::{SketchParameters, plain_sketch};
+pub use vid_index_map::{PopulationError, SampledPositions, VidIndexMap};
 pub use vid_sampling::{IntervalError, VidSamplingInterval};

@@ -35,11 +35,6 @@ impl<'m> PackedReader<'m> {
         Self { message, packed: &[], register_count: 0 }
     }
 
-    /// The number of registers, once the message has been read to its end; 0 if it does not say.
-    pub(super) const fn register_count(&self) -> i64 {
-        self.register_count
-    }
-
     /// Fills `block` with the next values and returns their number, less than the block's length only at the end.
     pub(super) fn fill(&mut self, block: &mut [u32]) -> Result<usize, Malformed> {
         let mut filled = 0;
@@ -101,6 +96,15 @@ impl<'m> PackedReader<'m> {
     }
 }
 
+/// The number of registers that an `AggregationPhaseInput` states, without a look at its values; 0 if it does not.
+pub(super) fn register_count(message: &[u8]) -> Result<i64, Malformed> {
+    let mut reader = PackedReader::new(message);
+    while !reader.message.is_empty() {
+        reader.next_field()?;
+    }
+    Ok(reader.register_count)
+}
+
 /// A value; one that does not fit becomes the largest, which is in no ring.
 fn varint(bytes: &mut &[u8]) -> Result<u32, Malformed> {
     let value = decode_varint(bytes).map_err(|_| Malformed)?;
@@ -148,7 +152,7 @@ mod tests {
             let filled = reader.fill(&mut block)?;
             values.extend_from_slice(&block[..filled]);
             if filled < block.len() {
-                return Ok((values, reader.register_count()));
+                return Ok((values, register_count(message)?));
             }
         }
     }

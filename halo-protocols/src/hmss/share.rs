@@ -28,7 +28,6 @@ pub(super) enum Values<'a> {
 }
 
 impl<'a> Values<'a> {
-    #[expect(dead_code, reason = "the state machine will read shares where they lie")]
     /// The values of a serialised `FrequencyVector` or `AggregationPhaseInput`.
     pub(super) const fn serialised(message: &'a [u8]) -> Self {
         Self::Serialised(PackedReader::new(message))

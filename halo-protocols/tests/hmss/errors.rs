@@ -21,11 +21,11 @@ use crate::run::{aggregate, context, shuffle};
 
 use MeasurementKind::{ReachAndFrequency, ReachOnly};
 
-fn refused<M: Message + Default, R>(
+fn refused<M: Message + Default, R: std::fmt::Debug>(
     request: &[u8],
     method: fn(&M, &KernelContext) -> Result<R, KernelError>,
 ) -> KernelError {
-    method(&M::decode(request).unwrap(), &context(9)).err().expect("the request is refused")
+    method(&M::decode(request).unwrap(), &context(9)).expect_err("the request is refused")
 }
 
 #[test]

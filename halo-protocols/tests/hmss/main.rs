@@ -8,5 +8,9 @@
 mod case;
 mod chains;
 mod errors;
+mod machine;
+mod privacy;
+mod requisitions;
 mod run;
+mod settings;
 mod vectors;

@@ -5,16 +5,18 @@ use halo_crypto::prg::{PrngSeed, StreamSeed, UniformGenerator};
 use halo_crypto::ring::RingModulus;
 use halo_crypto::secret_sharing::expand;
 use halo_protocols::hmss::{
-    FrequencyVectorParameters, MeasurementKind, complete_reach_and_frequency_aggregation_phase,
-    complete_reach_and_frequency_shuffle_phase, complete_reach_only_aggregation_phase,
-    complete_reach_only_shuffle_phase,
+    FrequencyVectorParameters, MeasurementKind, Noise, Parameters,
+    complete_reach_and_frequency_aggregation_phase, complete_reach_and_frequency_shuffle_phase,
+    complete_reach_only_aggregation_phase, complete_reach_only_shuffle_phase,
 };
 use halo_protocols::kernel::{KernelContext, KernelError};
+use halo_protocols::proto::duchy::{DifferentialPrivacyParams, NoiseMechanism};
 use halo_protocols::proto::frequency_count::SecretShare;
 use halo_protocols::proto::protocol::{
     CompleteAggregationPhaseRequest, CompleteAggregationPhaseResponse, CompleteShufflePhaseRequest,
     CompleteShufflePhaseResponse,
 };
+use halo_protocols::testing::hmss::Fulfilment;
 
 pub fn context(seed: u8) -> KernelContext {
     KernelContext::new(Executor::serial(), StreamSeed::new([seed; 32]))
@@ -86,4 +88,29 @@ pub fn origins(parameters: &FrequencyVectorParameters, common_seed: &[u8]) -> Ve
     let mut origins: Vec<usize> = (0..registers + 2 * noise).collect();
     halo_crypto::shuffle(&mut origins, &generator.seed()).unwrap();
     origins
+}
+
+/// A privacy guarantee that needs little noise.
+pub const PRIVACY: DifferentialPrivacyParams = DifferentialPrivacyParams { epsilon: 4.0, delta: 0.02 };
+
+pub fn machine_parameters(maximum_frequency: i32, mechanism: Option<NoiseMechanism>) -> Parameters {
+    Parameters {
+        maximum_frequency,
+        ring_modulus: 127,
+        vid_sampling_width: 1.0,
+        noise: mechanism.map(|mechanism| Noise {
+            mechanism: mechanism as i32,
+            reach: PRIVACY,
+            frequency: (maximum_frequency > 1).then_some(PRIVACY),
+        }),
+    }
+}
+
+/// The vectors, shared by a data provider each and handed to the workers in turn.
+pub fn fulfilments(vectors: &[Vec<u32>], seed: u8) -> Vec<Fulfilment> {
+    let fulfil = |(index, vector): (usize, &Vec<u32>)| {
+        let context = context(seed.wrapping_add(index as u8));
+        Fulfilment::new(format!("requisition{index}"), index % 2, vector.clone(), 127, &context).unwrap()
+    };
+    vectors.iter().enumerate().map(fulfil).collect()
 }

@@ -1,0 +1,151 @@
+//! What each single party receives says nothing of the input but what it is to find out.
+//!
+//! The tests are chi-squared at a significance of 10^-6, with fixed seeds: they pass or fail for good.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use halo_crypto::prg::PrngSeed;
+use halo_crypto::secret_sharing::expand;
+use halo_protocols::hmss::{Message, generate_secret_shares};
+use halo_protocols::proto::duchy::NoiseMechanism;
+use halo_protocols::proto::frequency_count::SecretShareGeneratorRequest;
+use halo_protocols::proto::protocol::honest_majority_share_shuffle::AggregationPhaseInput;
+use halo_protocols::testing::hmss::Cluster;
+use prost::Message as _;
+
+use crate::run::{add, context, fulfilments, machine_parameters, ring};
+
+const MODULUS: u32 = 127;
+
+/// The value that a chi-squared variable exceeds once in a million times (Wilson and Hilferty's approximation).
+fn limit(degrees: usize) -> f64 {
+    let spread = 2.0 / (9.0 * degrees as f64);
+    degrees as f64 * (1.0 - spread + 4.753 * spread.sqrt()).powi(3)
+}
+
+/// Checks that values in `0..kinds` are equally frequent.
+fn assert_uniform(values: impl IntoIterator<Item = usize>, kinds: usize, what: &str) {
+    let mut counts = vec![0u32; kinds];
+    values.into_iter().for_each(|value| counts[value] += 1);
+    let expected = f64::from(counts.iter().sum::<u32>()) / kinds as f64;
+    assert!(expected >= 20.0, "{what}: too few values to tell");
+    let statistic: f64 = counts.iter().map(|count| (f64::from(*count) - expected).powi(2) / expected).sum();
+    assert!(statistic < limit(kinds - 1), "{what}: {statistic}");
+}
+
+fn residues(values: &[u32]) -> impl Iterator<Item = usize> {
+    values.iter().map(|value| *value as usize)
+}
+
+#[test]
+fn the_statistic_can_tell() {
+    assert!((limit(126) - 216.6).abs() < 0.5);
+    let biased = (0..12_700).map(|index| if index % 20 == 0 { 3 } else { index % 127 });
+    assert!(std::panic::catch_unwind(|| assert_uniform(biased, 127, "biased")).is_err());
+}
+
+#[test]
+fn each_share_alone_is_uniform() {
+    type Vector = fn(usize) -> u32;
+    let vectors: [(&str, Vector); 3] =
+        [("nobody", |_| 0), ("everybody", |_| 1), ("alternating", |register| register as u32 % 6)];
+    for (what, vector) in vectors {
+        let data: Vec<u32> = (0..50_000).map(vector).collect();
+        let request = SecretShareGeneratorRequest { ring_modulus: MODULUS, data };
+        let shares = generate_secret_shares(&request, &context(11)).unwrap();
+        assert_uniform(residues(&shares.share_vector), MODULUS as usize, what);
+        let seed = shares.share_seed.as_ref().unwrap();
+        let seed = PrngSeed::from_parts(&seed.key, &seed.iv).unwrap();
+        let expanded = expand(&seed, 50_000, ring(MODULUS)).unwrap();
+        assert_uniform(residues(expanded.expose()), MODULUS as usize, what);
+    }
+}
+
+/// The vectors that the aggregator receives from the workers.
+fn received_by_the_aggregator(
+    vectors: &[Vec<u32>],
+    maximum_frequency: i32,
+    mechanism: Option<NoiseMechanism>,
+    seed: u32,
+) -> [Vec<u32>; 2] {
+    let received = Rc::new(RefCell::new(Vec::new()));
+    let mut cluster_seed = [0; 32];
+    cluster_seed[..4].copy_from_slice(&seed.to_be_bytes());
+    let parameters = machine_parameters(maximum_frequency, mechanism);
+    let cluster = Cluster::new(&parameters, vectors.len(), cluster_seed).unwrap();
+    let log = Rc::clone(&received);
+    cluster
+        .intercepted_by(Box::new(move |delivery| {
+            if delivery.message == Message::AggregationPhaseInput {
+                let message = AggregationPhaseInput::decode(delivery.payload.as_slice()).unwrap();
+                log.borrow_mut().push(message.combined_frequency_vectors);
+            }
+        }))
+        .run(&fulfilments(vectors, seed as u8))
+        .unwrap();
+    received.take().try_into().unwrap()
+}
+
+#[test]
+fn what_one_worker_sends_is_uniform() {
+    for (maximum_frequency, mechanism) in
+        [(1, None), (3, None), (1, Some(NoiseMechanism::Geometric)), (3, Some(NoiseMechanism::Geometric))]
+    {
+        let vectors = vec![vec![1; 20_000], vec![0; 20_000], vec![1; 20_000]];
+        for share in received_by_the_aggregator(&vectors, maximum_frequency, mechanism, 5) {
+            assert_uniform(residues(&share), MODULUS as usize, "a worker's share");
+        }
+    }
+}
+
+#[test]
+fn the_aggregator_learns_no_position() {
+    const REGISTERS: usize = 10;
+    for person in [0, 4, REGISTERS - 1] {
+        let positions = (0..1000).map(|run| {
+            let mut vector = vec![0; REGISTERS];
+            vector[person] = 2;
+            let [first, second] = received_by_the_aggregator(&[vector], 3, None, run);
+            let sum = add(MODULUS, &first, &second);
+            assert_eq!(sum.iter().sum::<u32>(), 2);
+            sum.iter().position(|value| *value == 2).unwrap()
+        });
+        assert_uniform(positions, REGISTERS, "the position of one person");
+    }
+}
+
+#[test]
+fn noise_lies_among_the_registers() {
+    // Everybody is seen twice, so that 0 and 1 come from noise alone.
+    let vectors = vec![vec![1; 60], vec![1; 60]];
+    let mut positions = Vec::new();
+    for run in 0..300 {
+        let [first, second] =
+            received_by_the_aggregator(&vectors, 3, Some(NoiseMechanism::DiscreteGaussian), run);
+        let sum = add(MODULUS, &first, &second);
+        let tenth = sum.len().div_ceil(10);
+        // The last of the ten parts may be shorter.
+        positions.extend(
+            sum.iter()
+                .enumerate()
+                .filter(|(_, value)| **value == 1)
+                .map(|(position, _)| position / tenth)
+                .filter(|part| *part < 9),
+        );
+    }
+    assert_uniform(positions, 9, "noise");
+}
+
+#[test]
+fn for_reach_alone_the_aggregator_sees_no_frequency() {
+    for seen in [1, 2, 3] {
+        let mut vectors = vec![vec![0; 30_000]; 3];
+        vectors.iter_mut().take(seen).for_each(|vector| vector.fill(1));
+        let [first, second] = received_by_the_aggregator(&vectors, 1, None, seen as u32);
+        let sum = add(MODULUS, &first, &second);
+        assert!(sum.iter().all(|value| *value != 0));
+        let values = sum.iter().map(|value| *value as usize - 1);
+        assert_uniform(values, MODULUS as usize - 1, "registers of people seen");
+    }
+}
