@@ -5,9 +5,9 @@
 //! cargo run --release --example stage -- METHOD REQUEST.pb RESPONSE.pb
 //! ```
 //!
-//! METHOD is upstream's name (`EncryptSketch`, `CompleteSetupPhase`, …); the files are serialised upstream messages
+//! METHOD is upstream's name (`EncryptSketch`, `CompleteSetupPhase`, `GenerateSecretShares`, …); the files are serialised upstream messages
 //! without a length prefix. An invalid request ends with exit code 1 and one line on stderr, and writes nothing.
-//! Random choices come from the operating system. `elapsed_cpu_time_millis` is left 0.
+//! Random choices come from the operating system. `elapsed_cpu_time_millis` is left 0, `elapsed_cpu_duration` unset.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -17,7 +17,11 @@ use getrandom::SysRng;
 use getrandom::rand_core::TryRng;
 use halo_crypto::parallel::Executor;
 use halo_crypto::prg::StreamSeed;
-use halo_protocols::kernel::{self, Kernel, KernelContext};
+use halo_protocols::hmss::{
+    complete_reach_and_frequency_aggregation_phase, complete_reach_and_frequency_shuffle_phase,
+    complete_reach_only_aggregation_phase, complete_reach_only_shuffle_phase, generate_secret_shares,
+};
+use halo_protocols::kernel::{self, Kernel, KernelContext, KernelError};
 use halo_protocols::proto::any_sketch::crypto::{CombineElGamalPublicKeysRequest, EncryptSketchRequest};
 use halo_protocols::proto::protocol::{
     CompleteExecutionPhaseOneAtAggregatorRequest, CompleteExecutionPhaseOneRequest,
@@ -66,6 +70,16 @@ fn answer<K: Kernel + Message + Default>(request: &[u8], context: &KernelContext
     Ok(kernel::compute(&request, context)?.encode_to_vec())
 }
 
+/// The same for a method that is no [`Kernel`]: its request names no group, or serves another method too.
+fn answer_by<M: Message + Default, R: Message>(
+    method: fn(&M, &KernelContext) -> Result<R, KernelError>,
+    request: &[u8],
+    context: &KernelContext,
+) -> Result<Vec<u8>, Error> {
+    let request = M::decode(request)?;
+    Ok(method(&request, context)?.encode_to_vec())
+}
+
 /// Answers a serialised request with a serialised response.
 type Answer = fn(&[u8], &KernelContext) -> Result<Vec<u8>, Error>;
 
@@ -73,7 +87,7 @@ const fn method<K: Kernel + Message + Default>() -> (&'static str, Answer) {
     (K::METHOD, answer::<K>)
 }
 
-const METHODS: [(&str, Answer); 10] = [
+const METHODS: [(&str, Answer); 15] = [
     method::<CombineElGamalPublicKeysRequest>(),
     method::<EncryptSketchRequest>(),
     method::<CompleteInitializationPhaseRequest>(),
@@ -84,4 +98,17 @@ const METHODS: [(&str, Answer); 10] = [
     method::<CompleteExecutionPhaseTwoAtAggregatorRequest>(),
     method::<CompleteExecutionPhaseThreeRequest>(),
     method::<CompleteExecutionPhaseThreeAtAggregatorRequest>(),
+    ("GenerateSecretShares", |request, context| answer_by(generate_secret_shares, request, context)),
+    ("CompleteReachAndFrequencyShufflePhase", |request, context| {
+        answer_by(complete_reach_and_frequency_shuffle_phase, request, context)
+    }),
+    ("CompleteReachOnlyShufflePhase", |request, context| {
+        answer_by(complete_reach_only_shuffle_phase, request, context)
+    }),
+    ("CompleteReachAndFrequencyAggregationPhase", |request, context| {
+        answer_by(complete_reach_and_frequency_aggregation_phase, request, context)
+    }),
+    ("CompleteReachOnlyAggregationPhase", |request, context| {
+        answer_by(complete_reach_only_aggregation_phase, request, context)
+    }),
 ];
