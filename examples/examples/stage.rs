@@ -27,8 +27,11 @@ use halo_protocols::proto::protocol::{
     CompleteExecutionPhaseOneAtAggregatorRequest, CompleteExecutionPhaseOneRequest,
     CompleteExecutionPhaseThreeAtAggregatorRequest, CompleteExecutionPhaseThreeRequest,
     CompleteExecutionPhaseTwoAtAggregatorRequest, CompleteExecutionPhaseTwoRequest,
-    CompleteInitializationPhaseRequest, CompleteSetupPhaseRequest,
+    CompleteInitializationPhaseRequest, CompleteReachOnlyExecutionPhaseAtAggregatorRequest,
+    CompleteReachOnlyExecutionPhaseRequest, CompleteReachOnlyInitializationPhaseRequest,
+    CompleteReachOnlySetupPhaseRequest, CompleteSetupPhaseRequest,
 };
+use halo_protocols::reach_only_llv2::SetupPhaseAtAggregator;
 use prost::Message;
 
 type Error = Box<dyn std::error::Error>;
@@ -66,8 +69,7 @@ fn run(method: &str, request: &Path, response: &Path) -> Result<(), Error> {
 
 /// Decodes a request, computes, and encodes the response.
 fn answer<K: Kernel + Message + Default>(request: &[u8], context: &KernelContext) -> Result<Vec<u8>, Error> {
-    let request = K::decode(request)?;
-    Ok(kernel::compute(&request, context)?.encode_to_vec())
+    Ok(kernel::compute(&K::decode(request)?, context)?.encode_to_vec())
 }
 
 /// The same for a method that is no [`Kernel`]: its request names no group, or serves another method too.
@@ -87,7 +89,7 @@ const fn method<K: Kernel + Message + Default>() -> (&'static str, Answer) {
     (K::METHOD, answer::<K>)
 }
 
-const METHODS: [(&str, Answer); 15] = [
+const METHODS: [(&str, Answer); 20] = [
     method::<CombineElGamalPublicKeysRequest>(),
     method::<EncryptSketchRequest>(),
     method::<CompleteInitializationPhaseRequest>(),
@@ -111,4 +113,14 @@ const METHODS: [(&str, Answer); 15] = [
     ("CompleteReachOnlyAggregationPhase", |request, context| {
         answer_by(complete_reach_only_aggregation_phase, request, context)
     }),
+    method::<CompleteReachOnlyInitializationPhaseRequest>(),
+    method::<CompleteReachOnlySetupPhaseRequest>(),
+    (SetupPhaseAtAggregator::METHOD, |request, context| {
+        let compute = |request: &CompleteReachOnlySetupPhaseRequest, context: &KernelContext| {
+            kernel::compute(&SetupPhaseAtAggregator(request.clone()), context)
+        };
+        answer_by(compute, request, context)
+    }),
+    method::<CompleteReachOnlyExecutionPhaseRequest>(),
+    method::<CompleteReachOnlyExecutionPhaseAtAggregatorRequest>(),
 ];

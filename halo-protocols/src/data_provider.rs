@@ -24,6 +24,6 @@ mod vid_sampling;
 pub use encrypt_sketch::encrypt_sketch;
 pub use fingerprint::virtual_person_id;
 pub use frequency_vector::FrequencyVectorBuilder;
-pub use plain_sketch::{SketchParameters, plain_sketch};
+pub use plain_sketch::{SketchParameters, plain_sketch, reach_only_sketch};
 pub use vid_index_map::{PopulationError, SampledPositions, VidIndexMap};
 pub use vid_sampling::{IntervalError, VidSamplingInterval};

@@ -12,6 +12,7 @@ pub mod hmss;
 pub mod kernel;
 pub mod llv2;
 pub mod proto;
+pub mod reach_only_llv2;
 pub mod ring;
 pub mod role;
 pub mod sketch;

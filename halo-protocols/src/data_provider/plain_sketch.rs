@@ -1,7 +1,7 @@
 //! The plain Liquid Legions sketch of one data provider.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::fingerprint::{distribution_fingerprint, salted_fingerprint};
 use crate::proto::any_sketch::distribution::DistributionChoice;
@@ -70,6 +70,17 @@ pub fn plain_sketch(
                 Register { index, values: vec![key, impressions] }
             })
             .collect(),
+    }
+}
+
+/// Builds a sketch for the reach-only protocol: which registers somebody in `people` falls into, and nothing else.
+///
+/// Registers come in ascending order of their index. The sampling indicator of the parameters is not used.
+pub fn reach_only_sketch(parameters: &SketchParameters, people: impl IntoIterator<Item = i64>) -> Sketch {
+    let registers: BTreeSet<i64> = people.into_iter().map(|vid| parameters.index(vid)).collect();
+    Sketch {
+        config: Some(SketchConfig { values: Vec::new(), ..parameters.config() }),
+        registers: registers.into_iter().map(|index| Register { index, values: Vec::new() }).collect(),
     }
 }
 
@@ -171,6 +182,23 @@ mod tests {
             assert_eq!(parameters.index(vid), integer::<i64>(&row["index"]), "{row}");
             assert_eq!(parameters.indicator(vid), integer::<u64>(&row["sampling_indicator"]), "{row}");
         }
+    }
+
+    #[test]
+    fn a_reach_only_sketch_has_the_registers_of_the_full_one() {
+        let parameters =
+            SketchParameters { decay_rate: 12.0, size: 50, sampling_indicator_size: 1000, salt: None };
+        let full = plain_sketch(&parameters, (0..100).map(|vid| (vid, 2)));
+        let reach_only = reach_only_sketch(&parameters, 0..100);
+        let indexes = |sketch: &Sketch| -> Vec<i64> {
+            sketch.registers.iter().map(|register| register.index).collect()
+        };
+        assert_eq!(indexes(&reach_only), indexes(&full));
+        assert!(reach_only.registers.len() < 50);
+        assert!(reach_only.registers.iter().all(|register| register.values.is_empty()));
+        let (reach_only, full) = (reach_only.config.unwrap_or_default(), full.config.unwrap_or_default());
+        assert_eq!(reach_only.indexes, full.indexes);
+        assert!(reach_only.values.is_empty() && full.values.len() == 2);
     }
 
     #[test]

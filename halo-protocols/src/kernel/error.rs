@@ -130,6 +130,30 @@ pub enum KernelError {
     /// No reach can be estimated.
     #[error(transparent)]
     Estimate(#[from] EstimateError),
+    /// A field that must hold exactly one ciphertext holds something else.
+    #[error("{field}: {length} bytes are not one ciphertext of {expected}")]
+    NotOneCiphertext {
+        /// The field.
+        field: &'static str,
+        /// Its length.
+        length: usize,
+        /// The length of a ciphertext.
+        expected: usize,
+    },
+    /// The excessive noise ciphertext that reached the aggregator cannot be one ciphertext.
+    #[error("the excessive noise ciphertext has {length} bytes, a ciphertext has {expected}")]
+    ExcessiveNoiseLength {
+        /// Its length.
+        length: usize,
+        /// The length of a ciphertext.
+        expected: usize,
+    },
+    /// The excessive noise ciphertext opens to no number that the parameters allow.
+    #[error("the excessive noise ciphertext opens to no number from 0 to {maximum}")]
+    ExcessiveNoiseUnknown {
+        /// The largest number possible.
+        maximum: u64,
+    },
     /// Shares, or the ring that they live in, are refused.
     #[error(transparent)]
     ShareShuffle(#[from] ShareShuffleError),
@@ -196,10 +220,15 @@ impl KernelError {
             | Self::Noise { .. }
             | Self::TooLarge { .. }
             | Self::MatrixShape { .. }
+            | Self::NotOneCiphertext { .. }
             | Self::NothingCounted
             | Self::Estimate(_)
             | Self::Value { .. } => Code::InvalidArgument,
-            Self::CombineKeys(_) | Self::Identity { .. } | Self::ValueCount { .. } => Code::Internal,
+            Self::CombineKeys(_)
+            | Self::Identity { .. }
+            | Self::ExcessiveNoiseLength { .. }
+            | Self::ExcessiveNoiseUnknown { .. }
+            | Self::ValueCount { .. } => Code::Internal,
         }
     }
 }

@@ -6,7 +6,7 @@
 use halo_crypto::Group;
 use halo_crypto::elgamal::{EncryptionKey, KeyPair, PublicKey};
 
-use super::KernelError;
+use super::{KernelContext, KernelError};
 use crate::proto::duchy::{ElGamalKeyPair, ElGamalPublicKey};
 
 /// Reads a public key.
@@ -35,7 +35,16 @@ pub(crate) fn local_key_pair<G: Group>(pair: Option<&ElGamalKeyPair>) -> Result<
     KeyPair::from_parts(&pair.secret_key, public).map_err(|reason| KernelError::KeyPair { field, reason })
 }
 
+/// Makes the key pair that answers a request to `method`, a function of the context's seed.
+pub(crate) fn fresh_key_pair<G: Group>(method: &str, context: &KernelContext) -> ElGamalKeyPair {
+    let pair = KeyPair::<G>::random(&mut context.streams::<G>(method, &[]).stream("key pair", 0));
+    ElGamalKeyPair {
+        secret_key: pair.secret.to_bytes().expose().clone(),
+        public_key: Some(public_key_message(&pair.public)),
+    }
+}
+
 /// A public key as messages carry it.
-pub(crate) fn public_key_message<G: Group>(key: &PublicKey<G>) -> ElGamalPublicKey {
+fn public_key_message<G: Group>(key: &PublicKey<G>) -> ElGamalPublicKey {
     ElGamalPublicKey { generator: PublicKey::<G>::generator_bytes(), element: key.to_bytes() }
 }

@@ -1,11 +1,9 @@
 //! The initialization phase: each duchy makes its key pair for the computation (llv2.md §B1).
 
 use halo_crypto::Group;
-use halo_crypto::elgamal::KeyPair;
 
-use crate::kernel::keys::public_key_message;
+use crate::kernel::keys::fresh_key_pair;
 use crate::kernel::{Kernel, KernelContext, KernelError, require_curve};
-use crate::proto::duchy::ElGamalKeyPair;
 use crate::proto::protocol::{CompleteInitializationPhaseRequest, CompleteInitializationPhaseResponse};
 
 /// Makes a duchy's key pair.
@@ -21,13 +19,8 @@ pub fn complete_initialization_phase<G: Group>(
 ) -> Result<CompleteInitializationPhaseResponse, KernelError> {
     let CompleteInitializationPhaseRequest { curve_id } = request;
     require_curve::<G>(*curve_id)?;
-    let streams = context.streams::<G>(CompleteInitializationPhaseRequest::METHOD, &[]);
-    let pair = KeyPair::<G>::random(&mut streams.stream("key pair", 0));
     Ok(CompleteInitializationPhaseResponse {
-        el_gamal_key_pair: Some(ElGamalKeyPair {
-            secret_key: pair.secret.to_bytes().expose().clone(),
-            public_key: Some(public_key_message(&pair.public)),
-        }),
+        el_gamal_key_pair: Some(fresh_key_pair::<G>(CompleteInitializationPhaseRequest::METHOD, context)),
         elapsed_cpu_time_millis: 0,
     })
 }

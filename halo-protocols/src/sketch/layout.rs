@@ -34,6 +34,9 @@ impl Layout {
     /// Where a tuple's count is.
     pub const TUPLE_COUNT: Column = Self::FLAG_COUNT_TUPLE.column(3);
 
+    /// A register of a reach-only combined register vector: nothing but an id.
+    pub const REACH_ONLY_REGISTER: Self = Self { width: 1 };
+
     /// A cell of the same-key-aggregator matrix: one ciphertext.
     pub const CELL: Self = Self { width: 1 };
 

@@ -1,14 +1,15 @@
 //! [`RegisterNoise`]: the registers that a duchy adds in the setup phase, so that nobody can tell how many real ones
-//! there are (llv2.md §B2).
+//! there are (llv2.md §B2, ro-llv2.md §C2).
 //!
 //! The number of registers is fixed by the parameters; what is random is how many of them are of which kind. The
 //! rest is padding.
 
 use halo_crypto::Group;
-use halo_crypto::elgamal::EncryptionKey;
+use halo_crypto::elgamal::{Column, EncryptionKey};
 use halo_crypto::noise::DistributedNoise;
 use halo_crypto::parallel::CHUNK;
 use halo_crypto::prg::StreamSeed;
+use rand_core::CryptoRng;
 
 use super::Layout;
 use super::constants::{
@@ -40,6 +41,14 @@ enum Kind {
     Reach,
     /// Has the one id of padding.
     Padding,
+}
+
+/// The reach-only registers of one duchy's noise.
+pub(crate) struct ReachOnlyNoise {
+    /// The encrypted ids.
+    pub(crate) registers: Vec<u8>,
+    /// How many different ids the blinded histogram has. Each will be taken for one that counts.
+    pub(crate) blinded_histogram_ids: u64,
 }
 
 impl RegisterNoise {
@@ -76,6 +85,12 @@ impl RegisterNoise {
         })
     }
 
+    /// The most ids that the blinded histograms of `duchies` can have together. Saturates.
+    pub(crate) fn most_blinded_histogram_ids(&self, duchies: u32) -> u64 {
+        let per_bucket = 2 * u64::from(self.blinded_histogram.offset());
+        per_bucket.saturating_mul(self.total_sketches_count.into()).saturating_mul(duchies.into())
+    }
+
     /// How many registers this noise takes, whatever is drawn: `2·μ_pub + 2·μ_reach + μ_blind·T·(T+1)` for `T`
     /// sketches. Saturates.
     pub fn register_count(&self) -> u64 {
@@ -86,6 +101,12 @@ impl RegisterNoise {
         blinded_histogram.saturating_add(others)
     }
 
+    /// How many registers this noise takes in the reach-only protocol: [`RegisterNoise::register_count`] and
+    /// one more each of publisher noise and padding, so that both ids occur and can be subtracted. Saturates.
+    pub fn reach_only_register_count(&self) -> u64 {
+        self.register_count().saturating_add(2)
+    }
+
     /// Draws the registers and encrypts them under `key`. The caller has checked that there is room for them.
     pub(crate) fn encrypt<G: Group>(
         &self,
@@ -93,12 +114,10 @@ impl RegisterNoise {
         streams: &StreamSeed,
         context: &KernelContext,
     ) -> Result<Vec<u8>, KernelError> {
-        let (kinds, id_count) = self.draw(streams);
-        let ids = blinded_histogram_ids::<G>(id_count, streams, context)?;
+        let (kinds, id_count) = self.draw(streams, 0);
+        let ids = Ids::<G>::new(id_count, streams, context)?;
         let destroyed = G::hash_one(DESTROYED_REGISTER_KEY);
         let blinded_histogram = G::hash_one(BLINDED_HISTOGRAM_NOISE_KEY);
-        let publisher_id = G::hash_one(PUBLISHER_NOISE_ID);
-        let padding_id = G::hash_one(PADDING_NOISE_ID);
 
         let layout = Layout::REGISTER;
         let mut registers = vec![0; kinds.len() * layout.length::<G>()];
@@ -109,25 +128,19 @@ impl RegisterNoise {
             layout.length::<G>(),
             |chunk, kinds, registers| {
                 let mut rng = streams.stream("noise registers", chunk);
-                let count_of = |wanted: fn(&Kind) -> bool| kinds.iter().filter(|kind| wanted(kind)).count();
-                let reach = count_of(|kind| matches!(kind, Kind::Reach));
-                let keyless = count_of(|kind| matches!(kind, Kind::Publisher | Kind::Padding));
-                let mut reach_ids = random_points::<G>(REACH_NOISE_PREFIX, reach, &mut rng).into_iter();
+                let column_ids = ids.of(kinds, &mut rng);
+                let keyless = count(kinds, |kind| matches!(kind, Kind::Publisher | Kind::Padding));
                 let mut random_keys = random_points::<G>("", keyless, &mut rng).into_iter();
-                let mut random_key = || random_keys.next().expect("as many as were counted");
-
-                let mut column_ids = Vec::with_capacity(kinds.len());
-                let mut column_keys = Vec::with_capacity(kinds.len());
-                for kind in kinds {
-                    let (id, register_key) = match *kind {
-                        Kind::BlindedHistogram { id } => (ids[id], blinded_histogram),
-                        Kind::Publisher => (publisher_id, random_key()),
-                        Kind::Reach => (reach_ids.next().expect("as many as were counted"), destroyed),
-                        Kind::Padding => (padding_id, random_key()),
-                    };
-                    column_ids.push(id);
-                    column_keys.push(register_key);
-                }
+                let column_keys: Vec<G::Point> = kinds
+                    .iter()
+                    .map(|kind| match kind {
+                        Kind::BlindedHistogram { .. } => blinded_histogram,
+                        Kind::Reach => destroyed,
+                        Kind::Publisher | Kind::Padding => {
+                            random_keys.next().expect("as many as were counted")
+                        }
+                    })
+                    .collect();
                 // The count is the same point as the key in every kind.
                 for (column, points) in
                     [(Layout::ID, &column_ids), (Layout::KEY, &column_keys), (Layout::COUNT, &column_keys)]
@@ -141,9 +154,31 @@ impl RegisterNoise {
         Ok(registers)
     }
 
-    /// What each register is, and how many ids the blinded histogram has.
-    fn draw(&self, streams: &StreamSeed) -> (Vec<Kind>, usize) {
-        let total = usize::try_from(self.register_count()).expect("checked to fit a message");
+    /// Draws the registers of the reach-only protocol, which are ids alone, and encrypts them under `key`. The caller
+    /// has checked that there is room for them.
+    pub(crate) fn encrypt_ids<G: Group>(
+        &self,
+        key: &EncryptionKey<G>,
+        streams: &StreamSeed,
+        context: &KernelContext,
+    ) -> Result<ReachOnlyNoise, KernelError> {
+        let (kinds, id_count) = self.draw(streams, 1);
+        let ids = Ids::<G>::new(id_count, streams, context)?;
+        let layout = Layout::REACH_ONLY_REGISTER;
+        let length = layout.length::<G>();
+        let mut registers = vec![0; kinds.len() * length];
+        context.executor().for_each_chunk(&kinds, 1, &mut registers, length, |chunk, kinds, registers| {
+            let mut rng = streams.stream("noise registers", chunk);
+            let ciphertexts = key.encrypt(&ids.of(kinds, &mut rng), &mut rng);
+            layout.encode::<G>("noise", chunk * CHUNK, &ciphertexts, registers, ID_ALONE)
+        })?;
+        Ok(ReachOnlyNoise { registers, blinded_histogram_ids: id_count as u64 })
+    }
+
+    /// What each register is, and how many ids the blinded histogram has. Of publisher noise and of padding there are
+    /// `surely` more than are drawn.
+    fn draw(&self, streams: &StreamSeed, surely: usize) -> (Vec<Kind>, usize) {
+        let total = usize::try_from(self.register_count()).expect("checked to fit a message") + 2 * surely;
         let mut kinds = Vec::with_capacity(total);
         let mut ids = 0;
         for size in 1..=self.total_sketches_count as usize {
@@ -153,11 +188,12 @@ impl RegisterNoise {
                 ids += 1;
             }
         }
-        for (noise, purpose, kind) in
-            [(&self.publisher, "publisher noise", Kind::Publisher), (&self.reach, "reach noise", Kind::Reach)]
-        {
+        for (noise, purpose, kind, surely) in [
+            (&self.publisher, "publisher noise", Kind::Publisher, surely),
+            (&self.reach, "reach noise", Kind::Reach, 0),
+        ] {
             let drawn = noise.sample(&mut streams.stream(purpose, 0)) as usize;
-            kinds.resize(kinds.len() + drawn, kind);
+            kinds.resize(kinds.len() + drawn + surely, kind);
         }
         debug_assert!(kinds.len() <= total, "no draw exceeds twice its offset");
         kinds.resize(total, Kind::Padding);
@@ -165,17 +201,48 @@ impl RegisterNoise {
     }
 }
 
-/// The ids of blinded-histogram noise.
-fn blinded_histogram_ids<G: Group>(
-    count: usize,
-    streams: &StreamSeed,
-    context: &KernelContext,
-) -> Result<Vec<G::Point>, KernelError> {
-    let mut ids = vec![G::identity(); count];
-    context.executor().for_each_chunk(&vec![(); count], 1, &mut ids, 1, |chunk, _, ids| {
-        let mut rng = streams.stream("blinded histogram ids", chunk);
-        ids.copy_from_slice(&random_points::<G>(BLINDED_HISTOGRAM_NOISE_PREFIX, ids.len(), &mut rng));
-        Ok::<_, KernelError>(())
-    })?;
-    Ok(ids)
+/// Where the id is in a register that has nothing else.
+const ID_ALONE: Column = Layout::REACH_ONLY_REGISTER.column(0);
+
+fn count(kinds: &[Kind], wanted: fn(&Kind) -> bool) -> usize {
+    kinds.iter().filter(|kind| wanted(kind)).count()
+}
+
+/// The ids that several registers of noise have in common.
+struct Ids<G: Group> {
+    blinded_histogram: Vec<G::Point>,
+    publisher: G::Point,
+    padding: G::Point,
+}
+
+impl<G: Group> Ids<G> {
+    /// Draws `count` ids for the blinded histogram; the others are fixed.
+    fn new(count: usize, streams: &StreamSeed, context: &KernelContext) -> Result<Self, KernelError> {
+        let mut ids = vec![G::identity(); count];
+        context.executor().for_each_chunk(&vec![(); count], 1, &mut ids, 1, |chunk, _, ids| {
+            let mut rng = streams.stream("blinded histogram ids", chunk);
+            ids.copy_from_slice(&random_points::<G>(BLINDED_HISTOGRAM_NOISE_PREFIX, ids.len(), &mut rng));
+            Ok::<_, KernelError>(())
+        })?;
+        Ok(Self {
+            blinded_histogram: ids,
+            publisher: G::hash_one(PUBLISHER_NOISE_ID),
+            padding: G::hash_one(PADDING_NOISE_ID),
+        })
+    }
+
+    /// The ids of some registers; those of reach noise are drawn here.
+    fn of(&self, kinds: &[Kind], rng: &mut impl CryptoRng) -> Vec<G::Point> {
+        let reach = count(kinds, |kind| matches!(kind, Kind::Reach));
+        let mut reach_ids = random_points::<G>(REACH_NOISE_PREFIX, reach, rng).into_iter();
+        kinds
+            .iter()
+            .map(|kind| match *kind {
+                Kind::BlindedHistogram { id } => self.blinded_histogram[id],
+                Kind::Publisher => self.publisher,
+                Kind::Reach => reach_ids.next().expect("as many as were counted"),
+                Kind::Padding => self.padding,
+            })
+            .collect()
+    }
 }

@@ -16,11 +16,11 @@ use std::ops::Range;
 
 use halo_crypto::Group;
 use halo_crypto::elgamal::{Ciphertext, Ciphertexts, EncryptionKey, SecretKey};
-use halo_crypto::parallel::{CHUNK, Executor};
+use halo_crypto::parallel::Executor;
 use halo_crypto::prg::StreamSeed;
 
-use super::Layout;
 use super::constants::{BLINDED_HISTOGRAM_NOISE_KEY, DESTROYED_REGISTER_KEY};
+use super::{Layout, open_ids};
 use crate::kernel::KernelError;
 
 /// Which registers have the same id.
@@ -46,24 +46,9 @@ pub(crate) fn group_by_id<G: Group>(
     largest: usize,
     executor: &Executor,
 ) -> Result<Groups, KernelError> {
-    let layout = Layout::REGISTER;
-    let count = layout.count::<G>(field, registers)?;
-    let mut ids = vec![0; count * G::POINT_LENGTH];
-    executor.for_each_chunk(
-        registers,
-        layout.length::<G>(),
-        &mut ids,
-        G::POINT_LENGTH,
-        |chunk, registers, ids| {
-            let first = chunk * CHUNK;
-            let opened = layout.decode::<G>(field, first, registers, Layout::ID)?.decrypt(key);
-            G::encode(&opened, ids)
-                .map_err(|error| KernelError::Identity { field, record: first + error.index })
-        },
-    )?;
-
+    let ids = open_ids::<G>(field, registers, Layout::REGISTER, key, executor)?;
     let ids: Vec<&[u8]> = ids.chunks_exact(G::POINT_LENGTH).collect();
-    let mut order: Vec<usize> = (0..count).collect();
+    let mut order: Vec<usize> = (0..ids.len()).collect();
     order.sort_unstable_by_key(|register| (ids[*register], *register));
     let mut start = 0;
     let groups = order

@@ -9,7 +9,7 @@ use halo_protocols::proto::duchy::{
 use halo_protocols::proto::protocol::LiquidLegionsSketchParameters;
 use serde_json::Value;
 
-use crate::run::{Measurement, Noise};
+use crate::measurement::{Measurement, Noise};
 
 pub const CASES: [&str; 7] = [
     "llv2_2duchies_no_noise",
@@ -143,7 +143,12 @@ impl Case {
             blind_histogram: privacy("blind_histogram"),
             publisher: privacy("noise_for_publisher_noise"),
             reach: privacy("global_reach_dp_noise"),
-            frequency: privacy("frequency_noise"),
+            // Reach-only cases have none.
+            frequency: if parameters["frequency_noise"].is_null() {
+                DifferentialPrivacyParams::default()
+            } else {
+                privacy("frequency_noise")
+            },
         };
         Measurement {
             maximum_frequency: parameters["maximum_frequency"].as_i64().unwrap() as i32,

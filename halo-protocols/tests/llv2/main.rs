@@ -8,8 +8,10 @@
 
 mod case;
 mod chains;
+mod edit;
 mod errors;
 mod hostile_input;
+mod measurement;
 mod opening;
 mod plain;
 mod reproducibility;

@@ -1,0 +1,34 @@
+//! Reach-only Liquid Legions v2 against the recorded computations of upstream's C++ core (`tests/vectors`), against
+//! plain counting, and against broken input.
+//!
+//! How a recorded response is compared follows the `check` of the case's manifest; see [`vectors`].
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::type_complexity, reason = "tables of cases")]
+
+#[path = "../llv2/case.rs"]
+#[allow(dead_code, reason = "shared with the tests of Liquid Legions v2")]
+mod case;
+mod chains;
+#[path = "../llv2/edit.rs"]
+mod edit;
+mod errors;
+mod hostile_input;
+#[path = "../llv2/measurement.rs"]
+#[allow(dead_code, reason = "shared with the tests of Liquid Legions v2")]
+mod measurement;
+#[path = "../llv2/opening.rs"]
+#[allow(dead_code, reason = "shared with the tests of Liquid Legions v2")]
+mod opening;
+mod plain;
+mod run;
+mod vectors;
+
+/// The recorded computations of this protocol.
+const CASES: [&str; 5] = [
+    "rollv2_2duchies_no_noise",
+    "rollv2_3duchies_gaussian",
+    "rollv2_3duchies_geometric",
+    "rollv2_3duchies_no_noise",
+    "rollv2_4duchies_gaussian",
+];
