@@ -15,12 +15,19 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::body::Body;
+use tonic::codegen::http;
 use tonic::service::{InterceptorLayer, Routes};
 use tonic::transport::server::Connected;
+use tower::util::MapRequestLayer;
 
 use crate::identity::{Authenticate, PeerAuthority};
 use crate::tls::TlsIdentity;
 use crate::x509::{self, TrustedRoots};
+
+mod uncut;
+
+use uncut::uncut;
 
 /// The largest message a service accepts, in bytes: tonic's own default, on which the services rely.
 pub const MAX_MESSAGE_BYTES: usize = 4 << 20;
@@ -88,6 +95,7 @@ impl Server {
             .http2_keepalive_timeout(Some(limits.keepalive_timeout))
             .http2_max_header_list_size(16 << 10)
             .layer(InterceptorLayer::new(authenticate))
+            .layer(MapRequestLayer::new(|request: http::Request<Body>| request.map(uncut)))
             .add_routes(routes)
             .serve_with_incoming_shutdown(ReceiverStream::new(incoming), shutdown.clone());
         let overdue = async {
