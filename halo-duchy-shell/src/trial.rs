@@ -153,6 +153,18 @@ impl Trial {
     /// # Errors
     /// The first part that does not start.
     pub async fn start(config: TrialConfig) -> Result<Self, TrialError> {
+        Self::start_with_detours(config, &BTreeMap::new()).await
+    }
+
+    /// Starts everyone, with a detour between duchies: those in `control_targets` are sought by the others at the
+    /// target given there instead of their own control server. For tests that put something in between.
+    ///
+    /// # Errors
+    /// The first part that does not start.
+    pub async fn start_with_detours(
+        config: TrialConfig,
+        control_targets: &BTreeMap<String, String>,
+    ) -> Result<Self, TrialError> {
         let spec = PkiSpec {
             duchies: config.duchies.clone(),
             data_providers: config.data_providers.iter().map(|(id, _)| id.clone()).collect(),
@@ -179,7 +191,7 @@ impl Trial {
         }
         let (data_providers, recipients) = base.data_providers(&config, &kingdom_target, &bound)?;
         let consumer = base.consumer(&spec, &kingdom_target)?;
-        let duchies = start_duchies(bound, &kingdom_target)?;
+        let duchies = start_duchies(bound, &kingdom_target, control_targets)?;
         Ok(Self {
             pki: base.pki,
             kingdom,
@@ -225,9 +237,11 @@ impl Trial {
 fn start_duchies(
     bound: BTreeMap<String, BoundDuchy>,
     kingdom: &Target,
+    detours: &BTreeMap<String, String>,
 ) -> Result<BTreeMap<String, RunningDuchy>, ServeError> {
-    let targets: BTreeMap<_, _> =
+    let mut targets: BTreeMap<_, _> =
         bound.iter().map(|(duchy, bound)| (duchy.clone(), bound.addresses().control.to_string())).collect();
+    targets.extend(detours.clone());
     let started = bound.into_iter().map(|(duchy, bound)| {
         let mut peers = targets.clone();
         peers.remove(&duchy);

@@ -1,0 +1,169 @@
+//! Relays between the duchies: each stands before one duchy's control server with that duchy's certificate, and passes on
+//! what it is sent with the sender's. Tests can hold messages there, look at them, and change them.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use halo_duchy_shell::config::{DuchyDirectory, load_principals};
+use halo_duchy_shell::identity::{Authenticate, Identities, calling_duchy};
+use halo_duchy_shell::proto::system::advance_computation_request::{BodyChunk, Header, Payload, header};
+use halo_duchy_shell::proto::system::computation_control_client::ComputationControlClient;
+use halo_duchy_shell::proto::system::computation_control_server::{
+    ComputationControl, ComputationControlServer,
+};
+use halo_duchy_shell::proto::system::liquid_legions_v2::Description;
+use halo_duchy_shell::proto::system::{
+    AdvanceComputationRequest, AdvanceComputationResponse, ComputationStage, GetComputationStageRequest,
+};
+use halo_duchy_shell::server::{Server, ServerLimits};
+use halo_duchy_shell::trial::Trial;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, oneshot};
+use tonic::service::Routes;
+use tonic::transport::Channel;
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::world::connect;
+
+const CHUNK: usize = 32 << 10;
+
+/// A message that a relay has received whole and not yet passed on. It is passed on unchanged when dropped.
+pub struct Held {
+    pub sender: String,
+    pub receiver: String,
+    pub header: Header,
+    pub body: Vec<u8>,
+    pass: oneshot::Sender<Vec<u8>>,
+    answer: oneshot::Receiver<Result<(), Status>>,
+}
+
+impl Held {
+    pub fn description(&self) -> Description {
+        match &self.header.protocol {
+            Some(header::Protocol::LiquidLegionsV2(protocol)) => protocol.description(),
+            other => panic!("another protocol: {other:?}"),
+        }
+    }
+
+    /// Passes the message on; what the receiver answers.
+    pub async fn release(mut self) -> Result<(), Status> {
+        let body = std::mem::take(&mut self.body);
+        self.replace(body).await
+    }
+
+    /// Passes on `body` in its place; what the receiver answers.
+    pub async fn replace(self, body: Vec<u8>) -> Result<(), Status> {
+        self.pass.send(body).expect("the relay waits");
+        self.answer.await.expect("the relay answers")
+    }
+}
+
+/// The messages of a stream: `header`, then `body` in chunks.
+pub fn messages(header: Header, body: &[u8]) -> Vec<AdvanceComputationRequest> {
+    let chunk = |bytes| Payload::BodyChunk(BodyChunk { partial_data: Bytes::copy_from_slice(bytes) });
+    let payloads = std::iter::once(Payload::Header(header)).chain(body.chunks(CHUNK).map(chunk));
+    payloads.map(|payload| AdvanceComputationRequest { payload: Some(payload) }).collect()
+}
+
+/// Whether messages are held, and where to.
+#[derive(Clone, Default)]
+pub struct Gate(Arc<Mutex<Option<mpsc::UnboundedSender<Held>>>>);
+
+impl Gate {
+    /// Holds all messages from now on, for as long as the receiver lives.
+    pub fn hold(&self) -> mpsc::UnboundedReceiver<Held> {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        *self.0.lock().expect("no panic elsewhere") = Some(sender);
+        receiver
+    }
+
+    fn open(&self) -> Option<mpsc::UnboundedSender<Held>> {
+        self.0.lock().expect("no panic elsewhere").clone().filter(|held| !held.is_closed())
+    }
+}
+
+struct Relay {
+    receiver: String,
+    /// To the receiver, by the sender whose certificate is used.
+    onward: BTreeMap<String, ComputationControlClient<Channel>>,
+    gate: Gate,
+}
+
+impl Relay {
+    fn onward<T>(&self, request: &Request<T>) -> Result<(String, ComputationControlClient<Channel>), Status> {
+        let sender = calling_duchy(request)?;
+        Ok((sender.to_owned(), self.onward[sender].clone()))
+    }
+}
+
+#[tonic::async_trait]
+impl ComputationControl for Relay {
+    async fn advance_computation(
+        &self,
+        request: Request<Streaming<AdvanceComputationRequest>>,
+    ) -> Result<Response<AdvanceComputationResponse>, Status> {
+        let (sender, mut onward) = self.onward(&request)?;
+        let mut stream = request.into_inner();
+        let (mut header, mut body) = (None, Vec::new());
+        while let Some(message) = stream.message().await? {
+            match message.payload {
+                Some(Payload::Header(found)) => header = Some(found),
+                Some(Payload::BodyChunk(chunk)) => body.extend_from_slice(&chunk.partial_data),
+                None => panic!("an empty message from {sender}"),
+            }
+        }
+        let header = header.expect("a header");
+        let (mut answered, mut passed) = (None, body);
+        if let Some(held) = self.gate.open() {
+            let ((pass, passing), (answer, answering)) = (oneshot::channel(), oneshot::channel());
+            let body = passed.clone();
+            let (receiver, header) = (self.receiver.clone(), header.clone());
+            // A test that has ended lets everything pass.
+            let _ = held.send(Held { sender, receiver, header, body, pass, answer: answering });
+            passed = passing.await.unwrap_or(passed);
+            answered = Some(answer);
+        }
+        let answer = onward.advance_computation(tokio_stream::iter(messages(header, &passed))).await;
+        if let Some(answered) = answered {
+            let _ = answered.send(answer.as_ref().map(drop).map_err(Status::clone));
+        }
+        answer
+    }
+
+    async fn get_computation_stage(
+        &self,
+        request: Request<GetComputationStageRequest>,
+    ) -> Result<Response<ComputationStage>, Status> {
+        let (_, mut onward) = self.onward(&request)?;
+        onward.get_computation_stage(request.into_inner()).await
+    }
+}
+
+/// Starts the relays to the duchies of `trial` on `listeners`.
+pub fn start(trial: &Trial, listeners: BTreeMap<String, TcpListener>) -> Gate {
+    let gate = Gate::default();
+    let directory = DuchyDirectory::load(&trial.pki.duchy_cert_config()).expect("own configuration");
+    let principals = load_principals(&directory, None).expect("own configuration");
+    let identities = Identities::new(principals);
+    for (receiver, listener) in listeners {
+        let address = trial.duchies[&receiver].addresses().control;
+        let onward = trial
+            .duchies
+            .keys()
+            .map(|sender| {
+                let client = ComputationControlClient::new(connect(trial, sender, address));
+                (sender.clone(), client)
+            })
+            .collect();
+        let server = Server {
+            tls: trial.pki.tls(&receiver).load().expect("own files"),
+            authenticate: Authenticate::new(identities.clone()),
+            limits: ServerLimits::default(),
+        };
+        let relay = Relay { receiver, onward, gate: gate.clone() };
+        let routes = Routes::new(ComputationControlServer::new(relay));
+        tokio::spawn(server.serve(listener, routes, std::future::pending()));
+    }
+    gate
+}
