@@ -1,4 +1,5 @@
-//! How far an estimate may be from the truth: standard deviations of reach and of frequency shares.
+//! How far an estimate may be from the truth: standard deviations of reach and of frequency shares. For frequency
+//! vectors see [`FrequencyVectorAccuracy`]; the rest is about sketches.
 //!
 //! Two things make an estimate differ from the truth: chance in the sketch (which ids are sampled, which people
 //! share a register) and the noise that the duchies draw. Both have known variances; the derivations are in
@@ -21,8 +22,11 @@
 use super::LiquidLegions;
 use super::exponential_integral::exponential_integral;
 
+mod frequency_vector;
 #[cfg(test)]
 mod tests;
+
+pub use frequency_vector::FrequencyVectorAccuracy;
 
 /// Variance of what all duchies' geometric noise adds up to, for `sensitivity` 1 in the case of reach and 2 in
 /// that of a frequency.

@@ -38,8 +38,8 @@ pub enum ShareShuffleError {
     #[error("common_random_seed: {0}")]
     CommonSeed(#[source] PrngSeedError),
     /// It is not said which of the two workers this is, which decides where its noise goes.
-    #[error("the non-aggregator order {0} is neither FIRST (1) nor SECOND (2)")]
-    Order(i32),
+    #[error("the non-aggregator order is neither FIRST (1) nor SECOND (2)")]
+    Order,
     /// There is nothing to add up.
     #[error("there are no shares")]
     NoShares,
@@ -107,7 +107,7 @@ impl ShareShuffleError {
             | Self::TooManyRegisters(_)
             | Self::Draw(_)
             | Self::CommonSeed(_)
-            | Self::Order(_)
+            | Self::Order
             | Self::NoShares
             | Self::ShareCount(_)
             | Self::ShareType(_)

@@ -158,7 +158,7 @@ impl ShufflePhase<'_> {
         context: &KernelContext,
     ) -> Result<(), KernelError> {
         let Some(noise) = self.parameters.noise() else { return Ok(()) };
-        let own = self.order.ok_or(ShareShuffleError::Order(0))?;
+        let own = self.order.ok_or(ShareShuffleError::Order)?;
         let streams = self.private_streams(registers, context);
         let modulus = self.parameters.modulus();
         // Checked to be possible to shuffle.

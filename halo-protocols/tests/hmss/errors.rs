@@ -161,8 +161,8 @@ fn noise_must_be_possible_and_asked_for_in_full() {
             });
             assert!(matches!(error, KernelError::Noise { field: "reach_dp_params", .. }), "{error}");
         }
-        let error = shuffle_error(kind, case, |request| request.order = 0);
-        assert_eq!(error, invalid(ShareShuffleError::Order(0)));
+        let error = shuffle_error(kind, case, |request| request.order = 3);
+        assert_eq!(error, invalid(ShareShuffleError::Order));
     }
     // Without noise nobody asks who is first.
     let mut request = shuffle_request("hmss_rf_no_noise");
