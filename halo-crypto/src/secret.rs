@@ -35,6 +35,14 @@ impl<T: Zeroize> Secret<T> {
     }
 }
 
+impl<T: Zeroize + Default> Secret<T> {
+    /// Gives the value out of custody without a copy. Whoever takes it sees to it that it is wiped, or is no secret to
+    /// those who get it.
+    pub fn release(mut self) -> T {
+        core::mem::take(&mut self.0)
+    }
+}
+
 impl<T: Zeroize> Drop for Secret<T> {
     fn drop(&mut self) {
         self.0.zeroize();

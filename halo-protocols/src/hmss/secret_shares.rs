@@ -34,6 +34,6 @@ pub fn generate_secret_shares(
     let (key, iv) = shares.seed.as_bytes().split_at(32);
     Ok(SecretShare {
         share_seed: Some(frequency_count::PrngSeed { key: key.to_vec(), iv: iv.to_vec() }),
-        share_vector: shares.vector.expose().clone(),
+        share_vector: shares.vector.release(),
     })
 }
