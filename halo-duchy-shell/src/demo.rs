@@ -19,7 +19,7 @@ use halo_protocols::estimate::accuracy::{
     reach_standard_deviation,
 };
 use halo_protocols::estimate::{EstimateError, LiquidLegions};
-use halo_protocols::llv2::NoisePolicy;
+use halo_protocols::llv2::{NoisePolicy, Stage};
 use sha2::{Digest, Sha256};
 
 use crate::data_provider::{DataProviderError, Fulfilled, Outcome};
@@ -100,6 +100,11 @@ pub async fn run(args: &DemoArgs) -> Result<Report, DemoError> {
     let config = trial_config(args, &log, directory, duchies, seed.clone(), Arc::clone(&progress))?;
     let trial = Trial::start(config).await?;
     let measured = measure(args, &trial, seed).await;
+    if measured.is_ok() {
+        let last =
+            if args.max_frequency == 1 { Stage::ExecutionPhaseTwo } else { Stage::ExecutionPhaseThree };
+        progress.wait_for(last.name(), Duration::from_secs(5)).await;
+    }
     let stopped = trial.stop().await;
     let (stages, mut bytes_sent) = progress.finish();
     let (result, fulfilled) = measured?;

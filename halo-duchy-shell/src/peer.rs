@@ -123,7 +123,8 @@ impl Peers {
     }
 }
 
-/// The header, then the bytes in chunks that share one buffer.
+/// The header, then the bytes in chunks that share one buffer. Nothing at all is one empty chunk, for a stream without
+/// chunks is one that was cut off.
 fn stream(
     header: Header,
     payload: Payload,
@@ -131,7 +132,7 @@ fn stream(
 ) -> impl Iterator<Item = AdvanceComputationRequest> + Send {
     let bytes = Bytes::from(payload.into_bytes());
     let step = bytes_per_chunk.max(1);
-    let chunks = (0..bytes.len()).step_by(step).map(move |start| {
+    let chunks = (0..bytes.len().max(1)).step_by(step).map(move |start| {
         let partial_data = bytes.slice(start..bytes.len().min(start + step));
         advance_computation_request::Payload::BodyChunk(BodyChunk { partial_data })
     });
@@ -163,5 +164,15 @@ mod tests {
             }
             assert_eq!((received, count), (bytes.clone(), chunks));
         }
+    }
+
+    #[test]
+    fn an_empty_payload_is_one_empty_chunk() {
+        let header = Header { name: "computations/1".into(), protocol: None };
+        let requests: Vec<_> = stream(header, Payload::from(Vec::new()), 100).collect();
+        let Some(advance_computation_request::Payload::BodyChunk(chunk)) = &requests[1].payload else {
+            panic!("{requests:?}");
+        };
+        assert_eq!((requests.len(), chunk.partial_data.len()), (2, 0));
     }
 }

@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
+use super::GLANCE;
 use super::report::StageTime;
 use crate::mill::{StageEvent, StageObserver, StageReport};
 
@@ -44,6 +46,22 @@ impl Progress {
             })
             .collect();
         Self { lines, duchies, seen: Mutex::default() }
+    }
+
+    /// Waits until every duchy has ended `stage`, its last one. The result may be known before the duchies that do not
+    /// report it have closed their books; if one takes longer than `patience`, its last stage is not shown.
+    pub(super) async fn wait_for(&self, stage: &str, patience: Duration) {
+        let ended = || {
+            let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+            seen.stages.iter().filter(|time| time.stage == stage).count() >= self.duchies.len()
+        };
+        let waiting = async {
+            while !ended() {
+                tokio::time::sleep(GLANCE).await;
+            }
+        };
+        // Nothing depends on it.
+        let _ = tokio::time::timeout(patience, waiting).await;
     }
 
     /// Clears the lines; what was seen: the stages in the order of their ends, and what each duchy sent.

@@ -97,7 +97,6 @@ async fn a_stream_that_makes_no_sense_is_refused() {
     for bad in [
         vec![],
         vec![good.clone()],
-        vec![good.clone(), chunk(b"")],
         vec![chunk(b"sketch")],
         vec![AdvanceComputationRequest { payload: None }],
         vec![good.clone(), AdvanceComputationRequest { payload: None }],
@@ -118,6 +117,18 @@ async fn a_stream_that_makes_no_sense_is_refused() {
     assert_eq!(duchy.received(0).await, None);
     assert!(duchy.files().is_empty(), "nothing stays: {:?}", duchy.files());
     duchy.send_sketch("worker1", b"sketch1").await.expect("the computation can go on");
+}
+
+#[tokio::test]
+async fn a_peer_with_nothing_to_send_sends_an_empty_chunk() {
+    let duchy = Duchy::aggregator().await;
+    duchy.computation_in(WAITING, AGGREGATOR).await;
+    let nothing = || vec![header(Description::SetupPhaseInput), chunk(b"")];
+    for _ in 0..2 {
+        duchy.send("worker1", nothing()).await.expect("no registers are registers too");
+    }
+    assert!(duchy.received(0).await.is_some(), "the slot is filled");
+    refused(duchy.send_sketch("worker1", b"sketch").await, Code::AlreadyExists);
 }
 
 #[tokio::test]
