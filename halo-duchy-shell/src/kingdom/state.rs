@@ -152,9 +152,13 @@ impl State {
             .ok_or(KingdomError::CertificateInvalid(name))
     }
 
-    /// Records what an attempt's number says about the claims of a duchy.
+    /// Records what an attempt's number says about the claims of a duchy. Attempt 0 is that a stage was entered: no claim,
+    /// and the entry about the first one may overtake it.
     pub fn check_attempt(&mut self, computation: ExternalId, duchy: &str, attempt: Option<&StageAttempt>) {
         let Some(&StageAttempt { stage, attempt_number: found, .. }) = attempt else { return };
+        if found == 0 {
+            return;
+        }
         let last = self.attempts.entry((computation, duchy.to_owned(), stage)).or_insert(found);
         if found < *last {
             let (duchy, last) = (duchy.to_owned(), *last);

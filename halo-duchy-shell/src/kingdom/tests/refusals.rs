@@ -259,6 +259,8 @@ async fn log_entries_are_the_callers_and_transient() {
     let empty = CreateComputationLogEntryRequest { parent: own.clone(), computation_log_entry: None };
     assert_eq!(code(worker1.create_computation_log_entry(empty).await), Code::InvalidArgument);
 
+    // That the stage was entered may be told after its first claim.
+    worker1.create_computation_log_entry(entry(&own, "entered", None, 0)).await.unwrap();
     assert_eq!(trial.kingdom.violations(), []);
     worker1.create_computation_log_entry(entry(&own, "", None, 1)).await.unwrap();
     assert!(matches!(
