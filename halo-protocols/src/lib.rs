@@ -10,6 +10,7 @@ mod effect;
 pub mod estimate;
 pub mod hmss;
 pub mod kernel;
+pub mod liquid_legions;
 pub mod llv2;
 pub mod proto;
 pub mod reach_only_llv2;

@@ -6,21 +6,16 @@
 //!   them, and so may anybody.
 
 mod details;
-mod event;
 mod execution_phase_one;
 mod execution_phase_three;
 mod execution_phase_two;
 mod initialization_phase;
-pub mod key_set;
 mod message;
-mod setting;
 mod setup_phase;
 pub mod stage;
 mod state;
 mod step;
 
-pub use details::{DetailsError, Surroundings};
-pub use event::{Event, Evidence, Outcome, RequisitionEvidence, StageInputs};
 pub use execution_phase_one::{complete_execution_phase_one, complete_execution_phase_one_at_aggregator};
 pub use execution_phase_three::{
     complete_execution_phase_three, complete_execution_phase_three_at_aggregator,
@@ -28,8 +23,12 @@ pub use execution_phase_three::{
 pub use execution_phase_two::{complete_execution_phase_two, complete_execution_phase_two_at_aggregator};
 pub use initialization_phase::complete_initialization_phase;
 pub use message::{Message, UnknownMessage};
-pub use setting::{NoisePolicy, Parameters, Setting, SettingError};
 pub use setup_phase::complete_setup_phase;
 pub use stage::{AfterTransition, Stage, StageKind};
-pub use state::{Collecting, Confirmed, Created, Gathered, Keyed, State};
-pub use step::{Retry, StepError};
+pub use state::State;
+
+pub use crate::liquid_legions::{
+    Collecting, Confirmed, Created, DetailsError, Event, Evidence, Gathered, Keyed, NoisePolicy, Outcome,
+    Parameters, RequisitionEvidence, Retry, Setting, SettingError, StageInputs, StepError, Surroundings,
+    key_set,
+};

@@ -7,4 +7,4 @@
 pub mod hmss;
 pub mod llv2;
 
-pub use llv2::{Cluster, ClusterError, Delivery, Fulfilment, Interceptor};
+pub use llv2::{Cluster, ClusterError, Delivery, Fulfilment, Interceptor, ReachOnlyCluster, RingCluster};

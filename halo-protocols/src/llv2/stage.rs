@@ -2,6 +2,8 @@
 //! collects. Numbers and names are upstream's (`LiquidLegionsSketchAggregationV2.Stage`), since they travel to peers
 //! and to the Kingdom and lie in databases.
 
+use super::Message;
+use crate::liquid_legions::RingStage;
 use crate::proto::protocol::liquid_legions_sketch_aggregation_v2 as proto;
 use crate::role::Role;
 
@@ -191,6 +193,26 @@ impl Stage {
             | Self::WaitExecutionPhaseThreeInputs
             | Self::ExecutionPhaseThree => 1,
         }
+    }
+}
+
+impl RingStage for Stage {
+    type Message = Message;
+
+    const INITIALIZATION_PHASE: Self = Self::InitializationPhase;
+    const WAIT_SETUP_PHASE_INPUTS: Self = Self::WaitSetupPhaseInputs;
+    const SETUP_PHASE_INPUT: Message = Message::SetupPhaseInput;
+
+    fn name(self) -> &'static str {
+        self.name()
+    }
+
+    fn kind(self) -> StageKind {
+        self.kind()
+    }
+
+    fn awaiting(message: Message) -> Self {
+        message.awaited_in()
     }
 }
 

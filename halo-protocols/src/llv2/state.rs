@@ -1,12 +1,7 @@
 //! [`State`]: where a Liquid Legions v2 computation stands at one duchy, each stage with just what is known in it.
 
-use std::collections::BTreeSet;
-
-use super::event::Outcome;
-use super::key_set::{CombinedKeys, Ring};
-use super::{Setting, Stage};
-use crate::duchy_id::DuchyId;
-use crate::proto::duchy::ElGamalKeyPair;
+use super::{Outcome, Setting, Stage};
+use crate::liquid_legions::{Collecting, Confirmed, Created, Gathered, Keyed, Known, Opening};
 
 /// A computation at rest: a variant per stage.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,60 +34,6 @@ pub enum State {
     Complete(Setting, Outcome),
 }
 
-/// A computation that has just been created.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Created {
-    /// What is fixed.
-    pub setting: Setting,
-    /// The key pair, if an earlier attempt made one: it is published again instead of another.
-    pub local_key: Option<ElGamalKeyPair>,
-}
-
-/// A computation with a key pair of its own.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Keyed {
-    /// What is fixed.
-    pub setting: Setting,
-    /// This duchy's key pair, fresh for this computation.
-    pub local_key: ElGamalKeyPair,
-}
-
-/// A computation that knows who takes part, unchecked.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Gathered {
-    /// What is fixed, and the key pair.
-    pub keyed: Keyed,
-    /// The participants in ring order.
-    pub ring: Ring,
-}
-
-/// A computation whose participants and keys are checked.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Confirmed {
-    /// What is fixed, the key pair and the participants.
-    pub gathered: Gathered,
-    /// The sums of the keys.
-    pub keys: CombinedKeys,
-    /// The reach, once the aggregator has estimated it.
-    pub reach: Option<i64>,
-}
-
-/// An aggregator collecting the other duchies' registers.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Collecting {
-    /// The computation so far.
-    pub confirmed: Confirmed,
-    /// Who has sent.
-    pub received: BTreeSet<DuchyId>,
-}
-
-impl Confirmed {
-    /// What is fixed.
-    pub fn setting(&self) -> &Setting {
-        &self.gathered.keyed.setting
-    }
-}
-
 impl State {
     /// The state of a new computation. The setting should have been validated.
     pub fn new(setting: Setting) -> Self {
@@ -120,11 +61,16 @@ impl State {
 
     /// What is fixed for the computation.
     pub fn setting(&self) -> &Setting {
+        self.known().setting
+    }
+
+    /// What is known in this state.
+    pub(super) fn known(&self) -> Known<'_> {
         match self {
-            Self::InitializationPhase(state) => &state.setting,
-            Self::WaitRequisitionsAndKeySet(state) => &state.setting,
-            Self::ConfirmationPhase(state) => &state.keyed.setting,
-            Self::WaitSetupPhaseInputs(state) => state.confirmed.setting(),
+            Self::InitializationPhase(state) => state.known(),
+            Self::WaitRequisitionsAndKeySet(state) => state.known(),
+            Self::ConfirmationPhase(state) => state.known(),
+            Self::WaitSetupPhaseInputs(state) => state.confirmed.known(),
             Self::WaitToStart(state)
             | Self::SetupPhase(state)
             | Self::WaitExecutionPhaseOneInputs(state)
@@ -132,8 +78,21 @@ impl State {
             | Self::WaitExecutionPhaseTwoInputs(state)
             | Self::ExecutionPhaseTwo(state)
             | Self::WaitExecutionPhaseThreeInputs(state)
-            | Self::ExecutionPhaseThree(state) => state.setting(),
-            Self::Complete(setting, _) => setting,
+            | Self::ExecutionPhaseThree(state) => state.known(),
+            Self::Complete(setting, _) => Known::of(setting),
+        }
+    }
+}
+
+impl From<Opening> for State {
+    fn from(opening: Opening) -> Self {
+        match opening {
+            Opening::WaitRequisitionsAndKeySet(state) => Self::WaitRequisitionsAndKeySet(state),
+            Opening::ConfirmationPhase(state) => Self::ConfirmationPhase(state),
+            Opening::WaitToStart(state) => Self::WaitToStart(state),
+            Opening::WaitSetupPhaseInputs(state) => Self::WaitSetupPhaseInputs(state),
+            Opening::SetupPhase(state) => Self::SetupPhase(state),
+            Opening::Complete(setting, outcome) => Self::Complete(setting, outcome),
         }
     }
 }

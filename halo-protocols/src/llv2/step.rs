@@ -3,131 +3,16 @@
 use halo_crypto::{Group, P256, Ristretto255};
 use prost::Message as _;
 
-use super::event::{Event, Outcome, StageInputs};
-use super::key_set::{CombinedKeys, KeySetError, Participant, PublishedKey, Ring};
-use super::state::{Collecting, Confirmed, Created, Gathered, Keyed, State};
-use super::{Message, Stage};
+use super::{Event, Message, Stage, StageInputs, State, StepError};
 use crate::computation::{Computation, Step};
-use crate::consent;
-use crate::duchy_id::DuchyId;
 use crate::effect::{Effect, MeasurementResult, Payload};
-use crate::kernel::{KernelContext, KernelError};
-use crate::llv2::Evidence;
-use crate::proto::duchy::ElGamalPublicKey;
+use crate::kernel::KernelContext;
+use crate::liquid_legions::{
+    Confirmed, Created, Keyed, Opening, Stepped, aggregator, collect, confirm, finished, gather, initialize,
+    keep_and_send, moved, next_in_ring, only_message, receive, require_messages, stopped, unexpected,
+};
 use crate::proto::protocol;
 use crate::role::Role;
-
-/// Why a step was refused.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum StepError {
-    /// The event does not belong in this stage and role.
-    #[error("{event} is not possible in {} as {role:?}", stage.name())]
-    Unexpected {
-        /// The stage of the state.
-        stage: Stage,
-        /// The part this duchy plays.
-        role: Role,
-        /// The event's name.
-        event: &'static str,
-    },
-    /// A peer sent something other than what is awaited.
-    #[error("{from} sent {found:?} to a duchy in {}", stage.name())]
-    MessageMismatch {
-        /// Who sent it.
-        from: DuchyId,
-        /// What it sent.
-        found: Message,
-        /// The stage of the state.
-        stage: Stage,
-    },
-    /// Somebody sent what somebody else is to send.
-    #[error("{from} is not the one to send this: {expected}")]
-    WrongSender {
-        /// Who sent it.
-        from: DuchyId,
-        /// Who is to send it.
-        expected: String,
-    },
-    /// A stage was given another number of messages than it works on.
-    #[error("{} works on {expected} messages, {found} were given", stage.name())]
-    MessageCount {
-        /// The stage.
-        stage: Stage,
-        /// How many it works on.
-        expected: usize,
-        /// How many it was given.
-        found: usize,
-    },
-    /// The keys of the participants cannot be computed with.
-    #[error("key set: {0}")]
-    KeySet(#[from] KeySetError),
-    /// The curve is not supported (a setting that was never validated).
-    #[error("curve id {0} names no supported group")]
-    Curve(i64),
-    /// The state lacks what an earlier stage must have left.
-    #[error("{}: {missing} is missing", stage.name())]
-    Incomplete {
-        /// The stage.
-        stage: Stage,
-        /// What is missing.
-        missing: &'static str,
-    },
-    /// The output that an earlier attempt kept cannot be read.
-    #[error("{}: the kept output cannot be read", .0.name())]
-    KeptOutput(Stage),
-    /// The data of a stage was refused.
-    #[error("{}: {source}", stage.name())]
-    Kernel {
-        /// The stage.
-        stage: Stage,
-        /// What the kernel found.
-        source: KernelError,
-    },
-}
-
-/// Whether trying again can help.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Retry {
-    /// It can: the work was interrupted.
-    Transient,
-    /// It cannot: the same input gives the same error.
-    Permanent,
-}
-
-impl StepError {
-    /// The duchy whose doing it is, if it can be told.
-    pub fn culprit(&self) -> Option<&DuchyId> {
-        match self {
-            Self::MessageMismatch { from, .. } | Self::WrongSender { from, .. } => Some(from),
-            Self::KeySet(error) => error.culprit(),
-            Self::Unexpected { .. }
-            | Self::MessageCount { .. }
-            | Self::Curve(_)
-            | Self::Incomplete { .. }
-            | Self::KeptOutput(_)
-            | Self::Kernel { .. } => None,
-        }
-    }
-
-    /// Whether trying again can help.
-    pub fn retry(&self) -> Retry {
-        match self {
-            Self::Kernel { source: KernelError::Cancelled(_), .. } => Retry::Transient,
-            Self::Kernel { .. }
-            | Self::Unexpected { .. }
-            | Self::MessageMismatch { .. }
-            | Self::WrongSender { .. }
-            | Self::MessageCount { .. }
-            | Self::KeySet(_)
-            | Self::Curve(_)
-            | Self::Incomplete { .. }
-            | Self::KeptOutput(_) => Retry::Permanent,
-        }
-    }
-}
-
-type Stepped = Result<Step<State>, StepError>;
 
 impl Computation for State {
     type Event = Event;
@@ -135,7 +20,7 @@ impl Computation for State {
     type Error = StepError;
     type Context = KernelContext;
 
-    fn step(self, event: Event, context: &KernelContext) -> Stepped {
+    fn step(self, event: Event, context: &KernelContext) -> Stepped<State> {
         match self.setting().parameters.curve_id {
             P256::CURVE_ID => step::<P256>(self, event, context),
             Ristretto255::CURVE_ID => step::<Ristretto255>(self, event, context),
@@ -144,10 +29,14 @@ impl Computation for State {
     }
 }
 
-fn step<G: Group>(state: State, event: Event, context: &KernelContext) -> Stepped {
+fn step<G: Group>(state: State, event: Event, context: &KernelContext) -> Stepped<State> {
     match (state, event) {
         (state, Event::Stop(outcome)) => Ok(stopped(state, outcome)),
-        (State::InitializationPhase(state), Event::Initialize) => initialize::<G>(state, context),
+        (State::InitializationPhase(state), Event::Initialize) => initialize(state, |curve_id| {
+            let request = protocol::CompleteInitializationPhaseRequest { curve_id };
+            let response = super::complete_initialization_phase::<G>(&request, context)?;
+            Ok(response.el_gamal_key_pair)
+        }),
         // The Kingdom may be ahead of a duchy that published its key and crashed before it moved on.
         (
             State::InitializationPhase(Created { setting, local_key: Some(local_key) }),
@@ -156,8 +45,8 @@ fn step<G: Group>(state: State, event: Event, context: &KernelContext) -> Steppe
         (State::WaitRequisitionsAndKeySet(state), Event::KeySetPublished { aggregator, participants }) => {
             gather(state, &aggregator, participants)
         }
-        (State::ConfirmationPhase(state), Event::Confirm(evidence)) => confirm::<G>(state, &evidence),
-        (State::WaitToStart(state), Event::Start) => Ok(moved(State::SetupPhase(state))),
+        (State::ConfirmationPhase(state), Event::Confirm(evidence)) => confirm::<G, _>(state, &evidence),
+        (State::WaitToStart(state), Event::Start) => Ok(moved(Opening::SetupPhase(state))),
         (State::WaitSetupPhaseInputs(state), Event::PeerMessage { from, message }) => {
             collect(state, from, message)
         }
@@ -180,132 +69,11 @@ fn step<G: Group>(state: State, event: Event, context: &KernelContext) -> Steppe
         (State::ExecutionPhaseThree(state), Event::Compute(inputs)) => {
             execution_phase_three::<G>(state, inputs, context)
         }
-        (state, event) => Err(StepError::Unexpected {
-            stage: state.stage(),
-            role: state.setting().role,
-            event: event.name(),
-        }),
+        (state, event) => Err(unexpected(&state, &event)),
     }
 }
 
-fn moved(next: State) -> Step<State> {
-    Step { next, effects: Vec::new() }
-}
-
-/// A computation that has ended stays as it ended.
-fn stopped(state: State, outcome: Outcome) -> Step<State> {
-    match state {
-        State::Complete(..) => moved(state),
-        running => moved(State::Complete(running.setting().clone(), outcome)),
-    }
-}
-
-fn initialize<G: Group>(state: Created, context: &KernelContext) -> Stepped {
-    let local_key = match state.local_key {
-        Some(key) => key,
-        None => {
-            let request =
-                protocol::CompleteInitializationPhaseRequest { curve_id: state.setting.parameters.curve_id };
-            super::complete_initialization_phase::<G>(&request, context)
-                .map_err(|source| StepError::Kernel { stage: Stage::InitializationPhase, source })?
-                .el_gamal_key_pair
-                .ok_or(StepError::Incomplete { stage: Stage::InitializationPhase, missing: "the key pair" })?
-        }
-    };
-    let ElGamalPublicKey { generator, element } = local_key
-        .public_key
-        .clone()
-        .ok_or(StepError::Incomplete { stage: Stage::InitializationPhase, missing: "the public key" })?;
-    let published = PublishedKey { elliptic_curve_id: 0, generator, element }.encode_to_vec();
-    Ok(Step {
-        next: State::WaitRequisitionsAndKeySet(Keyed { setting: state.setting, local_key }),
-        effects: vec![Effect::PublishKey { el_gamal_public_key: published }],
-    })
-}
-
-fn gather(keyed: Keyed, aggregator: &DuchyId, participants: Vec<Participant>) -> Stepped {
-    let Keyed { setting, .. } = &keyed;
-    if participants.len() != setting.duchy_count {
-        return Err(KeySetError::Count { found: participants.len(), expected: setting.duchy_count }.into());
-    }
-    if (setting.duchy == *aggregator) != (setting.role == Role::Aggregator) {
-        return Err(KeySetError::Role(aggregator.clone()).into());
-    }
-    let ring = Ring::new(&setting.computation, aggregator, participants)?;
-    if ring.index_of(&setting.duchy).is_none() {
-        return Err(KeySetError::SelfMissing(setting.duchy.clone()).into());
-    }
-    Ok(moved(State::ConfirmationPhase(Gathered { keyed, ring })))
-}
-
-fn confirm<G: Group>(state: Gathered, evidence: &Evidence) -> Stepped {
-    let setting = &state.keyed.setting;
-    let mut findings = consent::findings(evidence);
-    if evidence.requisitions.len() != setting.requisition_count {
-        findings.push(format!(
-            "{} requisitions, the computation was created with {}",
-            evidence.requisitions.len(),
-            setting.requisition_count
-        ));
-    }
-    let keys = CombinedKeys::combine::<G>(&state.ring, &setting.duchy, &state.keyed.local_key)
-        .map_err(|error| findings.push(error.to_string()));
-    match keys {
-        Ok(keys) if findings.is_empty() => {
-            let role = setting.role;
-            let confirmed = Confirmed { gathered: state, keys, reach: None };
-            let next = match role {
-                Role::Aggregator => {
-                    State::WaitSetupPhaseInputs(Collecting { confirmed, received: Default::default() })
-                }
-                Role::NonAggregator => State::WaitToStart(confirmed),
-            };
-            Ok(Step { next, effects: vec![Effect::ConfirmParticipation] })
-        }
-        _ => Ok(Step {
-            next: State::Complete(setting.clone(), Outcome::Failed),
-            effects: vec![Effect::FailParticipation { reason: findings.join("; ") }],
-        }),
-    }
-}
-
-fn collect(mut state: Collecting, from: DuchyId, message: Message) -> Stepped {
-    if message != Message::SetupPhaseInput {
-        return Err(StepError::MessageMismatch { from, found: message, stage: Stage::WaitSetupPhaseInputs });
-    }
-    let senders = state.confirmed.gathered.ring.non_aggregators();
-    if !senders.iter().any(|participant| participant.duchy == from) {
-        return Err(StepError::WrongSender { from, expected: "one of the non-aggregators".to_owned() });
-    }
-    let expected = senders.len();
-    state.received.insert(from);
-    Ok(moved(if state.received.len() == expected {
-        State::SetupPhase(state.confirmed)
-    } else {
-        State::WaitSetupPhaseInputs(state)
-    }))
-}
-
-fn receive(
-    state: Confirmed,
-    from: DuchyId,
-    message: Message,
-    stage: Stage,
-    next: fn(Confirmed) -> State,
-) -> Stepped {
-    if message.awaited_in() != stage {
-        return Err(StepError::MessageMismatch { from, found: message, stage });
-    }
-    match state.gathered.ring.previous(&state.setting().duchy) {
-        Some(previous) if *previous == from => Ok(moved(next(state))),
-        previous => Err(StepError::WrongSender {
-            from,
-            expected: previous.map_or_else(|| "nobody".to_owned(), ToString::to_string),
-        }),
-    }
-}
-
-fn setup_phase<G: Group>(state: Confirmed, inputs: StageInputs, context: &KernelContext) -> Stepped {
+fn setup_phase<G: Group>(state: Confirmed, inputs: StageInputs, context: &KernelContext) -> Stepped<State> {
     let stage = Stage::SetupPhase;
     let setting = state.setting();
     let expected = match setting.role {
@@ -322,7 +90,7 @@ fn setup_phase<G: Group>(state: Confirmed, inputs: StageInputs, context: &Kernel
                 noise_parameters: setting.register_noise(Some(&state.keys.composite)),
                 maximum_frequency: setting.parameters.maximum_frequency,
                 noise_mechanism: state.setting().noise_mechanism(),
-                parallelism: parallelism(context),
+                parallelism: context.parallelism(),
             };
             super::complete_setup_phase::<G>(&request, context)
                 .map_err(|source| StepError::Kernel { stage, source })?
@@ -335,17 +103,16 @@ fn setup_phase<G: Group>(state: Confirmed, inputs: StageInputs, context: &Kernel
     };
     let to = match setting.role {
         Role::Aggregator => next_in_ring(&state, stage)?,
-        Role::NonAggregator => state
-            .gathered
-            .ring
-            .aggregator()
-            .cloned()
-            .ok_or(StepError::Incomplete { stage, missing: "the aggregator" })?,
+        Role::NonAggregator => aggregator(&state, stage)?,
     };
     Ok(Step { effects: keep_and_send(output, to, message), next: State::WaitExecutionPhaseOneInputs(state) })
 }
 
-fn execution_phase_one<G: Group>(state: Confirmed, inputs: StageInputs, context: &KernelContext) -> Stepped {
+fn execution_phase_one<G: Group>(
+    state: Confirmed,
+    inputs: StageInputs,
+    context: &KernelContext,
+) -> Stepped<State> {
     let stage = Stage::ExecutionPhaseOne;
     let parameters = &state.setting().parameters;
     let role = state.setting().role;
@@ -362,7 +129,7 @@ fn execution_phase_one<G: Group>(state: Confirmed, inputs: StageInputs, context:
                         local_el_gamal_key_pair,
                         composite_el_gamal_public_key,
                         curve_id: parameters.curve_id,
-                        parallelism: parallelism(context),
+                        parallelism: context.parallelism(),
                     };
                     super::complete_execution_phase_one::<G>(&request, context)
                         .map(|response| response.combined_register_vector)
@@ -376,7 +143,7 @@ fn execution_phase_one<G: Group>(state: Confirmed, inputs: StageInputs, context:
                         noise_parameters: state.setting().tuple_noise(),
                         total_sketches_count: state.setting().requisition_count as i32,
                         noise_mechanism: state.setting().noise_mechanism(),
-                        parallelism: parallelism(context),
+                        parallelism: context.parallelism(),
                     };
                     super::complete_execution_phase_one_at_aggregator::<G>(&request, context)
                         .map(|response| response.flag_count_tuples)
@@ -397,7 +164,7 @@ fn execution_phase_two<G: Group>(
     mut state: Confirmed,
     inputs: StageInputs,
     context: &KernelContext,
-) -> Stepped {
+) -> Stepped<State> {
     let stage = Stage::ExecutionPhaseTwo;
     let role = state.setting().role;
     let output = match (inputs.kept, role, state.reach) {
@@ -411,7 +178,7 @@ fn execution_phase_two<G: Group>(
                 partial_composite_el_gamal_public_key: Some(state.keys.partial.clone()),
                 noise_parameters: state.setting().tuple_noise(),
                 noise_mechanism: state.setting().noise_mechanism(),
-                parallelism: parallelism(context),
+                parallelism: context.parallelism(),
             };
             super::complete_execution_phase_two::<G>(&request, context)
                 .map_err(|source| StepError::Kernel { stage, source })?
@@ -489,7 +256,7 @@ fn execution_phase_three<G: Group>(
     state: Confirmed,
     inputs: StageInputs,
     context: &KernelContext,
-) -> Stepped {
+) -> Stepped<State> {
     let stage = Stage::ExecutionPhaseThree;
     let parameters = &state.setting().parameters;
     let local_el_gamal_key_pair = Some(state.gathered.keyed.local_key.clone());
@@ -502,7 +269,7 @@ fn execution_phase_three<G: Group>(
                         same_key_aggregator_matrix: only_message(stage, inputs.messages)?,
                         local_el_gamal_key_pair,
                         curve_id: parameters.curve_id,
-                        parallelism: parallelism(context),
+                        parallelism: context.parallelism(),
                     };
                     super::complete_execution_phase_three::<G>(&request, context)
                         .map_err(|source| StepError::Kernel { stage, source })?
@@ -546,40 +313,4 @@ fn execution_phase_three<G: Group>(
             Ok(finished(state, vec![kept, Effect::ReportResult(result)]))
         }
     }
-}
-
-fn finished(state: Confirmed, effects: Vec<Effect>) -> Step<State> {
-    Step { next: State::Complete(state.gathered.keyed.setting, Outcome::Succeeded), effects }
-}
-
-fn keep_and_send(output: Vec<u8>, to: DuchyId, message: Message) -> Vec<Effect> {
-    let payload = Payload::from(output);
-    vec![Effect::Keep(payload.clone()), Effect::Send { to, message, payload }]
-}
-
-fn next_in_ring(state: &Confirmed, stage: Stage) -> Result<DuchyId, StepError> {
-    state
-        .gathered
-        .ring
-        .next(&state.setting().duchy)
-        .cloned()
-        .ok_or(StepError::Incomplete { stage, missing: "the next duchy in the ring" })
-}
-
-fn require_messages(stage: Stage, messages: &[Vec<u8>], expected: usize) -> Result<(), StepError> {
-    if messages.len() == expected {
-        Ok(())
-    } else {
-        Err(StepError::MessageCount { stage, expected, found: messages.len() })
-    }
-}
-
-fn only_message(stage: Stage, mut messages: Vec<Vec<u8>>) -> Result<Vec<u8>, StepError> {
-    require_messages(stage, &messages, 1)?;
-    messages.pop().ok_or(StepError::MessageCount { stage, expected: 1, found: 0 })
-}
-
-/// What a request says of threads; ours run on those of the context.
-fn parallelism(context: &KernelContext) -> i32 {
-    i32::try_from(context.executor().threads()).unwrap_or(i32::MAX)
 }

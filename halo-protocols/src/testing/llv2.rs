@@ -1,40 +1,45 @@
-//! A Liquid Legions v2 computation in memory.
+//! A Liquid Legions v2 computation in memory, with frequencies or reach-only.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use halo_crypto::parallel::Executor;
 use halo_crypto::prg::StreamSeed;
 
-use crate::computation::Computation;
 use crate::consent::nonce_hash;
 use crate::duchy_id::DuchyId;
 use crate::effect::{Effect, MeasurementResult};
 use crate::kernel::KernelContext;
-use crate::llv2::key_set::Participant;
-use crate::llv2::stage::StageKind;
-use crate::llv2::{
-    Event, Evidence, Message, Outcome, Parameters, RequisitionEvidence, Setting, StageInputs, State,
+use crate::liquid_legions::key_set::{Participant, Ring};
+use crate::liquid_legions::{
+    Event, Evidence, Parameters, RequisitionEvidence, RingComputation, RingStage, Setting, StageInputs,
     StepError, Surroundings,
 };
+use crate::llv2;
+use crate::llv2::stage::StageKind;
 use crate::proto::duchy::ElGamalPublicKey;
-use crate::proto::protocol::liquid_legions_sketch_aggregation_v2::ComputationDetails;
+use crate::reach_only_llv2;
 use crate::role::Role;
+
+/// The duchies of one Liquid Legions v2 computation.
+pub type Cluster = RingCluster<llv2::State>;
+/// The duchies of one reach-only Liquid Legions v2 computation.
+pub type ReachOnlyCluster = RingCluster<reach_only_llv2::State>;
 
 /// A payload on its way, open to change by an [`Interceptor`].
 #[derive(Clone, Debug)]
-pub struct Delivery {
+pub struct Delivery<M = llv2::Message> {
     /// Who sends.
     pub from: DuchyId,
     /// Who receives.
     pub to: DuchyId,
     /// What it is.
-    pub message: Message,
+    pub message: M,
     /// Its bytes.
     pub payload: Vec<u8>,
 }
 
 /// Sees every payload between duchies and may change it.
-pub type Interceptor = Box<dyn FnMut(&mut Delivery)>;
+pub type Interceptor<M = llv2::Message> = Box<dyn FnMut(&mut Delivery<M>)>;
 
 /// What a data provider handed to one of the duchies.
 #[derive(Clone, Debug)]
@@ -47,14 +52,14 @@ pub struct Fulfilment {
 
 /// Why a computation in memory ended without a result.
 #[derive(Debug, thiserror::Error)]
-pub enum ClusterError {
+pub enum ClusterError<S: RingStage = llv2::Stage> {
     /// A duchy refused an event.
     #[error("{duchy}: {source}")]
     Step {
         /// Which duchy.
         duchy: DuchyId,
         /// Why.
-        source: StepError,
+        source: StepError<S>,
     },
     /// A duchy told the Kingdom that it cannot go on.
     #[error("{duchy} failed: {reason}")]
@@ -69,28 +74,31 @@ pub enum ClusterError {
     Stalled,
 }
 
-struct Duchy {
+struct Duchy<C> {
     id: DuchyId,
-    state: State,
+    state: C,
     inbox: Vec<(DuchyId, Vec<u8>)>,
     published: Option<Vec<u8>>,
 }
 
-/// The duchies of one computation.
-pub struct Cluster {
-    duchies: Vec<Duchy>,
+/// The duchies of one computation in a ring.
+pub struct RingCluster<C: RingComputation> {
+    duchies: Vec<Duchy<C>>,
     seed: StreamSeed,
     steps: usize,
     executor: Executor,
-    interceptor: Option<Interceptor>,
-    deliveries: VecDeque<Delivery>,
+    interceptor: Option<Interceptor<MessageOf<C>>>,
+    deliveries: VecDeque<Delivery<MessageOf<C>>>,
     results: Vec<MeasurementResult>,
     sent: BTreeMap<DuchyId, u64>,
 }
 
 const COMPUTATION: &str = "computation-in-memory";
 
-impl Cluster {
+type MessageOf<C> = <<C as RingComputation>::Stage as RingStage>::Message;
+type Failure<C> = ClusterError<<C as RingComputation>::Stage>;
+
+impl<C: RingComputation> RingCluster<C> {
     /// Creates `duchy_count` duchies, the last of them the aggregator, and lets each make its key.
     ///
     /// # Errors
@@ -100,7 +108,7 @@ impl Cluster {
         duchy_count: usize,
         requisition_count: usize,
         seed: [u8; 32],
-    ) -> Result<Self, ClusterError> {
+    ) -> Result<Self, Failure<C>> {
         let duchies = (0..duchy_count)
             .map(|index| {
                 let aggregates = index + 1 == duchy_count;
@@ -114,7 +122,7 @@ impl Cluster {
                     requisition_count,
                     parameters: parameters.clone(),
                 };
-                Duchy { id, state: State::new(setting), inbox: Vec::new(), published: None }
+                Duchy { id, state: C::new(setting), inbox: Vec::new(), published: None }
             })
             .collect();
         let mut cluster = Self {
@@ -142,7 +150,7 @@ impl Cluster {
 
     /// The same cluster with every payload passing through `interceptor`.
     #[must_use]
-    pub fn intercepted_by(mut self, interceptor: Interceptor) -> Self {
+    pub fn intercepted_by(mut self, interceptor: Interceptor<MessageOf<C>>) -> Self {
         self.interceptor = Some(interceptor);
         self
     }
@@ -161,7 +169,7 @@ impl Cluster {
     ///
     /// # Errors
     /// [`ClusterError`] of the first duchy that cannot go on.
-    pub fn run(mut self, fulfilments: &[Fulfilment]) -> Result<MeasurementResult, ClusterError> {
+    pub fn run(mut self, fulfilments: &[Fulfilment]) -> Result<MeasurementResult, Failure<C>> {
         self.finish(fulfilments)
     }
 
@@ -169,7 +177,7 @@ impl Cluster {
     ///
     /// # Errors
     /// If a duchy refuses the key set.
-    pub fn gather_all(&mut self) -> Result<(), ClusterError> {
+    pub fn gather_all(&mut self) -> Result<(), Failure<C>> {
         let participants = self.participants();
         for index in 0..self.duchies.len() {
             let (aggregator, participants) = (DuchyId::from("aggregator"), participants.clone());
@@ -182,7 +190,7 @@ impl Cluster {
     ///
     /// # Errors
     /// If a duchy refuses the key set or the evidence.
-    pub fn confirm_all(&mut self, fulfilments: &[Fulfilment]) -> Result<(), ClusterError> {
+    pub fn confirm_all(&mut self, fulfilments: &[Fulfilment]) -> Result<(), Failure<C>> {
         self.gather_all()?;
         for index in 0..self.duchies.len() {
             self.step(index, Event::Confirm(evidence(index, fulfilments)))?;
@@ -190,7 +198,7 @@ impl Cluster {
         Ok(())
     }
 
-    fn finish(&mut self, fulfilments: &[Fulfilment]) -> Result<MeasurementResult, ClusterError> {
+    fn finish(&mut self, fulfilments: &[Fulfilment]) -> Result<MeasurementResult, Failure<C>> {
         self.confirm_all(fulfilments)?;
         for index in 0..self.duchies.len() {
             if self.state(index).setting().role == Role::NonAggregator {
@@ -220,7 +228,7 @@ impl Cluster {
     ///
     /// # Panics
     /// If there is no such duchy.
-    pub fn state(&self, index: usize) -> &State {
+    pub fn state(&self, index: usize) -> &C {
         &self.duchies[index].state
     }
 
@@ -231,7 +239,7 @@ impl Cluster {
     ///
     /// # Panics
     /// If there is no such duchy, or its state does not survive being written to a row.
-    pub fn step(&mut self, index: usize, event: Event) -> Result<(), ClusterError> {
+    pub fn step(&mut self, index: usize, event: Event<MessageOf<C>>) -> Result<(), Failure<C>> {
         self.steps += 1;
         let context = KernelContext::new(self.executor.clone(), self.seed.derive(&self.steps.to_be_bytes()));
         let duchy = &mut self.duchies[index];
@@ -263,14 +271,14 @@ impl Cluster {
         Ok(())
     }
 
-    fn deliver(&mut self) -> Result<(), ClusterError> {
+    fn deliver(&mut self) -> Result<(), Failure<C>> {
         for _ in 0..self.deliveries.len() {
             let Some(delivery) = self.deliveries.pop_front() else { break };
             let Some(index) = self.duchies.iter().position(|duchy| duchy.id == delivery.to) else {
                 continue;
             };
             // A peer that has not come to the waiting stage yet gets it later, as from a host that tries again.
-            if self.state(index).stage() != delivery.message.awaited_in() {
+            if self.state(index).stage() != C::Stage::awaiting(delivery.message) {
                 self.deliveries.push_back(delivery);
                 continue;
             }
@@ -283,10 +291,8 @@ impl Cluster {
 
     /// What has arrived, in ring order.
     fn take_messages(&mut self, index: usize) -> Vec<Vec<u8>> {
-        let ring_index = |duchy: &DuchyId| match &self.duchies[index].state {
-            State::SetupPhase(state) => state.gathered.ring.index_of(duchy),
-            _ => None,
-        };
+        let ring_index =
+            |duchy: &DuchyId| self.state(index).ring().and_then(|ring: &Ring| ring.index_of(duchy));
         let mut inbox: Vec<_> =
             self.duchies[index].inbox.iter().map(|(from, payload)| (ring_index(from), payload)).collect();
         inbox.sort_by_key(|(position, _)| *position);
@@ -311,28 +317,20 @@ impl Cluster {
     }
 }
 
-fn through_a_row(state: &State) -> State {
-    let mut details = ComputationDetails::default();
+fn through_a_row<C: RingComputation>(state: &C) -> C {
+    let mut details = C::Details::default();
     state.write_details(&mut details).expect("the participants' keys were read before");
     let setting = state.setting();
-    let received = match state {
-        State::WaitSetupPhaseInputs(state) => state.received.iter().cloned().collect(),
-        _ => Vec::new(),
-    };
-    let outcome = match state {
-        State::Complete(_, outcome) => Some(*outcome),
-        _ => None::<Outcome>,
-    };
     let surroundings = Surroundings {
         computation: setting.computation.clone(),
         duchy: setting.duchy.clone(),
         duchy_count: setting.duchy_count,
         requisition_count: setting.requisition_count,
         vid_sampling_width: setting.parameters.vid_sampling_width,
-        received,
-        outcome,
+        received: state.received(),
+        outcome: state.outcome(),
     };
-    let read = State::from_details(state.stage(), &details, surroundings).expect("a row just written");
+    let read = C::from_details(state.stage(), &details, surroundings).expect("a row just written");
     assert_eq!(read, *state, "a state must survive being written to a row");
     read
 }

@@ -14,6 +14,7 @@ mod chains;
 mod edit;
 mod errors;
 mod hostile_input;
+mod machine;
 #[path = "../llv2/measurement.rs"]
 #[allow(dead_code, reason = "shared with the tests of Liquid Legions v2")]
 mod measurement;

@@ -1,15 +1,15 @@
-//! [`Event`]: all that a host can tell a Liquid Legions v2 computation.
+//! [`Event`]: all that a host can tell a Liquid Legions computation.
 
 use std::fmt;
 
-use super::Message;
 use super::key_set::Participant;
 use crate::duchy_id::DuchyId;
+use crate::llv2::Message;
 
-/// Something that happened, or work that is to be done now.
+/// Something that happened, or work that is to be done now. `M` names the payloads that duchies send one another.
 #[derive(Clone)]
 #[non_exhaustive]
-pub enum Event {
+pub enum Event<M = Message> {
     /// Work on `INITIALIZATION_PHASE`.
     Initialize,
     /// The Kingdom is `PENDING_PARTICIPANT_CONFIRMATION`: all keys are published, all requisitions fulfilled.
@@ -28,7 +28,7 @@ pub enum Event {
         /// The authenticated sender.
         from: DuchyId,
         /// What it sent.
-        message: Message,
+        message: M,
     },
     /// Work on `SETUP_PHASE` or an execution phase.
     Compute(StageInputs),
@@ -36,7 +36,7 @@ pub enum Event {
     Stop(Outcome),
 }
 
-impl Event {
+impl<M> Event<M> {
     /// The event's name, for messages.
     pub const fn name(&self) -> &'static str {
         match self {
@@ -51,7 +51,7 @@ impl Event {
     }
 }
 
-impl fmt::Debug for Event {
+impl<M> fmt::Debug for Event<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }

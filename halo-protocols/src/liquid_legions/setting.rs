@@ -1,4 +1,4 @@
-//! [`Setting`]: what is fixed for a Liquid Legions v2 computation from its creation, checked once.
+//! [`Setting`]: what is fixed for a Liquid Legions computation from its creation, checked once.
 
 use crate::duchy_id::DuchyId;
 use crate::kernel::KernelError;
@@ -33,7 +33,7 @@ pub struct Setting {
     pub parameters: Parameters,
 }
 
-/// The parameters of a measurement by Liquid Legions v2.
+/// The parameters of a measurement by either protocol.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Parameters {
     /// Names the group; see [`Group::CURVE_ID`].
@@ -73,6 +73,9 @@ pub enum SettingError {
     /// Frequencies start at one.
     #[error("maximum frequency {0} is below 1")]
     MaximumFrequency(i32),
+    /// A protocol without frequencies is to count them.
+    #[error("maximum frequency {0}: reach-only Liquid Legions v2 counts no frequencies")]
+    NotReachOnly(i32),
     /// The sketch cannot be estimated from.
     #[error(
         "sketch with decay rate {decay_rate} and {size} registers: the rate must be above 1, the size at least 1"
@@ -130,6 +133,47 @@ impl Setting {
     /// The first [`SettingError`]; upstream's creation errors (services.md §5.2) and what it lets through to a
     /// later crash.
     pub fn validate(&self, policy: NoisePolicy, maximum_message_bytes: u64) -> Result<(), SettingError> {
+        self.validate_parameters(policy)?;
+        if let Some(noise) = self.validated_register_noise()? {
+            let demanded = noise.register_count();
+            self.require_room("registers", demanded, Layout::REGISTER, maximum_message_bytes)?;
+        }
+        if let Some(parameters) = self.tuple_noise() {
+            let noise = TupleNoise::new(&parameters, self.noise_mechanism()).map_err(SettingError::Noise)?;
+            let demanded = noise.tuple_count();
+            self.require_room(
+                "flag-count tuples",
+                demanded,
+                Layout::FLAG_COUNT_TUPLE,
+                maximum_message_bytes,
+            )?;
+        }
+        Ok(())
+    }
+
+    /// The same for the reach-only protocol, whose maximum frequency is 1.
+    ///
+    /// # Errors
+    /// As [`Setting::validate`], and [`SettingError::NotReachOnly`].
+    pub fn validate_reach_only(
+        &self,
+        policy: NoisePolicy,
+        maximum_message_bytes: u64,
+    ) -> Result<(), SettingError> {
+        self.validate_parameters(policy)?;
+        if !self.reach_only() {
+            return Err(SettingError::NotReachOnly(self.parameters.maximum_frequency));
+        }
+        match self.validated_register_noise()? {
+            None => Ok(()),
+            Some(noise) => {
+                let demanded = noise.reach_only_register_count();
+                self.require_room("registers", demanded, Layout::REACH_ONLY_REGISTER, maximum_message_bytes)
+            }
+        }
+    }
+
+    fn validate_parameters(&self, policy: NoisePolicy) -> Result<(), SettingError> {
         let parameters = &self.parameters;
         if ![P256::CURVE_ID, Ristretto255::CURVE_ID].contains(&parameters.curve_id) {
             return Err(SettingError::Curve(parameters.curve_id));
@@ -154,14 +198,7 @@ impl Setting {
         match (&parameters.noise, policy) {
             (None, NoisePolicy::Required) => Err(SettingError::NoiseMissing),
             (None, NoisePolicy::AllowNone) => Ok(()),
-            (Some(noise), _) => {
-                self.validate_noise(noise)?;
-                if parameters.curve_id == P256::CURVE_ID {
-                    self.validate_noise_count::<P256>(maximum_message_bytes)
-                } else {
-                    self.validate_noise_count::<Ristretto255>(maximum_message_bytes)
-                }
-            }
+            (Some(noise), _) => self.validate_noise(noise),
         }
     }
 
@@ -181,41 +218,50 @@ impl Setting {
         Ok(())
     }
 
-    fn validate_noise_count<G: Group>(&self, maximum_message_bytes: u64) -> Result<(), SettingError> {
-        let check = |what, per_duchy: u64, layout: Layout| {
-            let demanded = per_duchy.saturating_mul(self.duchy_count as u64);
-            let limit = maximum_message_bytes / layout.length::<G>() as u64;
-            if demanded > limit { Err(SettingError::TooMuchNoise { what, demanded, limit }) } else { Ok(()) }
+    fn validated_register_noise(&self) -> Result<Option<RegisterNoise>, SettingError> {
+        let parameters = self.register_noise(None);
+        parameters
+            .map(|parameters| {
+                RegisterNoise::new(&parameters, self.noise_mechanism()).map_err(SettingError::Noise)
+            })
+            .transpose()
+    }
+
+    /// Checks that the noise records of all duchies together fit a message.
+    fn require_room(
+        &self,
+        what: &'static str,
+        per_duchy: u64,
+        layout: Layout,
+        maximum_message_bytes: u64,
+    ) -> Result<(), SettingError> {
+        let length = if self.parameters.curve_id == P256::CURVE_ID {
+            layout.length::<P256>()
+        } else {
+            layout.length::<Ristretto255>()
         };
-        if let Some(parameters) = self.register_noise(None) {
-            let noise =
-                RegisterNoise::new(&parameters, self.noise_mechanism()).map_err(SettingError::Noise)?;
-            check("registers", noise.register_count(), Layout::REGISTER)?;
-        }
-        if let Some(parameters) = self.tuple_noise() {
-            let noise = TupleNoise::new(&parameters, self.noise_mechanism()).map_err(SettingError::Noise)?;
-            check("flag-count tuples", noise.tuple_count(), Layout::FLAG_COUNT_TUPLE)?;
-        }
-        Ok(())
+        let demanded = per_duchy.saturating_mul(self.duchy_count as u64);
+        let limit = maximum_message_bytes / length as u64;
+        if demanded > limit { Err(SettingError::TooMuchNoise { what, demanded, limit }) } else { Ok(()) }
     }
 
     /// The noise mechanism's number; unspecified if there is no noise.
-    pub(super) fn noise_mechanism(&self) -> i32 {
+    pub(crate) fn noise_mechanism(&self) -> i32 {
         let unspecified = NoiseMechanism::Unspecified as i32;
         self.parameters.noise.as_ref().map_or(unspecified, |noise| noise.noise_mechanism)
     }
 
-    pub(super) fn reach_noise(&self) -> Option<&ReachNoiseConfig> {
+    pub(crate) fn reach_noise(&self) -> Option<&ReachNoiseConfig> {
         self.parameters.noise.as_ref()?.reach_noise_config.as_ref()
     }
 
     /// The noise per frequency, where frequencies are asked for.
-    pub(super) fn frequency_noise(&self) -> Option<DifferentialPrivacyParams> {
+    pub(crate) fn frequency_noise(&self) -> Option<DifferentialPrivacyParams> {
         self.parameters.noise.as_ref()?.frequency_noise_config.filter(|_| !self.reach_only())
     }
 
     /// The noise registers of one duchy, as the setup kernel is told of them.
-    pub(super) fn register_noise(
+    pub(crate) fn register_noise(
         &self,
         composite_key: Option<&ElGamalPublicKey>,
     ) -> Option<RegisterNoiseGenerationParameters> {
@@ -235,7 +281,7 @@ impl Setting {
     }
 
     /// The noise tuples of one duchy, as the execution kernels are told of them.
-    pub(super) fn tuple_noise(&self) -> Option<FlagCountTupleNoiseGenerationParameters> {
+    pub(crate) fn tuple_noise(&self) -> Option<FlagCountTupleNoiseGenerationParameters> {
         Some(FlagCountTupleNoiseGenerationParameters {
             maximum_frequency: self.parameters.maximum_frequency,
             contributors_count: self.contributors_count(),
@@ -244,7 +290,7 @@ impl Setting {
     }
 
     /// Every duchy adds noise.
-    pub(super) fn contributors_count(&self) -> i32 {
+    pub(crate) fn contributors_count(&self) -> i32 {
         i32::try_from(self.duchy_count).unwrap_or(i32::MAX)
     }
 

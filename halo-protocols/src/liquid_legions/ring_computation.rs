@@ -1,0 +1,89 @@
+//! [`RingComputation`]: what a host of either protocol needs to know.
+
+use std::fmt::Debug;
+
+use super::details::{DetailsError, Surroundings};
+use super::event::{Event, Outcome};
+use super::key_set::{KeySetError, Ring};
+use super::{Setting, StepError};
+use crate::computation::Computation;
+use crate::duchy_id::DuchyId;
+use crate::effect::Effect;
+use crate::kernel::KernelContext;
+use crate::llv2::StageKind;
+
+/// The stages of a protocol that starts like Liquid Legions v2.
+pub trait RingStage: Copy + Debug + PartialEq + 'static {
+    /// What duchies send one another.
+    type Message: Copy + Debug + PartialEq + 'static;
+
+    /// The stage in which a duchy makes its key pair.
+    const INITIALIZATION_PHASE: Self;
+    /// The stage in which the aggregator collects the others' registers.
+    const WAIT_SETUP_PHASE_INPUTS: Self;
+    /// What it collects.
+    const SETUP_PHASE_INPUT: Self::Message;
+
+    /// Upstream's name.
+    fn name(self) -> &'static str;
+
+    /// Who moves a computation out of this stage.
+    fn kind(self) -> StageKind;
+
+    /// The stage in which a duchy waits for `message`.
+    fn awaiting(message: Self::Message) -> Self;
+}
+
+/// The payloads between duchies of a computation.
+pub(crate) type MessageOf<C> = <<C as RingComputation>::Stage as RingStage>::Message;
+
+/// A computation of duchies in a ring, as a host sees it: its state, told events and kept in rows.
+pub trait RingComputation:
+    Computation<
+        Event = Event<<<Self as RingComputation>::Stage as RingStage>::Message>,
+        Effect = Effect<<<Self as RingComputation>::Stage as RingStage>::Message>,
+        Error = StepError<<Self as RingComputation>::Stage>,
+        Context = KernelContext,
+    > + Clone
+    + Debug
+    + PartialEq
+{
+    /// Its stages.
+    type Stage: RingStage;
+    /// The message that its rows hold.
+    type Details: prost::Message + Default;
+
+    /// The state of a new computation. The setting should have been validated.
+    fn new(setting: Setting) -> Self;
+
+    /// The stage of the state.
+    fn stage(&self) -> Self::Stage;
+
+    /// What is fixed for the computation.
+    fn setting(&self) -> &Setting;
+
+    /// The participants in ring order, once they are known.
+    fn ring(&self) -> Option<&Ring>;
+
+    /// Whose registers have arrived, at an aggregator that collects them.
+    fn received(&self) -> Vec<DuchyId>;
+
+    /// How it ended, if it has.
+    fn outcome(&self) -> Option<Outcome>;
+
+    /// Reads a state from a row.
+    ///
+    /// # Errors
+    /// [`DetailsError`] if the row lacks what a computation in this stage has.
+    fn from_details(
+        stage: Self::Stage,
+        details: &Self::Details,
+        surroundings: Surroundings,
+    ) -> Result<Self, DetailsError<Self::Stage>>;
+
+    /// Writes what this state knows into a row's details; what it does not know stays as it is.
+    ///
+    /// # Errors
+    /// If a participant's published key cannot be read; it was read when the participant was taken in.
+    fn write_details(&self, details: &mut Self::Details) -> Result<(), KeySetError>;
+}
