@@ -59,6 +59,18 @@ mod tests {
     use super::*;
     use crate::vectors::{bytes, rows, text};
 
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_have_a_position(key in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..80)) {
+            let _ = position(&key, "computation");
+        }
+
+        #[test]
+        fn well_formed_text_is_decoded_as_it_is(text in ".*") {
+            proptest::prop_assert_eq!(decode_utf8_like_jdk(text.as_bytes()), text);
+        }
+    }
+
     #[test]
     fn decodes_like_the_jdk() {
         let decode = rows("ring_order", "decode");

@@ -69,8 +69,8 @@ pub fn encrypt_sketch<G: Group>(
     let streams = context.streams::<G>(EncryptSketchRequest::METHOD, &[&request.encode_to_vec()]);
     if let Some(parameter) = noise_parameter {
         if plan.aggregators.is_empty() {
-            let reason = "publisher noise needs registers with at least one value";
-            return Err(KernelError::Value { register: 0, value: 0, reason });
+            // The random point of a noise register takes the place of its values.
+            return Err(KernelError::Missing("sketch.config.values"));
         }
         let noise = publisher_noise(parameter)?;
         let largest = records.len() as u64 + 2 * u64::from(noise.offset());

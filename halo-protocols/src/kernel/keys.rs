@@ -3,8 +3,9 @@
 //! Upstream takes an empty key field for "make one up" and then computes garbage; here every key that a method
 //! uses must be there, and be for the group's generator (protocols.md §G).
 
-use halo_crypto::Group;
 use halo_crypto::elgamal::{EncryptionKey, KeyPair, PublicKey};
+use halo_crypto::{Group, Secret};
+use zeroize::Zeroizing;
 
 use super::{KernelContext, KernelError};
 use crate::proto::duchy::{ElGamalKeyPair, ElGamalPublicKey};
@@ -32,7 +33,19 @@ pub(crate) fn local_key_pair<G: Group>(pair: Option<&ElGamalKeyPair>) -> Result<
     let field = "local_el_gamal_key_pair";
     let pair = pair.ok_or(KernelError::Missing(field))?;
     let public = public_key(field, pair.public_key.as_ref())?;
-    KeyPair::from_parts(&pair.secret_key, public).map_err(|reason| KernelError::KeyPair { field, reason })
+    let secret = reduced::<G>(&pair.secret_key);
+    KeyPair::from_parts(secret.expose(), public).map_err(|reason| KernelError::KeyPair { field, reason })
+}
+
+/// A big-endian number of any length modulo the group's order, as big-endian bytes. Upstream takes secret keys that
+/// are not reduced.
+fn reduced<G: Group>(bytes: &[u8]) -> Secret<Vec<u8>> {
+    let base = G::Scalar::from(256);
+    let mut value = Zeroizing::new(G::Scalar::from(0));
+    for byte in bytes {
+        *value = *value * base + G::Scalar::from(u64::from(*byte));
+    }
+    G::scalar_to_bytes(&value)
 }
 
 /// Makes the key pair that answers a request to `method`, a function of the context's seed.

@@ -232,6 +232,38 @@ fn phase_one_refuses_bad_requests() {
     ]);
 }
 
+/// The wire has secret keys without leading zeros; upstream takes any number that has the public key.
+#[test]
+fn a_secret_key_need_not_be_reduced() {
+    let request = recorded::<CompleteExecutionPhaseThreeRequest>();
+    let expected = kernel::compute(&request, &context(9)).unwrap();
+    let order = p256_order();
+    let with_secret_key = |secret_key: Vec<u8>| {
+        let mut request = request.clone();
+        request.local_el_gamal_key_pair.as_mut().unwrap().secret_key = secret_key;
+        kernel::compute(&request, &context(9))
+    };
+    let secret_key = request.local_el_gamal_key_pair.clone().unwrap().secret_key.clone();
+    let mut larger = vec![0; 33];
+    let mut carry = 0;
+    for position in (0..33).rev() {
+        let digit = |number: &[u8]| {
+            (position + number.len()).checked_sub(33).map_or(0, |index| u16::from(number[index]))
+        };
+        let sum = digit(&secret_key) + digit(&order) + carry;
+        larger[position] = sum as u8;
+        carry = sum >> 8;
+    }
+    assert_eq!(with_secret_key(larger).as_ref(), Ok(&expected));
+    assert_eq!(with_secret_key([vec![0; 5], secret_key].concat()).as_ref(), Ok(&expected));
+    assert!(matches!(with_secret_key(order), Err(KernelError::KeyPair { .. })));
+}
+
+/// The order of P-256 (FIPS 186-4, D.1.2.3).
+fn p256_order() -> Vec<u8> {
+    hex::decode("ffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551").unwrap()
+}
+
 /// A register whose id is an encryption of the identity kills the stage in which its last layer comes off.
 #[test]
 fn an_id_that_opens_to_the_identity_is_an_internal_error_with_its_number() {

@@ -9,6 +9,7 @@
 mod case;
 mod chains;
 mod edit;
+mod encryption;
 mod errors;
 mod hostile_input;
 mod measurement;

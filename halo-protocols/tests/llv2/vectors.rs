@@ -12,7 +12,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use halo_crypto::{Group, P256};
 use halo_protocols::kernel::{self, Kernel};
-use halo_protocols::proto::any_sketch::crypto::{CombineElGamalPublicKeysRequest, EncryptSketchRequest};
+use halo_protocols::proto::any_sketch::crypto::{
+    CombineElGamalPublicKeysRequest, ElGamalPublicKey, EncryptSketchRequest,
+};
 use halo_protocols::proto::protocol::{
     CompleteExecutionPhaseOneAtAggregatorRequest, CompleteExecutionPhaseOneRequest,
     CompleteExecutionPhaseThreeAtAggregatorRequest, CompleteExecutionPhaseThreeRequest,
@@ -22,7 +24,7 @@ use halo_protocols::proto::protocol::{
 use halo_protocols::sketch::Layout;
 use prost::Message;
 
-use crate::case::{Case, Stage};
+use crate::case::{Case, Stage, bytes};
 use crate::opening::{Opener, Plaintext, groups, hash, multiset_difference, plaintext, sorted, tuples};
 use crate::run::{Run, context};
 
@@ -59,6 +61,23 @@ fn three_duchies_one_provider_small() {
 #[test]
 fn four_duchies_geometric() {
     check_case("llv2_4duchies_geometric");
+}
+
+#[test]
+fn keys_combine_as_upstream_combines_them() {
+    let rows: serde_json::Value =
+        serde_json::from_str(include_str!("../vectors/unit/key_combination.json")).unwrap();
+    for row in rows.as_array().unwrap() {
+        let generator = bytes(&row["generator"]);
+        let key = |element| ElGamalPublicKey { generator: generator.clone(), element };
+        let elements = row["elements"].as_array().unwrap().iter().map(bytes);
+        let request = CombineElGamalPublicKeysRequest {
+            curve_id: P256::CURVE_ID,
+            el_gamal_keys: elements.map(key).collect(),
+        };
+        let combined = kernel::compute(&request, &context(0)).unwrap().el_gamal_keys;
+        assert_eq!(combined, Some(key(bytes(&row["combined_element"]))));
+    }
 }
 
 fn check_case(name: &str) {
