@@ -10,8 +10,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo::rerun-if-changed=../halo-protocols/proto");
     let mut files = Vec::new();
     find(root, &mut files)?;
-    // No service mentions it, but the shell reads and writes it as text.
-    files.push(shared.join("wfa/measurement/internal/duchy/config/protocols_setup_config.proto"));
+    // The descriptors tell of every message, also of those that no service mentions.
+    find(shared, &mut files)?;
     files.sort();
     let descriptors = protox::compile(&files, [root, shared])?;
     let out = PathBuf::from(std::env::var("OUT_DIR")?);

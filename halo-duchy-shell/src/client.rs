@@ -31,6 +31,28 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// # Errors
 /// [`TlsError::Target`] if the target or the host is malformed.
 pub fn channel(tls: &TlsIdentity, target: &str, cert_host: Option<&str>) -> Result<Channel, TlsError> {
+    open(tls, target, cert_host, None)
+}
+
+/// As [`channel`], for a server of unary RPCs only: each attempt at one may take `deadline`.
+///
+/// # Errors
+/// As [`channel`].
+pub fn unary_channel(
+    tls: &TlsIdentity,
+    target: &str,
+    cert_host: Option<&str>,
+    deadline: Duration,
+) -> Result<Channel, TlsError> {
+    open(tls, target, cert_host, Some(deadline))
+}
+
+fn open(
+    tls: &TlsIdentity,
+    target: &str,
+    cert_host: Option<&str>,
+    deadline: Option<Duration>,
+) -> Result<Channel, TlsError> {
     let malformed = || TlsError::Target(target.to_owned());
     let authority: Authority =
         target.strip_prefix("dns:///").unwrap_or(target).parse().map_err(|_| malformed())?;
@@ -57,13 +79,16 @@ pub fn channel(tls: &TlsIdentity, target: &str, cert_host: Option<&str>) -> Resu
         }
     });
     // tonic would set up TLS itself for an `https` address, and then also speak TLS 1.2.
-    let channel = Endpoint::from(uri("http")?)
+    let endpoint = Endpoint::from(uri("http")?)
         .origin(uri("https")?)
         .connect_timeout(CONNECT_TIMEOUT)
         .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
-        .keep_alive_timeout(KEEPALIVE_TIMEOUT)
-        .connect_with_connector_lazy(connect);
-    Ok(channel)
+        .keep_alive_timeout(KEEPALIVE_TIMEOUT);
+    let endpoint = match deadline {
+        Some(deadline) => endpoint.timeout(deadline),
+        None => endpoint,
+    };
+    Ok(endpoint.connect_with_connector_lazy(connect))
 }
 
 /// How long a unary call may take and how often it is tried.

@@ -46,7 +46,7 @@ use crate::tls::{TlsError, TlsIdentity};
 pub const INTERNAL_CERT_HOST: &str = "localhost";
 
 /// Log entries for the Kingdom that may wait to be sent.
-const KINGDOM_LOG_CAPACITY: usize = 1024;
+pub(crate) const KINGDOM_LOG_CAPACITY: usize = 1024;
 
 /// How long a herald that gave up pauses before it begins again.
 const HERALD_PAUSE: Duration = Duration::from_secs(5);

@@ -13,7 +13,7 @@ use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
-use crate::x509::{CertificateError, TrustedRoots};
+use crate::x509::{self, CertificateError, TrustedRoots};
 
 const HTTP_2: &[u8] = b"h2";
 
@@ -77,6 +77,7 @@ pub struct TlsIdentity {
     server: Arc<ServerConfig>,
     client: Arc<ClientConfig>,
     roots: Arc<TrustedRoots>,
+    leaf: Option<CertificateDer<'static>>,
 }
 
 impl TlsFiles {
@@ -115,6 +116,7 @@ impl TlsIdentity {
             store.add(root.clone()).map_err(TlsError::Identity)?;
         }
         let store = Arc::new(store);
+        let leaf = chain.first().cloned();
         let verifier = WebPkiClientVerifier::builder_with_provider(Arc::clone(&store), Arc::clone(&provider))
             .build()
             .map_err(TlsError::Verifier)?;
@@ -138,7 +140,16 @@ impl TlsIdentity {
         client.alpn_protocols = vec![HTTP_2.to_vec()];
         client.resumption = Resumption::disabled();
 
-        Ok(Self { server: Arc::new(server), client: Arc::new(client), roots: Arc::new(roots) })
+        Ok(Self { server: Arc::new(server), client: Arc::new(client), roots: Arc::new(roots), leaf })
+    }
+
+    /// The key identifier of the root that issued our own certificate, by which others know us.
+    ///
+    /// # Errors
+    /// If the certificate is malformed or its issuer is not among the trusted roots.
+    pub fn authority(&self) -> Result<&[u8], CertificateError> {
+        let leaf = x509::parse(self.leaf.as_deref().unwrap_or_default())?;
+        self.roots.issuer(&leaf)
     }
 
     /// The configuration of a server.

@@ -1,0 +1,114 @@
+//! The command line of `halo-duchy`: one subcommand for each process of a duchy, with the flags, units and defaults of
+//! upstream's (spec services.md §1.4), and those of the tools around it.
+//!
+//! A subcommand is a struct of flags that becomes the options of the library, one file each; flags that several share
+//! are in `options`. What upstream's processes have as constants are flags here, with upstream's value as default. Where
+//! upstream chooses databases and blob storage by image, ours take `--database` and `--blob-directory`.
+//!
+//! Exit status: 0 after an orderly end (SIGTERM and SIGINT included), 1 after a failure, which one line on standard
+//! error explains, 2 if the command line is refused. Logs go to standard error, as `RUST_LOG` says.
+
+mod async_control;
+mod control;
+mod error;
+mod fulfillment;
+mod herald;
+mod internal_api;
+mod kingdom;
+mod llv2_mill;
+mod options;
+mod process;
+mod serve;
+
+#[cfg(test)]
+mod tests;
+
+pub use error::CliError;
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+use crate::demo::args::DemoArgs;
+use crate::pki::{Pki, PkiSpec};
+use crate::proto::DESCRIPTORS;
+use process::Process;
+
+/// A duchy of the Halo system for measuring audiences privately.
+#[derive(Debug, Parser)]
+#[command(name = "halo-duchy", version)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run all processes of one duchy in one: its servers, its herald and its mill.
+    Serve(Box<serve::ServeCommand>),
+    /// Follow the Kingdom's computations: create them here, start them, and fail what cannot be.
+    Herald(herald::HeraldCommand),
+    /// Compute the stages of Liquid Legions v2.
+    #[command(name = "llv2-mill")]
+    Llv2Mill(Box<llv2_mill::MillCommand>),
+    /// Serve the duchy's computations to its own processes.
+    InternalApiServer(internal_api::InternalApiCommand),
+    /// Serve the duchy's computation control server: record what arrived from other duchies.
+    AsyncComputationControlServer(async_control::AsyncControlCommand),
+    /// Serve other duchies: take the data they hand over.
+    ComputationControlServer(control::ControlCommand),
+    /// Serve data providers: take the data they fulfil requisitions with.
+    RequisitionFulfillmentServer(fulfillment::FulfillmentCommand),
+    /// Run a Kingdom for development: in memory, for parties whose keys `pki` made.
+    Kingdom(kingdom::KingdomCommand),
+    /// Make the keys, certificates and configuration of every party of a trial.
+    Pki {
+        /// Folder to write to. Nothing in it is overwritten.
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+        #[command(flatten)]
+        spec: PkiSpec,
+    },
+    /// Run a whole measurement on this machine.
+    Demo(DemoArgs),
+    /// Write the interfaces as a serialised FileDescriptorSet.
+    Descriptors {
+        /// File to write.
+        #[arg(value_name = "OUT.binpb")]
+        out: PathBuf,
+    },
+}
+
+impl Cli {
+    /// Does what the command line says; a server or daemon returns once it is told to stop.
+    ///
+    /// # Errors
+    /// [`CliError`].
+    pub fn run(self) -> Result<(), CliError> {
+        match self.command {
+            Command::Serve(command) => command.run(),
+            Command::Herald(command) => command.run(),
+            Command::Llv2Mill(command) => command.run(),
+            Command::InternalApiServer(command) => command.run(),
+            Command::AsyncComputationControlServer(command) => command.run(),
+            Command::ComputationControlServer(command) => command.run(),
+            Command::RequisitionFulfillmentServer(command) => command.run(),
+            Command::Kingdom(command) => command.run(),
+            Command::Pki { out, spec } => Ok(Pki::create(&spec, &out).map(drop)?),
+            Command::Demo(args) => demo(&args),
+            Command::Descriptors { out } => {
+                std::fs::write(&out, DESCRIPTORS).map_err(|source| CliError::Write { path: out, source })
+            }
+        }
+    }
+}
+
+fn demo(args: &DemoArgs) -> Result<(), CliError> {
+    let report = Process::tool().run(async { Ok(crate::demo::run(args).await?) })?;
+    if args.json {
+        println!("{}", serde_json::to_string(&report)?);
+    } else {
+        println!("{report}");
+    }
+    Ok(())
+}

@@ -1,0 +1,142 @@
+//! Why a subcommand ended before its time.
+
+use std::error::Error;
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use crate::blob::BlobError;
+use crate::config::ConfigError;
+use crate::consent::ConsentError;
+use crate::demo::DemoError;
+use crate::herald::HeraldError;
+use crate::identity::PrincipalsError;
+use crate::kingdom::KingdomError;
+use crate::mill::MillStartError;
+use crate::pki::PkiError;
+use crate::serve::ServeError;
+use crate::store::sqlite::OpenError;
+use crate::tls::TlsError;
+use crate::x509::CertificateError;
+
+/// Why a subcommand ended before its time.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CliError {
+    /// A flag contradicts another or a configuration file.
+    #[error("{flag}: {why}")]
+    Flag {
+        /// The flag, with its dashes, or the environment variable.
+        flag: &'static str,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A file cannot be written.
+    #[error("cannot write {path}")]
+    Write {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A file cannot be read.
+    #[error("cannot read {path}")]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The operating system does not give threads or signals.
+    #[error("the process cannot be set up")]
+    Process(#[source] io::Error),
+    /// The operating system gives no randomness.
+    #[error("no randomness")]
+    Randomness(#[from] getrandom::Error),
+    /// TLS cannot be set up.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The process's own TLS certificate is by no trusted root, so that nobody could know it.
+    #[error("the TLS certificate")]
+    OwnCertificate(#[source] CertificateError),
+    /// Two parties share an authority.
+    #[error(transparent)]
+    Principals(#[from] PrincipalsError),
+    /// A configuration file is refused.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The consent-signaling key is refused.
+    #[error("the consent-signaling key")]
+    Consent(#[from] ConsentError),
+    /// The database cannot be opened.
+    #[error("{path}")]
+    Store {
+        /// Its file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: OpenError,
+    },
+    /// The blobs cannot be opened.
+    #[error(transparent)]
+    Blobs(#[from] BlobError),
+    /// A server or the whole duchy failed.
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+    /// A part of the process ended without being asked to.
+    #[error("a part of the process ended by itself")]
+    Ended,
+    /// The herald gave up.
+    #[error(transparent)]
+    Herald(#[from] HeraldError),
+    /// The mill cannot start.
+    #[error(transparent)]
+    Mill(#[from] MillStartError),
+    /// The duchy's internal API does not answer the mill.
+    #[error("the internal API")]
+    InternalApi(#[source] Box<tonic::Status>),
+    /// The Kingdom refuses a certificate.
+    #[error(transparent)]
+    Kingdom(#[from] KingdomError),
+    /// The certificates of a trial cannot be made.
+    #[error(transparent)]
+    Pki(#[from] PkiError),
+    /// The demo has no result.
+    #[error(transparent)]
+    Demo(#[from] DemoError),
+    /// The demo's report cannot be written as JSON.
+    #[error("the report")]
+    Report(#[from] serde_json::Error),
+}
+
+impl CliError {
+    /// A flag that contradicts another or a configuration file.
+    pub(super) fn flag(flag: &'static str, why: impl Into<String>) -> Self {
+        Self::Flag { flag, why: why.into() }
+    }
+
+    /// The error and its causes on one line.
+    pub fn report(&self) -> String {
+        let mut report = self.to_string();
+        let mut cause = self.source();
+        while let Some(error) = cause {
+            let message = error.to_string();
+            // Some errors say their cause themselves.
+            if !report.ends_with(&message) {
+                report = format!("{report}: {message}");
+            }
+            cause = error.source();
+        }
+        report.replace('\n', " ")
+    }
+
+    /// 2 if the command line is at fault, else 1.
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Flag { .. } => ExitCode::from(2),
+            _ => ExitCode::FAILURE,
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! `halo-duchy herald`.
+
+use std::collections::BTreeSet;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use halo_protocols::llv2::NoisePolicy;
+
+use super::CliError;
+use super::options::{ClientOptions, DuchyInfoOptions, DuchyOptions, InternalApiOptions, KingdomOptions};
+use super::process::{Process, shutdown_on_signal};
+use crate::client::CallPolicy;
+use crate::config::{ProtocolsSetup, parse_positive_duration};
+use crate::herald::{Herald, HeraldOptions};
+use crate::internal_api::InternalApi;
+use crate::proto::system::computation::State;
+use crate::system_api::SystemApi;
+use crate::tls::TlsFiles;
+
+/// The flags of the herald.
+#[derive(Args, Clone, Debug)]
+pub(super) struct HeraldCommand {
+    #[command(flatten)]
+    duchy: DuchyOptions,
+    #[command(flatten)]
+    tls: TlsFiles,
+    #[command(flatten)]
+    duchy_info: DuchyInfoOptions,
+    #[command(flatten)]
+    internal_api: InternalApiOptions,
+    #[command(flatten)]
+    kingdom: KingdomOptions,
+    #[command(flatten)]
+    herald: HeraldWorkOptions,
+    #[command(flatten)]
+    client: ClientOptions,
+}
+
+/// How a herald works, in a process of its own or not.
+#[derive(Args, Clone, Debug)]
+pub(super) struct HeraldWorkOptions {
+    /// The duchy's roles: a ProtocolsSetupConfig in protobuf text.
+    #[arg(long, value_name = "FILE")]
+    pub protocols_setup_config: PathBuf,
+    /// State at the Kingdom in which a computation and its blobs are deleted here at once. May be repeated.
+    #[arg(long, value_name = "STATE", value_enum)]
+    deletable_computation_state: Vec<TerminalState>,
+    /// Computations that the herald works on at once.
+    #[arg(long, value_name = "N", default_value = "5")]
+    herald_concurrency: NonZeroUsize,
+    /// Consecutive failures of the Kingdom's stream of computations before the herald gives up.
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    herald_stream_attempts: u32,
+    /// Tries of what the Kingdom says about one computation, if the error may pass.
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    herald_item_attempts: u32,
+    /// How long the herald waits for a computation to reach the stage that the Kingdom's state asks for.
+    #[arg(long, value_name = "DURATION", default_value = "15m", value_parser = parse_positive_duration)]
+    herald_stage_patience: Duration,
+    /// Take part in computations without noise, which are not private. For development only.
+    #[arg(long)]
+    insecure_dev_allow_no_noise: bool,
+}
+
+/// The states in which a computation is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "SCREAMING_SNAKE_CASE")]
+enum TerminalState {
+    Succeeded,
+    Failed,
+    Cancelled,
+}
+
+impl HeraldWorkOptions {
+    /// The options of the library. Says so if privacy is given up.
+    pub(super) fn options(&self) -> HeraldOptions {
+        let noise_policy = if self.insecure_dev_allow_no_noise {
+            tracing::warn!("--insecure-dev-allow-no-noise: computations without noise are not private");
+            NoisePolicy::AllowNone
+        } else {
+            NoisePolicy::Required
+        };
+        let deletable_states: BTreeSet<i32> = self
+            .deletable_computation_state
+            .iter()
+            .map(|state| match state {
+                TerminalState::Succeeded => State::Succeeded as i32,
+                TerminalState::Failed => State::Failed as i32,
+                TerminalState::Cancelled => State::Cancelled as i32,
+            })
+            .collect();
+        HeraldOptions {
+            concurrency: self.herald_concurrency.get(),
+            stream_attempts: self.herald_stream_attempts,
+            item_attempts: self.herald_item_attempts,
+            stage_patience: self.herald_stage_patience,
+            noise_policy,
+            deletable_states,
+            ..HeraldOptions::default()
+        }
+    }
+}
+
+impl HeraldCommand {
+    pub(super) fn run(&self) -> Result<(), CliError> {
+        Process::daemon(&self.client).run(self.follow())
+    }
+
+    async fn follow(&self) -> Result<(), CliError> {
+        let shutdown = shutdown_on_signal()?;
+        let duchy = &self.duchy.duchy_name;
+        let tls = self.tls.load()?;
+        let directory = self.duchy_info.load(&self.duchy)?;
+        let setup = ProtocolsSetup::load(&self.herald.protocols_setup_config, duchy, &directory)?;
+        let internal = InternalApi::new(self.internal_api.channel(&tls)?, self.internal_api.policy());
+        let kingdom = SystemApi::new(duchy, self.kingdom.channel(&tls)?, CallPolicy::default());
+        let id = format!("{duchy}-herald");
+        let herald = Herald::new(id, duchy, setup, kingdom, internal, self.herald.options())?;
+        Ok(herald.run(shutdown).await?)
+    }
+}

@@ -1,0 +1,167 @@
+//! `halo-duchy kingdom`.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+
+use super::CliError;
+use super::options::{ClientOptions, ListenOptions, PortOptions};
+use super::process::{self, Process};
+use crate::clock::SystemClock;
+use crate::config::{
+    DuchyDirectory, load_principals, parse_duration, parse_positive_duration, parse_principal_map, read,
+};
+use crate::demo::args::{Noise, Suite};
+use crate::identity::{Authenticate, Caller, Identities};
+use crate::kingdom::config::{LiquidLegionsSettings, Privacy, Protocol, StreamSettings};
+use crate::kingdom::{Kingdom, KingdomConfig};
+use crate::pki::{KINGDOM, Pki};
+use crate::proto::system::computation::mpc_protocol_config::NoiseMechanism;
+use crate::seeds::SeedSource;
+use crate::trial::certificate_name;
+
+/// The flags of a development Kingdom.
+#[derive(Args, Clone, Debug)]
+pub(super) struct KingdomCommand {
+    /// Folder that `halo-duchy pki` wrote: the parties, their certificates, and the Kingdom's own key.
+    #[arg(long, value_name = "DIR")]
+    pki: PathBuf,
+    #[command(flatten)]
+    port: PortOptions,
+    #[command(flatten)]
+    listen: ListenOptions,
+    #[command(flatten)]
+    protocol: ProtocolOptions,
+    #[command(flatten)]
+    stream: StreamOptions,
+    #[command(flatten)]
+    client: ClientOptions,
+}
+
+/// How measurements are computed.
+#[derive(Args, Clone, Debug)]
+struct ProtocolOptions {
+    /// Protocol of the measurements.
+    #[arg(long, value_enum, default_value_t = ProtocolName::Llv2)]
+    protocol: ProtocolName,
+    /// Registers of a sketch.
+    #[arg(long, value_name = "M", default_value_t = 1_000_000,
+        value_parser = clap::value_parser!(u32).range(1..))]
+    sketch_size: u32,
+    /// Decay rate of the distribution over registers.
+    #[arg(long, value_name = "RATE", default_value_t = 5.6)]
+    decay_rate: f64,
+    /// Distinct sampling indicators of a register.
+    #[arg(long, value_name = "N", default_value_t = 10_000_000,
+        value_parser = clap::value_parser!(u32).range(1..))]
+    sampling_indicator_size: u32,
+    /// Noise that every duchy adds.
+    #[arg(long, value_enum, default_value_t = Noise::DiscreteGaussian)]
+    noise: Noise,
+    /// ε of the noise in the histogram that the aggregator sees.
+    #[arg(long, value_name = "EPSILON", default_value_t = 1.0)]
+    blinded_histogram_epsilon: f64,
+    /// δ of the noise in the histogram that the aggregator sees.
+    #[arg(long, value_name = "DELTA", default_value_t = 1.0)]
+    blinded_histogram_delta: f64,
+    /// ε of the noise that hides how many registers a data provider sent.
+    #[arg(long, value_name = "EPSILON", default_value_t = 1.0)]
+    publisher_epsilon: f64,
+    /// δ of the noise that hides how many registers a data provider sent.
+    #[arg(long, value_name = "DELTA", default_value_t = 1.0)]
+    publisher_delta: f64,
+    /// Group to compute in.
+    #[arg(long, value_enum, default_value_t = Suite::P256)]
+    suite: Suite,
+}
+
+/// How duchies hear of computations.
+#[derive(Args, Clone, Copy, Debug)]
+struct StreamOptions {
+    /// How long a stream of computations lives before duchies must open it again.
+    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = parse_positive_duration)]
+    stream_timeout: Duration,
+    /// Least time between two looks for changes.
+    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = parse_duration)]
+    stream_throttle: Duration,
+}
+
+/// Protocols that the Kingdom can ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum ProtocolName {
+    /// Liquid Legions v2: reach and frequency.
+    Llv2,
+}
+
+impl ProtocolOptions {
+    fn protocol(&self) -> Protocol {
+        let privacy = |epsilon, delta| Privacy { epsilon, delta };
+        let settings = LiquidLegionsSettings {
+            decay_rate: self.decay_rate,
+            sketch_size: self.sketch_size,
+            sampling_indicator_size: self.sampling_indicator_size,
+            blinded_histogram_noise: privacy(self.blinded_histogram_epsilon, self.blinded_histogram_delta),
+            publisher_noise: privacy(self.publisher_epsilon, self.publisher_delta),
+            elliptic_curve_id: i32::try_from(self.suite.curve_id()).unwrap_or_default(),
+            noise_mechanism: match self.noise {
+                Noise::None => NoiseMechanism::None,
+                Noise::DiscreteGaussian => NoiseMechanism::DiscreteGaussian,
+                Noise::Geometric => NoiseMechanism::Geometric,
+            },
+        };
+        match self.protocol {
+            ProtocolName::Llv2 => Protocol::LiquidLegionsV2(settings),
+        }
+    }
+}
+
+impl KingdomCommand {
+    pub(super) fn run(&self) -> Result<(), CliError> {
+        Process::server(&self.listen, &self.client).run(self.serve())
+    }
+
+    async fn serve(&self) -> Result<(), CliError> {
+        tracing::warn!(
+            "THIS KINGDOM IS FOR DEVELOPMENT ONLY: it keeps everything in memory and lets every party do anything"
+        );
+        let pki = Pki::at(&self.pki);
+        let directory = DuchyDirectory::load(&pki.duchy_cert_config())?;
+        let config = KingdomConfig {
+            duchies: directory.iter().map(|(id, _)| id.to_owned()).collect(),
+            protocol: self.protocol.protocol(),
+            stream: StreamSettings {
+                timeout: self.stream.stream_timeout,
+                throttle: self.stream.stream_throttle,
+                ..StreamSettings::default()
+            },
+            certificate_errors_unknown: false,
+        };
+        let ids = SeedSource::OperatingSystem.seed(KINGDOM, "", "")?.stream("ids", 0);
+        let kingdom = Kingdom::new(config, Arc::new(SystemClock), ids);
+        for owner in owners(&pki, &directory)? {
+            let party = owner.rsplit('/').next().unwrap_or_default();
+            let path = pki.consent_certificate(party);
+            let certificate = std::fs::read(&path).map_err(|source| CliError::Read { path, source })?;
+            let name = certificate_name(&owner);
+            tracing::info!(%name, "registered");
+            kingdom.register_certificate(&name, certificate)?;
+        }
+        let identities = Identities::new(load_principals(&directory, Some(&pki.principal_map()))?);
+        let authenticate = Authenticate::new(identities);
+        let tls = pki.tls(KINGDOM).load()?;
+        process::serve("Kingdom", self.port.port, &self.listen, tls, authenticate, kingdom.routes()).await
+    }
+}
+
+/// The resource names of everyone with a certificate.
+fn owners(pki: &Pki, directory: &DuchyDirectory) -> Result<Vec<String>, CliError> {
+    let duchies = directory.iter().map(|(id, _)| format!("duchies/{id}"));
+    let others = parse_principal_map(&read(&pki.principal_map())?)?;
+    let others = others.into_iter().filter_map(|(_, caller)| match caller {
+        Caller::DataProvider(name) | Caller::MeasurementConsumer(name) => Some(name),
+        Caller::Duchy(_) | Caller::Kingdom => None,
+    });
+    Ok(duchies.chain(others).collect())
+}

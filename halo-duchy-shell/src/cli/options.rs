@@ -1,0 +1,274 @@
+//! Flags that several subcommands share.
+
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU16;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::{ArgAction, Args};
+use tonic::transport::Channel;
+
+use super::CliError;
+use crate::blob::BlobStore;
+use crate::client::{CallPolicy, channel, unary_channel};
+use crate::clock::SystemClock;
+use crate::config::{DuchyDirectory, is_valid_id, parse_duration, parse_positive_duration};
+use crate::identity::{Caller, Identities, Principals};
+use crate::serve::{Target, make_directory};
+use crate::server::ServerLimits;
+use crate::store::SqliteStore;
+use crate::tls::{TlsError, TlsIdentity};
+
+/// Which duchy it is.
+#[derive(Args, Clone, Debug)]
+pub(super) struct DuchyOptions {
+    /// Id of this duchy.
+    #[arg(long, value_name = "ID", value_parser = id)]
+    pub duchy_name: String,
+}
+
+/// The known duchies.
+#[derive(Args, Clone, Debug)]
+pub(super) struct DuchyInfoOptions {
+    /// The duchies by their root certificates: a DuchyCertConfig in protobuf text.
+    #[arg(long, value_name = "FILE")]
+    pub duchy_info_config: PathBuf,
+}
+
+/// How a server listens.
+#[derive(Args, Clone, Debug)]
+pub(super) struct ListenOptions {
+    /// Address to listen on. Default: all interfaces.
+    #[arg(long, value_name = "IP", default_value = "0.0.0.0")]
+    pub listen_address: IpAddr,
+    /// Port of the health service, in plain text.
+    #[arg(long, value_name = "PORT", default_value_t = 8080)]
+    pub health_port: u16,
+    /// How long RPCs in progress may take when the server is told to stop, in seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 25)]
+    pub shutdown_grace_period_seconds: u32,
+    /// Clients must present certificates. They always must; `false` is refused.
+    #[arg(long, value_name = "BOOL", action = ArgAction::Set, num_args = 0..=1, require_equals = true,
+        default_value_t = true, default_missing_value = "true", value_parser = client_auth)]
+    pub require_client_auth: bool,
+    /// Log gRPC frames and calls (not what is in them).
+    #[arg(long, value_name = "BOOL", action = ArgAction::Set, num_args = 0..=1, require_equals = true,
+        default_value_t = false, default_missing_value = "true")]
+    pub debug_verbose_grpc_server_logging: bool,
+    /// Threads of the process. Default: one for each core.
+    #[arg(long, value_name = "N")]
+    pub grpc_thread_pool_size: Option<NonZeroU16>,
+}
+
+/// The port of a process that serves one thing.
+#[derive(Args, Clone, Copy, Debug)]
+pub(super) struct PortOptions {
+    /// Port to serve on.
+    #[arg(long, short, default_value_t = 8443)]
+    pub port: u16,
+}
+
+/// How a process calls others.
+#[derive(Args, Clone, Debug)]
+pub(super) struct ClientOptions {
+    /// How long connections to others may take to close at the end.
+    #[arg(long, value_name = "DURATION", default_value = "3s", value_parser = parse_duration)]
+    pub channel_shutdown_timeout: Duration,
+    /// Log gRPC frames and calls (not what is in them).
+    #[arg(long, value_name = "BOOL", action = ArgAction::Set, num_args = 0..=1, require_equals = true,
+        default_value_t = false, default_missing_value = "true")]
+    pub debug_verbose_grpc_client_logging: bool,
+}
+
+/// Where the duchy's internal API is.
+#[derive(Args, Clone, Debug)]
+pub(super) struct InternalApiOptions {
+    /// The duchy's internal API server.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub computations_service_target: String,
+    /// Name to expect in its certificate.
+    #[arg(long, value_name = "HOST")]
+    pub computations_service_cert_host: String,
+    /// How long a call to it may take.
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = parse_positive_duration)]
+    pub computations_default_deadline: Duration,
+}
+
+/// Where the duchy's asynchronous control server is.
+#[derive(Args, Clone, Debug)]
+pub(super) struct AsyncControlOptions {
+    /// The duchy's asynchronous computation control server.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub async_computation_control_service_target: String,
+    /// Name to expect in its certificate.
+    #[arg(long, value_name = "HOST")]
+    pub async_computation_control_service_cert_host: String,
+    /// How long a call to it may take.
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = parse_positive_duration)]
+    pub async_computation_control_default_deadline: Duration,
+}
+
+/// Where the Kingdom is.
+#[derive(Args, Clone, Debug)]
+pub(super) struct KingdomOptions {
+    /// The Kingdom's system API server.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub kingdom_system_api_target: String,
+    /// Name to expect in its certificate. Default: the host of the target.
+    #[arg(long, value_name = "HOST")]
+    pub kingdom_system_api_cert_host: Option<String>,
+}
+
+/// The other duchies.
+#[derive(Args, Clone, Debug)]
+pub(super) struct PeersOptions {
+    /// Computation control server of another duchy; once for each of --duchy-info-config.
+    #[arg(long = "duchy-computation-control-target", value_name = "ID=HOST:PORT", value_parser = peer)]
+    pub targets: Vec<(String, String)>,
+}
+
+/// The duchy's database.
+#[derive(Args, Clone, Debug)]
+pub(super) struct StoreOptions {
+    /// The duchy's database, an SQLite file. It is created if need be; one process may use it.
+    #[arg(long, value_name = "FILE")]
+    pub database: PathBuf,
+}
+
+/// The duchy's blobs.
+#[derive(Args, Clone, Debug)]
+pub(super) struct BlobOptions {
+    /// Directory of the duchy's blobs, the same for all its processes. It is created if need be.
+    #[arg(long, value_name = "DIR")]
+    pub blob_directory: PathBuf,
+}
+
+impl DuchyInfoOptions {
+    /// The known duchies, of which `duchy` must be one.
+    pub(super) fn load(&self, duchy: &DuchyOptions) -> Result<DuchyDirectory, CliError> {
+        let directory = DuchyDirectory::load(&self.duchy_info_config)?;
+        match directory.get(&duchy.duchy_name) {
+            Some(_) => Ok(directory),
+            None => Err(CliError::flag(
+                "--duchy-name",
+                format!("{} is not among the duchies of --duchy-info-config", duchy.duchy_name),
+            )),
+        }
+    }
+}
+
+impl ListenOptions {
+    /// `port` at the address to listen on.
+    pub(super) fn address(&self, port: u16) -> SocketAddr {
+        SocketAddr::new(self.listen_address, port)
+    }
+
+    /// What clients may cost.
+    pub(super) fn limits(&self) -> ServerLimits {
+        let grace = Duration::from_secs(self.shutdown_grace_period_seconds.into());
+        ServerLimits { grace, ..ServerLimits::default() }
+    }
+}
+
+impl InternalApiOptions {
+    pub(super) fn channel(&self, tls: &TlsIdentity) -> Result<Channel, TlsError> {
+        let host = Some(self.computations_service_cert_host.as_str());
+        unary_channel(tls, &self.computations_service_target, host, self.computations_default_deadline)
+    }
+
+    pub(super) fn policy(&self) -> CallPolicy {
+        CallPolicy::with_deadline(self.computations_default_deadline)
+    }
+}
+
+impl AsyncControlOptions {
+    pub(super) fn channel(&self, tls: &TlsIdentity) -> Result<Channel, TlsError> {
+        let host = Some(self.async_computation_control_service_cert_host.as_str());
+        let deadline = self.async_computation_control_default_deadline;
+        unary_channel(tls, &self.async_computation_control_service_target, host, deadline)
+    }
+}
+
+impl KingdomOptions {
+    pub(super) fn target(&self) -> Target {
+        Target {
+            address: self.kingdom_system_api_target.clone(),
+            cert_host: self.kingdom_system_api_cert_host.clone(),
+        }
+    }
+
+    pub(super) fn channel(&self, tls: &TlsIdentity) -> Result<Channel, TlsError> {
+        channel(tls, &self.kingdom_system_api_target, self.kingdom_system_api_cert_host.as_deref())
+    }
+}
+
+impl PeersOptions {
+    /// The targets by duchy: one for each of `directory` but `own`, whose target is not needed.
+    pub(super) fn targets<'a>(
+        &'a self,
+        directory: &DuchyDirectory,
+        own: &str,
+    ) -> Result<Vec<(&'a str, &'a str)>, CliError> {
+        let refused = |why: String| Err(CliError::flag("--duchy-computation-control-target", why));
+        for (index, (duchy, _)) in self.targets.iter().enumerate() {
+            if directory.get(duchy).is_none() {
+                return refused(format!("{duchy} is not among the duchies of --duchy-info-config"));
+            }
+            if self.targets[..index].iter().any(|(earlier, _)| earlier == duchy) {
+                return refused(format!("{duchy} has two targets"));
+            }
+        }
+        let has_target = |duchy: &str| self.targets.iter().any(|(id, _)| id == duchy);
+        if let Some((duchy, _)) = directory.iter().find(|(id, _)| *id != own && !has_target(id)) {
+            return refused(format!("{duchy} of --duchy-info-config has none"));
+        }
+        let others = self.targets.iter().filter(|(duchy, _)| duchy != own);
+        Ok(others.map(|(duchy, target)| (duchy.as_str(), target.as_str())).collect())
+    }
+}
+
+impl StoreOptions {
+    pub(super) fn open(&self) -> Result<SqliteStore, CliError> {
+        if let Some(parent) = self.database.parent() {
+            make_directory(parent)?;
+        }
+        SqliteStore::open(&self.database, Arc::new(SystemClock))
+            .map_err(|source| CliError::Store { path: self.database.clone(), source })
+    }
+}
+
+impl BlobOptions {
+    pub(super) fn open(&self, duchy: &DuchyOptions) -> Result<BlobStore, CliError> {
+        make_directory(&self.blob_directory)?;
+        Ok(BlobStore::local(&self.blob_directory, &duchy.duchy_name)?)
+    }
+}
+
+/// The duchy itself and nobody else, known by the root of the certificate that its processes share.
+pub(super) fn own_identity(tls: &TlsIdentity, duchy: &str) -> Result<Identities, CliError> {
+    let authority = tls.authority().map_err(CliError::OwnCertificate)?.to_vec();
+    Ok(Identities::new(Principals::new([(authority, Caller::Duchy(duchy.to_owned()))])?))
+}
+
+fn id(text: &str) -> Result<String, String> {
+    if is_valid_id(text) {
+        Ok(text.to_owned())
+    } else {
+        Err("ids are made of A-Z, a-z, 0-9, _ and -".to_owned())
+    }
+}
+
+fn peer(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((duchy, target)) if !target.is_empty() => Ok((id(duchy)?, target.to_owned())),
+        _ => Err("ID=HOST:PORT is expected".to_owned()),
+    }
+}
+
+fn client_auth(text: &str) -> Result<bool, String> {
+    match text {
+        "true" => Ok(true),
+        _ => Err("client certificates are always required: they tell who calls".to_owned()),
+    }
+}

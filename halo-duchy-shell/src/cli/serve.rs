@@ -1,0 +1,125 @@
+//! `halo-duchy serve`.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use clap::Args;
+
+use super::CliError;
+use super::control::AdvanceOptions;
+use super::fulfillment::{PrincipalMapOptions, RequisitionOptions};
+use super::herald::HeraldWorkOptions;
+use super::llv2_mill::{ConsentOptions, MillWorkOptions};
+use super::options::{
+    BlobOptions, ClientOptions, DuchyInfoOptions, DuchyOptions, KingdomOptions, ListenOptions, PeersOptions,
+    StoreOptions,
+};
+use super::process::{Process, shutdown_on_signal};
+use crate::config::{ProtocolsSetup, load_principals};
+use crate::identity::Identities;
+use crate::mill::Silent;
+use crate::seeds::SeedSource;
+use crate::serve::{Addresses, DuchyConfig, Limits};
+use crate::tls::TlsFiles;
+
+/// The flags of a whole duchy in one process.
+#[derive(Args, Clone, Debug)]
+pub(super) struct ServeCommand {
+    #[command(flatten)]
+    duchy: DuchyOptions,
+    #[command(flatten)]
+    tls: TlsFiles,
+    #[command(flatten)]
+    duchy_info: DuchyInfoOptions,
+    #[command(flatten)]
+    principals: PrincipalMapOptions,
+    #[command(flatten)]
+    listen: ListenOptions,
+    /// Port to serve other duchies on.
+    #[arg(long, value_name = "PORT", default_value_t = 8443)]
+    computation_control_port: u16,
+    /// Port to serve data providers on.
+    #[arg(long, value_name = "PORT", default_value_t = 8444)]
+    requisition_fulfillment_port: u16,
+    #[command(flatten)]
+    store: StoreOptions,
+    #[command(flatten)]
+    blobs: BlobOptions,
+    #[command(flatten)]
+    kingdom: KingdomOptions,
+    #[command(flatten)]
+    peers: PeersOptions,
+    #[command(flatten)]
+    consent: ConsentOptions,
+    /// Name of the mill in claims and logs. Default: the duchy's id with `-mill`.
+    #[arg(long, value_name = "ID")]
+    mill_id: Option<String>,
+    #[command(flatten)]
+    mill: MillWorkOptions,
+    #[command(flatten)]
+    herald: HeraldWorkOptions,
+    #[command(flatten)]
+    advance: AdvanceOptions,
+    #[command(flatten)]
+    requisition: RequisitionOptions,
+    #[command(flatten)]
+    client: ClientOptions,
+}
+
+impl ServeCommand {
+    pub(super) fn run(&self) -> Result<(), CliError> {
+        Process::server(&self.listen, &self.client).run(self.serve())
+    }
+
+    async fn serve(&self) -> Result<(), CliError> {
+        let shutdown = shutdown_on_signal()?;
+        let (config, peers) = self.config()?;
+        let mut running = config.bind().await?.start(&self.kingdom.target(), &peers)?;
+        let ended = tokio::select! {
+            () = shutdown.requested() => Ok(()),
+            ended = running.ended() => Err(ended.err().map_or(CliError::Ended, CliError::from)),
+        };
+        let stopped = running.stop().await;
+        ended.and(stopped.map_err(CliError::from))
+    }
+
+    fn config(&self) -> Result<(DuchyConfig, BTreeMap<String, String>), CliError> {
+        let duchy = &self.duchy.duchy_name;
+        let tls = self.tls.load()?;
+        let directory = self.duchy_info.load(&self.duchy)?;
+        let map = &self.principals.authority_key_identifier_to_principal_map_file;
+        let peers = self.peers.targets(&directory, duchy)?;
+        let peers = peers.iter().map(|(id, target)| (String::from(*id), String::from(*target))).collect();
+        let mill_id = self.mill_id.clone().unwrap_or_else(|| format!("{duchy}-mill"));
+        // Nobody outside this process calls the internal servers.
+        let internal = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+        let config = DuchyConfig {
+            duchy: duchy.clone(),
+            identities: Identities::new(load_principals(&directory, Some(map))?),
+            setup: ProtocolsSetup::load(&self.herald.protocols_setup_config, duchy, &directory)?,
+            consent: self.consent.load(duchy, directory, &tls)?,
+            tls,
+            store: Arc::new(self.store.open()?),
+            blobs: self.blobs.open(&self.duchy)?,
+            addresses: Addresses {
+                internal_api: internal,
+                async_control: internal,
+                control: self.listen.address(self.computation_control_port),
+                fulfillment: self.listen.address(self.requisition_fulfillment_port),
+                health: Some(self.listen.address(self.listen.health_port)),
+            },
+            limits: Limits {
+                server: self.listen.limits(),
+                advance: self.advance.limits(),
+                fulfillment: self.requisition.limits(),
+            },
+            herald: self.herald.options(),
+            mill: self.mill.options(&mill_id),
+            peer: self.mill.peer_options(),
+            seeds: SeedSource::OperatingSystem,
+            observer: Arc::new(Silent),
+        };
+        Ok((config, peers))
+    }
+}

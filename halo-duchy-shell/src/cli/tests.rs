@@ -1,0 +1,265 @@
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+
+use super::Cli;
+
+const DUCHY: &[&str] = &["--duchy-name=worker1"];
+const TLS: &[&str] = &["--tls-cert-file=tls.pem", "--tls-key-file=tls.key", "--cert-collection-file=all.pem"];
+const SERVER: &[&str] = &[
+    "--port=9443",
+    "--health-port=9080",
+    "--require-client-auth=true",
+    "--debug-verbose-grpc-server-logging=true",
+    "--shutdown-grace-period-seconds=5",
+    "--grpc-thread-pool-size=4",
+];
+const INTERNAL_API: &[&str] = &[
+    "--computations-service-target=internal:8443",
+    "--computations-service-cert-host=localhost",
+    "--computations-default-deadline=10s",
+];
+const ASYNC_CONTROL: &[&str] = &[
+    "--async-computation-control-service-target=async:8443",
+    "--async-computation-control-service-cert-host=localhost",
+    "--async-computation-control-default-deadline=1m30s",
+];
+const KINGDOM: &[&str] =
+    &["--kingdom-system-api-target=kingdom:8443", "--kingdom-system-api-cert-host=localhost"];
+const DUCHY_INFO: &[&str] = &["--duchy-info-config=duchies.textproto"];
+const HERALD: &[&str] = &[
+    "--protocols-setup-config=setup.textproto",
+    "--deletable-computation-state=SUCCEEDED",
+    "--deletable-computation-state=FAILED",
+];
+const CLIENT: &[&str] = &["--channel-shutdown-timeout=3s"];
+const PRINCIPALS: &[&str] = &["--authority-key-identifier-to-principal-map-file=principals.textproto"];
+const MILL: &[&str] = &[
+    "--duchy-computation-control-target=aggregator=aggregator:8443",
+    "--duchy-computation-control-target=worker2=worker2:8443",
+    "--work-lock-duration=5m",
+    "--bytes-per-chunk=32768",
+    "--parallelism=2",
+    "--consent-signaling-certificate-resource-name=duchies/worker1/certificates/1",
+    "--consent-signaling-private-key-der-file=cs.der",
+    "--consent-signaling-certificate-der-file=cs_cert.der",
+];
+/// Ours: upstream's come with the image.
+const STORE: &[&str] = &["--database=worker1.sqlite"];
+const BLOBS: &[&str] = &["--blob-directory=blobs"];
+
+/// Upstream's flags for each process, and ours for database and blobs.
+fn command_lines() -> [(&'static str, Vec<&'static [&'static str]>); 7] {
+    [
+        ("herald", vec![DUCHY, TLS, KINGDOM, INTERNAL_API, DUCHY_INFO, HERALD, CLIENT]),
+        (
+            "llv2-mill",
+            vec![DUCHY, TLS, KINGDOM, INTERNAL_API, DUCHY_INFO, MILL, CLIENT, BLOBS, &["--mill-id=mill-7"]],
+        ),
+        ("internal-api-server", vec![DUCHY, TLS, SERVER, KINGDOM, CLIENT, STORE, BLOBS]),
+        (
+            "async-computation-control-server",
+            vec![DUCHY, TLS, SERVER, INTERNAL_API, DUCHY_INFO, &["--max-advance-attempts=2147483647"]],
+        ),
+        (
+            "computation-control-server",
+            vec![DUCHY, TLS, SERVER, INTERNAL_API, ASYNC_CONTROL, DUCHY_INFO, BLOBS],
+        ),
+        (
+            "requisition-fulfillment-server",
+            vec![DUCHY, TLS, SERVER, INTERNAL_API, KINGDOM, PRINCIPALS, BLOBS],
+        ),
+        (
+            "serve",
+            vec![DUCHY, TLS, &SERVER[1..], KINGDOM, DUCHY_INFO, PRINCIPALS, HERALD, MILL, STORE, BLOBS],
+        ),
+    ]
+}
+
+fn parse<'a>(subcommand: &'a str, flags: impl IntoIterator<Item = &'a str>) -> Result<Cli, clap::Error> {
+    Cli::try_parse_from(["halo-duchy", subcommand].into_iter().chain(flags))
+}
+
+/// What is said about a command line that is refused.
+fn refusal<'a>(subcommand: &'a str, flags: impl IntoIterator<Item = &'a str>) -> String {
+    match parse(subcommand, flags) {
+        Ok(_) => "accepted".to_owned(),
+        Err(error) => {
+            assert_eq!(error.exit_code(), 2, "{error}");
+            error.to_string()
+        }
+    }
+}
+
+#[test]
+fn the_commands_are_well_formed() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn every_flag_is_documented() {
+    for subcommand in Cli::command().get_subcommands() {
+        assert!(subcommand.get_about().is_some(), "{}", subcommand.get_name());
+        for argument in subcommand.get_arguments() {
+            assert!(argument.get_help().is_some(), "{} {argument}", subcommand.get_name());
+        }
+    }
+}
+
+#[test]
+fn upstreams_flags_are_accepted() {
+    for (subcommand, flags) in command_lines() {
+        let parsed = parse(subcommand, flags.into_iter().flatten().copied());
+        assert!(parsed.is_ok(), "{subcommand}: {}", parsed.err().map(|e| e.to_string()).unwrap_or_default());
+    }
+}
+
+#[test]
+fn a_missing_flag_is_named() {
+    let optional = [
+        "--port",
+        "--health-port",
+        "--require-client-auth",
+        "--debug-verbose-grpc-server-logging",
+        "--shutdown-grace-period-seconds",
+        "--grpc-thread-pool-size",
+        "--computations-default-deadline",
+        "--async-computation-control-default-deadline",
+        "--kingdom-system-api-cert-host",
+        "--deletable-computation-state",
+        "--channel-shutdown-timeout",
+        "--duchy-computation-control-target",
+        "--work-lock-duration",
+        "--bytes-per-chunk",
+        "--parallelism",
+        "--mill-id",
+        "--max-advance-attempts",
+    ];
+    for (subcommand, flags) in command_lines() {
+        let flags: Vec<_> = flags.into_iter().flatten().copied().collect();
+        for missing in &flags {
+            let name = missing.split('=').next().unwrap_or_default();
+            let others = flags.iter().filter(|flag| *flag != missing).copied();
+            if optional.contains(&name) {
+                assert!(parse(subcommand, others).is_ok() || name == "--mill-id", "{subcommand} {name}");
+            } else {
+                let refusal = refusal(subcommand, others);
+                assert!(refusal.contains(name), "{subcommand} without {name}: {refusal}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_value_that_makes_no_sense_is_refused_with_its_flag() {
+    let (_, mill) = &command_lines()[1];
+    for wrong in [
+        "--work-lock-duration=0s",
+        "--work-lock-duration=5 minutes",
+        "--bytes-per-chunk=0",
+        "--bytes-per-chunk=4194304",
+        "--parallelism=0",
+        "--duchy-computation-control-target=worker2",
+        "--duchy-computation-control-target=work/er2=worker2:8443",
+        "--claimed-computation-type=HONEST_MAJORITY_SHARE_SHUFFLE",
+    ] {
+        let name = wrong.split('=').next().unwrap_or_default();
+        let others = mill.iter().copied().flatten().copied().filter(|flag| !flag.starts_with(name));
+        let refusal = refusal("llv2-mill", others.chain([wrong]));
+        assert!(refusal.contains(name), "{wrong}: {refusal}");
+    }
+    let (_, server) = &command_lines()[4];
+    for wrong in ["--require-client-auth=false", "--port=65536", "--max-advance-bytes=0"] {
+        let name = wrong.split('=').next().unwrap_or_default();
+        let others = server.iter().copied().flatten().copied().filter(|flag| !flag.starts_with(name));
+        let refusal = refusal("computation-control-server", others.chain([wrong]));
+        assert!(refusal.contains(name), "{wrong}: {refusal}");
+    }
+}
+
+#[test]
+fn a_claim_is_given_whole() {
+    let (_, mill) = &command_lines()[1];
+    let mill = || mill.iter().copied().flatten().copied();
+    let claim = [
+        "--claimed-computation-type=LIQUID_LEGIONS_SKETCH_AGGREGATION_V2",
+        "--claimed-computation-id=abc",
+        "--claimed-computation-version=1700000000000",
+    ];
+    assert!(parse("llv2-mill", mill().chain(claim)).is_ok());
+    for missing in claim {
+        let refusal = refusal("llv2-mill", mill().chain(claim.into_iter().filter(|flag| *flag != missing)));
+        let name = missing.split('=').next().unwrap_or_default();
+        assert!(refusal.contains(name), "{refusal}");
+    }
+}
+
+/// What running says, with the files of a development infrastructure.
+mod running {
+    use super::*;
+    use crate::cli::CliError;
+    use crate::pki::{Pki, PkiSpec};
+
+    fn mill(pki: &Pki, duchy: &str, certificate: &str, targets: &[&str]) -> Result<(), CliError> {
+        let tls = pki.tls("worker1");
+        let path = |flag: &str, path: &std::path::Path| format!("{flag}={}", path.display());
+        let mut flags = vec![
+            format!("--duchy-name={duchy}"),
+            path("--tls-cert-file", &tls.cert),
+            path("--tls-key-file", &tls.key),
+            path("--cert-collection-file", &tls.collection),
+            path("--duchy-info-config", &pki.duchy_cert_config()),
+            path("--consent-signaling-private-key-der-file", &pki.consent_private_key("worker1")),
+            path("--consent-signaling-certificate-der-file", &pki.consent_certificate("worker1")),
+            format!("--consent-signaling-certificate-resource-name={certificate}"),
+            path("--blob-directory", &pki.collection().with_file_name("blobs")),
+            "--mill-id=mill".to_owned(),
+            "--kingdom-system-api-target=localhost:1".to_owned(),
+            "--computations-service-target=localhost:1".to_owned(),
+            "--computations-service-cert-host=localhost".to_owned(),
+        ];
+        flags.extend(targets.iter().map(|target| format!("--duchy-computation-control-target={target}")));
+        let parsed = parse("llv2-mill", flags.iter().map(String::as_str));
+        let command = match parsed.map(|cli| cli.command) {
+            Ok(super::super::Command::Llv2Mill(command)) => command,
+            other => panic!("{other:?}"),
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.map_err(CliError::Process)?.block_on(command.work())
+    }
+
+    #[test]
+    fn flags_that_contradict_the_configuration_are_named() -> Result<(), Box<dyn std::error::Error>> {
+        let folder = tempfile::tempdir()?;
+        let pki = Pki::create(&PkiSpec::default(), &folder.path().join("pki"))?;
+        let certificate = "duchies/worker1/certificates/1";
+        let (aggregator, worker2) = ("aggregator=localhost:2", "worker2=localhost:3");
+        for (duchy, certificate, targets, flag) in [
+            ("worker9", certificate, &[aggregator, worker2][..], "--duchy-name"),
+            ("worker1", certificate, &[aggregator], "--duchy-computation-control-target: worker2"),
+            ("worker1", certificate, &[aggregator, aggregator, worker2], "aggregator has two targets"),
+            ("worker1", certificate, &[aggregator, worker2, "worker9=localhost:4"], "worker9 is not among"),
+            (
+                "worker1",
+                "duchies/worker2/certificates/1",
+                &[aggregator, worker2],
+                "--consent-signaling-certificate-resource-name",
+            ),
+        ] {
+            let error = mill(&pki, duchy, certificate, targets).expect_err("the flags contradict");
+            assert!(error.report().contains(flag), "{}", error.report());
+            assert_eq!(error.exit_code(), ExitCode::from(2));
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_failure_is_one_line_with_its_cause() {
+        let folder = std::path::Path::new("/nowhere");
+        let error = mill(&Pki::at(folder), "worker1", "duchies/worker1/certificates/1", &[])
+            .expect_err("there are no files");
+        let report = error.report();
+        assert_eq!(report, "cannot read /nowhere/worker1_tls.pem: No such file or directory (os error 2)");
+        assert_eq!(error.exit_code(), ExitCode::FAILURE);
+    }
+}

@@ -1,0 +1,125 @@
+//! Whole measurements: a Kingdom, three duchies with their databases and blobs, data providers and a measurement
+//! consumer, each with its own certificate, over mutual TLS on loopback ports.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use getrandom::SysRng;
+use getrandom::rand_core::UnwrapErr;
+use halo_duchy_shell::kingdom::config::{LiquidLegionsSettings, Protocol};
+use halo_duchy_shell::measurement_consumer::{MeasuredResult, MeasurementError, MeasurementRequest, Metric};
+use halo_duchy_shell::mill::Silent;
+use halo_duchy_shell::proto::api::DifferentialPrivacyParams;
+use halo_duchy_shell::proto::api::measurement_spec::VidSamplingInterval;
+use halo_duchy_shell::proto::system::computation::mpc_protocol_config::NoiseMechanism;
+use halo_duchy_shell::trial::{Trial, TrialConfig};
+use halo_protocols::llv2::NoisePolicy;
+use tempfile::TempDir;
+
+const SKETCH_SIZE: u32 = 400;
+
+/// People 0..30 at the first data provider, 20..50 at the second, twice each: 50 people, 10 of them at both.
+fn impressions() -> Vec<(String, Vec<i64>)> {
+    let twice = |people: std::ops::Range<i64>| people.flat_map(|person| [person * 7919; 2]).collect();
+    vec![
+        ("news".to_owned(), (0..30).map(|person| person * 7919).collect()),
+        ("video".to_owned(), twice(20..50)),
+    ]
+}
+
+async fn start(folder: &TempDir, noise_mechanism: NoiseMechanism, noise_policy: NoisePolicy) -> Trial {
+    let settings = LiquidLegionsSettings {
+        decay_rate: 2.0,
+        sketch_size: SKETCH_SIZE,
+        noise_mechanism,
+        ..LiquidLegionsSettings::default()
+    };
+    let config = TrialConfig {
+        directory: folder.path().to_owned(),
+        duchies: ["aggregator", "worker1", "worker2"].map(str::to_owned).into(),
+        data_providers: impressions(),
+        protocol: Protocol::LiquidLegionsV2(settings),
+        noise_policy,
+        seed: None,
+        sketch_salt: None,
+        parallelism: 1,
+        observer: Arc::new(Silent),
+    };
+    Trial::start(config).await.expect("everyone starts")
+}
+
+fn request(trial: &Trial, metric: Metric) -> MeasurementRequest {
+    MeasurementRequest {
+        data_providers: trial.recipients.clone(),
+        metric,
+        reach_privacy: DifferentialPrivacyParams { epsilon: 1.0, delta: 1e-5 },
+        vid_sampling_interval: VidSamplingInterval { start: 0.0, width: 1.0 },
+        reference_id: "a test".to_owned(),
+        request_id: String::new(),
+    }
+}
+
+fn reach_and_frequency() -> Metric {
+    let frequency_privacy = DifferentialPrivacyParams { epsilon: 1.0, delta: 1e-5 };
+    Metric::ReachAndFrequency { frequency_privacy, maximum_frequency: 5 }
+}
+
+/// Asks, has the data providers answer, and waits for the result.
+async fn measure(trial: &Trial, metric: Metric) -> Result<MeasuredResult, MeasurementError> {
+    let measuring = async {
+        let name = trial.consumer.create(request(trial, metric), &mut UnwrapErr(SysRng)).await?;
+        trial.fulfill(1).await.expect("the data providers fulfil");
+        trial.consumer.result(&name, Duration::from_millis(50)).await
+    };
+    tokio::time::timeout(Duration::from_secs(120), measuring).await.expect("the measurement ends")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_duchies_count_people_and_how_often_they_were_reached() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let trial = start(&folder, NoiseMechanism::None, NoisePolicy::AllowNone).await;
+    let result = measure(&trial, reach_and_frequency()).await.expect("a result");
+    assert!((40..=60).contains(&result.reach), "{result:?}");
+    // 20 people once, 20 twice, 10 three times.
+    for (frequency, share) in [(1, 0.4), (2, 0.4), (3, 0.2)] {
+        let found = result.frequency.get(&frequency).copied().unwrap_or_default();
+        assert!((found - share).abs() < 0.12, "{result:?}");
+    }
+    assert_eq!(trial.kingdom.violations(), []);
+    trial.stop().await.expect("everyone stops");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn measurements_at_the_same_time_do_not_disturb_one_another() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let trial = start(&folder, NoiseMechanism::None, NoisePolicy::AllowNone).await;
+    let mut names = Vec::new();
+    for metric in [reach_and_frequency(), Metric::Reach] {
+        let created = trial.consumer.create(request(&trial, metric), &mut UnwrapErr(SysRng)).await;
+        names.push(created.expect("the Kingdom takes it"));
+    }
+    let measuring = async {
+        trial.fulfill(names.len()).await.expect("the data providers fulfil");
+        let pause = Duration::from_millis(50);
+        tokio::join!(trial.consumer.result(&names[0], pause), trial.consumer.result(&names[1], pause))
+    };
+    let (both, reach) = tokio::time::timeout(Duration::from_secs(120), measuring).await.expect("an end");
+    let (both, reach) = (both.expect("a result"), reach.expect("a result"));
+    assert_eq!(both.reach, reach.reach);
+    assert!(!both.frequency.is_empty() && reach.frequency.is_empty());
+    assert!(trial.kingdom.violations().is_empty(), "{:?}", trial.kingdom.violations());
+    trial.stop().await.expect("everyone stops");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_production_duchy_refuses_to_compute_without_noise() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let trial = start(&folder, NoiseMechanism::None, NoisePolicy::Required).await;
+    let name = trial.consumer.create(request(&trial, reach_and_frequency()), &mut UnwrapErr(SysRng)).await;
+    let name = name.expect("the Kingdom takes it");
+    let result = trial.consumer.result(&name, Duration::from_millis(50));
+    let result = tokio::time::timeout(Duration::from_secs(60), result).await.expect("the measurement ends");
+    let reason = result.expect_err("no result").to_string();
+    assert!(reason.contains("--insecure-dev-allow-no-noise"), "{reason}");
+    trial.stop().await.expect("everyone stops");
+}
