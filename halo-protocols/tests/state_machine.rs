@@ -227,16 +227,18 @@ fn a_published_key_that_is_none_is_refused_with_its_owner() -> TestResult {
         certificate_der: Vec::new(),
     };
     let other = DuchyId::from("worker0");
-    let participants = vec![
-        participant(&DuchyId::from("worker1"), el_gamal_public_key.clone()),
-        participant(&other, vec![0x18]),
-        participant(&own, el_gamal_public_key),
-    ];
-    let published = |aggregator| Event::KeySetPublished { aggregator, participants: participants.clone() };
+    let published = |aggregator: &DuchyId, key_of_worker0| Event::KeySetPublished {
+        aggregator: aggregator.clone(),
+        participants: vec![
+            participant(&DuchyId::from("worker1"), el_gamal_public_key.clone()),
+            participant(&other, key_of_worker0),
+            participant(&own, el_gamal_public_key.clone()),
+        ],
+    };
     // Found by the same target: with another aggregator than its role says, a duchy would send to itself.
-    let refused = waiting.next.clone().step(published(other.clone()), &context);
+    let refused = waiting.next.clone().step(published(&other, el_gamal_public_key.clone()), &context);
     assert!(matches!(refused, Err(StepError::KeySet(KeySetError::Role(_)))), "{refused:?}");
-    let refused = waiting.next.step(published(own), &context);
+    let refused = waiting.next.step(published(&own, vec![0x18]), &context);
     let Err(error @ StepError::KeySet(KeySetError::Unreadable(_))) = refused else { panic!("{refused:?}") };
     assert_eq!(error.culprit(), Some(&other));
     Ok(())

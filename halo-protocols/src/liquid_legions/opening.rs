@@ -84,6 +84,9 @@ pub(crate) fn gather<C: Opens>(
     if participants.len() != setting.duchy_count {
         return Err(KeySetError::Count { found: participants.len(), expected: setting.duchy_count }.into());
     }
+    if (setting.duchy == *aggregator) != (setting.role == Role::Aggregator) {
+        return Err(KeySetError::Role(aggregator.clone()).into());
+    }
     let ring = Ring::new(&setting.computation, aggregator, participants)?;
     if ring.index_of(&setting.duchy).is_none() {
         return Err(KeySetError::SelfMissing(setting.duchy.clone()).into());
