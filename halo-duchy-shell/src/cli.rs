@@ -10,12 +10,14 @@
 
 mod async_control;
 mod control;
+mod edp;
 mod error;
 mod fulfillment;
 mod herald;
 mod internal_api;
 mod kingdom;
 mod llv2_mill;
+mod measurement;
 mod options;
 mod process;
 mod serve;
@@ -61,6 +63,12 @@ enum Command {
     RequisitionFulfillmentServer(fulfillment::FulfillmentCommand),
     /// Run a Kingdom for development: in memory, for parties whose keys `pki` made.
     Kingdom(kingdom::KingdomCommand),
+    /// Answer requisitions, as a data provider.
+    #[command(subcommand)]
+    Edp(edp::EdpCommand),
+    /// Ask for measurements and get their results, as a measurement consumer.
+    #[command(subcommand)]
+    Measurement(measurement::MeasurementCommand),
     /// Make the keys, certificates and configuration of every party of a trial.
     Pki {
         /// Folder to write to. Nothing in it is overwritten.
@@ -94,6 +102,8 @@ impl Cli {
             Command::ComputationControlServer(command) => command.run(),
             Command::RequisitionFulfillmentServer(command) => command.run(),
             Command::Kingdom(command) => command.run(),
+            Command::Edp(command) => command.run(),
+            Command::Measurement(command) => command.run(),
             Command::Pki { out, spec } => Ok(Pki::create(&spec, &out).map(drop)?),
             Command::Demo(args) => demo(&args),
             Command::Descriptors { out } => {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use prost::Message;
 use prost_types::Any;
 use rand_core::CryptoRng;
+use serde::Serialize;
 use tonic::Status;
 use tonic::transport::Channel;
 
@@ -123,7 +124,7 @@ pub struct Recipient {
 }
 
 /// What was measured.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct MeasuredResult {
     /// Estimated people reached.
     pub reach: i64,
@@ -131,6 +132,17 @@ pub struct MeasuredResult {
     pub frequency: BTreeMap<i64, f64>,
     /// The certificate that signed for it.
     pub aggregator_certificate: String,
+}
+
+/// How far a measurement has come.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Progress {
+    /// Data providers have still to hand in their data.
+    AwaitingRequisitions,
+    /// The duchies compute.
+    Computing,
+    /// There is a result.
+    Done(MeasuredResult),
 }
 
 /// A measurement consumer.
@@ -201,27 +213,37 @@ impl MeasurementConsumer {
     /// Looks at a measurement every `pause` until it is over. There is no time limit: put one around it.
     ///
     /// # Errors
-    /// If it failed or was cancelled, or the result is not to be believed.
+    /// As [`Self::look`].
     pub async fn result(&self, name: &str, pause: Duration) -> Result<MeasuredResult, MeasurementError> {
-        let request = GetMeasurementRequest { name: name.to_owned() };
         loop {
-            let measurement = self.policy.unary(|| {
-                let (mut client, request) = (self.client.clone(), request.clone());
-                async move { client.get_measurement(request).await }
-            });
-            let measurement = measurement.await.map_err(|status| kingdom("GetMeasurement", status))?;
-            match measurement.state() {
-                State::Succeeded => return self.open(measurement).await,
-                State::Cancelled => return Err(MeasurementError::Cancelled),
-                State::Failed => {
-                    let failure = measurement.failure.unwrap_or_default();
-                    let reason = failure.reason();
-                    return Err(MeasurementError::Failed { reason, message: failure.message });
-                }
-                State::Unspecified | State::AwaitingRequisitionFulfillment | State::Computing => {
-                    tokio::time::sleep(pause).await;
-                }
+            match self.look(name).await? {
+                Progress::Done(result) => return Ok(result),
+                Progress::AwaitingRequisitions | Progress::Computing => tokio::time::sleep(pause).await,
             }
+        }
+    }
+
+    /// Looks at a measurement once, and opens its result if there is one.
+    ///
+    /// # Errors
+    /// If the Kingdom does not give it, it failed or was cancelled, or the result is not to be believed.
+    pub async fn look(&self, name: &str) -> Result<Progress, MeasurementError> {
+        let request = GetMeasurementRequest { name: name.to_owned() };
+        let measurement = self.policy.unary(|| {
+            let (mut client, request) = (self.client.clone(), request.clone());
+            async move { client.get_measurement(request).await }
+        });
+        let measurement = measurement.await.map_err(|status| kingdom("GetMeasurement", status))?;
+        match measurement.state() {
+            State::Succeeded => Ok(Progress::Done(self.open(measurement).await?)),
+            State::Cancelled => Err(MeasurementError::Cancelled),
+            State::Failed => {
+                let failure = measurement.failure.unwrap_or_default();
+                let reason = failure.reason();
+                Err(MeasurementError::Failed { reason, message: failure.message })
+            }
+            State::AwaitingRequisitionFulfillment => Ok(Progress::AwaitingRequisitions),
+            State::Unspecified | State::Computing => Ok(Progress::Computing),
         }
     }
 

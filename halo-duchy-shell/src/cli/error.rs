@@ -8,10 +8,14 @@ use std::process::ExitCode;
 use crate::blob::BlobError;
 use crate::config::ConfigError;
 use crate::consent::ConsentError;
+use crate::data_provider::DataProviderError;
 use crate::demo::DemoError;
+use crate::events::EventLogError;
 use crate::herald::HeraldError;
+use crate::hybrid_encryption::HybridEncryptionError;
 use crate::identity::PrincipalsError;
 use crate::kingdom::KingdomError;
+use crate::measurement_consumer::MeasurementError;
 use crate::mill::MillStartError;
 use crate::pki::PkiError;
 use crate::serve::ServeError;
@@ -100,14 +104,26 @@ pub enum CliError {
     /// The Kingdom refuses a certificate.
     #[error(transparent)]
     Kingdom(#[from] KingdomError),
+    /// A keyset cannot be read.
+    #[error("the keyset")]
+    Keyset(#[from] HybridEncryptionError),
+    /// The event log cannot be read.
+    #[error(transparent)]
+    Events(#[from] EventLogError),
+    /// Requisitions could not be dealt with.
+    #[error(transparent)]
+    DataProvider(#[from] DataProviderError),
+    /// There is no result.
+    #[error(transparent)]
+    Measurement(#[from] MeasurementError),
     /// The certificates of a trial cannot be made.
     #[error(transparent)]
     Pki(#[from] PkiError),
     /// The demo has no result.
     #[error(transparent)]
     Demo(#[from] DemoError),
-    /// The demo's report cannot be written as JSON.
-    #[error("the report")]
+    /// A result cannot be written as JSON.
+    #[error("the result as JSON")]
     Report(#[from] serde_json::Error),
 }
 

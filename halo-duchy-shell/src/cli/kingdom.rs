@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use super::CliError;
-use super::options::{ClientOptions, ListenOptions, PortOptions};
+use super::options::{ClientOptions, ListenOptions, PortOptions, read_file};
 use super::process::{self, Process};
 use crate::clock::SystemClock;
 use crate::config::{
@@ -142,8 +142,7 @@ impl KingdomCommand {
         let kingdom = Kingdom::new(config, Arc::new(SystemClock), ids);
         for owner in owners(&pki, &directory)? {
             let party = owner.rsplit('/').next().unwrap_or_default();
-            let path = pki.consent_certificate(party);
-            let certificate = std::fs::read(&path).map_err(|source| CliError::Read { path, source })?;
+            let certificate = read_file(&pki.consent_certificate(party))?;
             let name = certificate_name(&owner);
             tracing::info!(%name, "registered");
             kingdom.register_certificate(&name, certificate)?;

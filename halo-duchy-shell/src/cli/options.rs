@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU16;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,8 +13,9 @@ use super::CliError;
 use crate::blob::BlobStore;
 use crate::client::{CallPolicy, channel, unary_channel};
 use crate::clock::SystemClock;
-use crate::config::{DuchyDirectory, is_valid_id, parse_duration, parse_positive_duration};
+use crate::config::{DuchyDirectory, is_valid_id, load_principals, parse_duration, parse_positive_duration};
 use crate::identity::{Caller, Identities, Principals};
+use crate::party_certificates::PartyCertificates;
 use crate::serve::{Target, make_directory};
 use crate::server::ServerLimits;
 use crate::store::SqliteStore;
@@ -120,6 +121,22 @@ pub(super) struct KingdomOptions {
     pub kingdom_system_api_cert_host: Option<String>,
 }
 
+/// Where the Kingdom's public side is, and whose certificates it hands out.
+#[derive(Args, Clone, Debug)]
+pub(super) struct PublicApiOptions {
+    /// The Kingdom's public API server.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub kingdom_public_api_target: String,
+    /// Name to expect in its certificate. Default: the host of the target.
+    #[arg(long, value_name = "HOST")]
+    pub kingdom_public_api_cert_host: Option<String>,
+    #[command(flatten)]
+    pub duchy_info: DuchyInfoOptions,
+    /// The other parties by their root certificates: an AuthorityKeyToPrincipalMap in protobuf text.
+    #[arg(long, value_name = "FILE")]
+    pub authority_key_identifier_to_principal_map_file: PathBuf,
+}
+
 /// The other duchies.
 #[derive(Args, Clone, Debug)]
 pub(super) struct PeersOptions {
@@ -203,6 +220,19 @@ impl KingdomOptions {
     }
 }
 
+impl PublicApiOptions {
+    /// The way to the Kingdom, and the certificates of other parties by it.
+    pub(super) fn connect(&self, tls: &TlsIdentity) -> Result<(Channel, PartyCertificates), CliError> {
+        let host = self.kingdom_public_api_cert_host.as_deref();
+        let kingdom = channel(tls, &self.kingdom_public_api_target, host)?;
+        let directory = DuchyDirectory::load(&self.duchy_info.duchy_info_config)?;
+        let map = &self.authority_key_identifier_to_principal_map_file;
+        let principals = Identities::new(load_principals(&directory, Some(map))?).current();
+        let certificates = PartyCertificates::new(kingdom.clone(), Arc::clone(tls.roots()), principals);
+        Ok((kingdom, certificates))
+    }
+}
+
 impl PeersOptions {
     /// The targets by duchy: one for each of `directory` but `own`, whose target is not needed.
     pub(super) fn targets<'a>(
@@ -249,6 +279,11 @@ impl BlobOptions {
 pub(super) fn own_identity(tls: &TlsIdentity, duchy: &str) -> Result<Identities, CliError> {
     let authority = tls.authority().map_err(CliError::OwnCertificate)?.to_vec();
     Ok(Identities::new(Principals::new([(authority, Caller::Duchy(duchy.to_owned()))])?))
+}
+
+/// What is in a file that a flag names.
+pub(super) fn read_file(path: &Path) -> Result<Vec<u8>, CliError> {
+    std::fs::read(path).map_err(|source| CliError::Read { path: path.to_owned(), source })
 }
 
 fn id(text: &str) -> Result<String, String> {

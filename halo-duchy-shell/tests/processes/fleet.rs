@@ -1,0 +1,396 @@
+//! The processes of a whole system on loopback ports.
+
+use std::fs::{self, File};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use halo_protocols::estimate::LiquidLegions;
+use halo_protocols::estimate::accuracy::{discrete_gaussian_noise_variance, reach_standard_deviation};
+use serde_json::Value;
+use tempfile::TempDir;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_halo-duchy");
+const DUCHIES: [&str; 3] = ["aggregator", "worker1", "worker2"];
+const KINGDOM: &str = "kingdom";
+
+/// How long a process may take to start, to end, or to see a measurement through.
+const PATIENCE: Duration = Duration::from_secs(120);
+const GLANCE: Duration = Duration::from_millis(50);
+
+/// A process of a duchy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    InternalApi,
+    AsyncControl,
+    Control,
+    Fulfillment,
+    Herald,
+    Llv2Mill,
+}
+
+impl Part {
+    /// Callers before those they call, so that stopping in this order disturbs nobody.
+    pub const ALL: [Self; 6] = [
+        Self::Llv2Mill,
+        Self::Herald,
+        Self::Fulfillment,
+        Self::Control,
+        Self::AsyncControl,
+        Self::InternalApi,
+    ];
+
+    const SERVERS: [Self; 4] = [Self::InternalApi, Self::AsyncControl, Self::Control, Self::Fulfillment];
+
+    fn subcommand(self) -> &'static str {
+        match self {
+            Self::InternalApi => "internal-api-server",
+            Self::AsyncControl => "async-computation-control-server",
+            Self::Control => "computation-control-server",
+            Self::Fulfillment => "requisition-fulfillment-server",
+            Self::Herald => "herald",
+            Self::Llv2Mill => "llv2-mill",
+        }
+    }
+}
+
+/// How measurements are computed.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    kingdom: &'static [&'static str],
+    decay_rate: f64,
+    sketch_size: i64,
+}
+
+impl Settings {
+    /// Liquid Legions v2 with noise, on a sketch that is large beside the measured people.
+    pub const LLV2: Self = Self {
+        kingdom: &["--protocol=llv2", "--noise=discrete-gaussian", "--decay-rate=12", "--sketch-size=20000"],
+        decay_rate: 12.0,
+        sketch_size: 20_000,
+    };
+
+    /// Of a reach measured with [`EPSILON`] and [`DELTA`].
+    pub fn standard_deviation(&self, people: f64) -> f64 {
+        let sketch = LiquidLegions::new(self.decay_rate, self.sketch_size).expect("a sketch");
+        reach_standard_deviation(&sketch, people, 1.0, discrete_gaussian_noise_variance(EPSILON, DELTA))
+    }
+}
+
+/// The privacy budget of every measurement.
+const EPSILON: f64 = 1.0;
+const DELTA: f64 = 1e-5;
+
+struct Process {
+    name: String,
+    child: Child,
+    log: PathBuf,
+}
+
+/// Everybody's processes. They are killed when this is dropped.
+pub struct Fleet {
+    folder: TempDir,
+    kingdom: u16,
+    /// For each of [`DUCHIES`], the ports of [`Part::SERVERS`].
+    ports: Vec<[u16; 4]>,
+    publishers: Vec<String>,
+    processes: Vec<Process>,
+}
+
+impl Fleet {
+    /// Starts everybody and waits until all servers listen. The events are those of `publishers`, each of which is a
+    /// data provider that hands its data to a duchy of its own.
+    pub fn start(settings: &Settings, events: &str, publishers: &[&str]) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        fs::write(folder.path().join("events.csv"), events).expect("the log is written");
+        let mut ports = free_ports(1 + 4 * DUCHIES.len()).into_iter();
+        let mut fleet = Self {
+            kingdom: ports.next().expect("a port"),
+            ports: DUCHIES.iter().map(|_| std::array::from_fn(|_| ports.next().expect("a port"))).collect(),
+            publishers: publishers.iter().map(|name| String::from(*name)).collect(),
+            processes: Vec::new(),
+            folder,
+        };
+        let pki = [
+            format!("--out={}", fleet.pki("").display()),
+            format!("--duchies={}", DUCHIES.join(",")),
+            format!("--data-providers={}", publishers.join(",")),
+        ];
+        fleet.tool("pki", &pki);
+        let mut kingdom = fleet.server_flags(fleet.kingdom);
+        kingdom.push(format!("--pki={}", fleet.pki("").display()));
+        kingdom.push("--stream-throttle=20ms".into());
+        kingdom.extend(settings.kingdom.iter().map(|flag| String::from(*flag)));
+        fleet.spawn(KINGDOM, KINGDOM, &kingdom);
+        for part in Part::SERVERS {
+            fleet.start_part(part);
+        }
+        fleet.await_servers();
+        fleet.start_part(Part::Herald);
+        fleet.start_part(Part::Llv2Mill);
+        for (index, publisher) in publishers.iter().enumerate() {
+            let flags = fleet.data_provider_flags(publisher, index);
+            fleet.spawn(publisher, "edp", &flags);
+        }
+        fleet
+    }
+
+    /// Starts a part of every duchy.
+    fn start_part(&mut self, part: Part) {
+        for (index, duchy) in DUCHIES.iter().enumerate() {
+            let flags = self.part_flags(part, duchy, index);
+            self.spawn(&part_name(duchy, part), part.subcommand(), &flags);
+        }
+    }
+
+    /// Asks for a measurement of everybody's data; its name.
+    pub fn create(&self, index: usize, metric: &[&str]) -> String {
+        let mut flags = vec!["create".to_owned()];
+        flags.extend(self.consumer_flags());
+        flags.extend(metric.iter().map(|flag| String::from(*flag)));
+        flags.push(format!("--reach-privacy-epsilon={EPSILON}"));
+        flags.push(format!("--reach-privacy-delta={DELTA}"));
+        flags.push(format!("--request-id=measurement-{index}"));
+        for publisher in &self.publishers {
+            let key = self.pki(&format!("{publisher}_enc_hpke_public.tink"));
+            flags.push(format!("--data-provider=dataProviders/{publisher}/certificates/1={}", key.display()));
+        }
+        let output = self.tool("measurement", &flags);
+        String::from_utf8(output.stdout).expect("a name").trim().to_owned()
+    }
+
+    /// Waits for the result of a measurement.
+    pub fn watch(&self, measurement: &str) -> Value {
+        let mut flags = vec!["watch".to_owned()];
+        flags.extend(self.consumer_flags());
+        flags.push(format!("--measurement={measurement}"));
+        flags.push("--polling-delay=100ms".into());
+        let output = self.tool("measurement", &flags);
+        serde_json::from_slice(&output.stdout).expect("a result")
+    }
+
+    /// Tells a part of every duchy to stop, and sees that it ends in order.
+    pub fn stop(&mut self, part: Part) {
+        for duchy in DUCHIES {
+            let name = part_name(duchy, part);
+            let at = self.processes.iter().position(|process| process.name == name).expect("it was started");
+            let mut process = self.processes.remove(at);
+            let pid = process.child.id().to_string();
+            let told = Command::new("kill").args(["-TERM", &pid]).status().expect("kill runs");
+            assert!(told.success(), "{name} has ended before");
+            let status = process.wait();
+            assert!(status, "{name}: {}", process.log());
+        }
+    }
+
+    fn pki(&self, file: &str) -> PathBuf {
+        self.folder.path().join("pki").join(file)
+    }
+
+    /// Runs a tool to its end, which must be a good one.
+    fn tool(&self, subcommand: &str, flags: &[String]) -> Output {
+        let output = Command::new("timeout")
+            .arg(PATIENCE.as_secs().to_string())
+            .args([PROGRAM, subcommand])
+            .args(flags)
+            .output()
+            .expect("the program runs");
+        let complaint = || format!("{}\n{}", String::from_utf8_lossy(&output.stderr), self.logs());
+        assert!(output.status.success(), "{subcommand}: {}: {}", output.status, complaint());
+        output
+    }
+
+    fn spawn(&mut self, name: &str, subcommand: &str, flags: &[String]) {
+        let log = self.folder.path().join(format!("{name}.log"));
+        let file = File::create(&log).expect("a log");
+        let child = Command::new(PROGRAM)
+            .arg(subcommand)
+            .args(flags)
+            .stdout(Stdio::null())
+            .stderr(file)
+            .spawn()
+            .expect("the program runs");
+        self.processes.push(Process { name: name.to_owned(), child, log });
+    }
+
+    fn await_servers(&mut self) {
+        let start = Instant::now();
+        for port in self.ports.iter().flatten().chain([&self.kingdom]) {
+            while TcpStream::connect((Ipv4Addr::LOCALHOST, *port)).is_err() {
+                let ended = self.processes.iter_mut().find_map(Process::ended);
+                assert!(ended.is_none() && start.elapsed() < PATIENCE, "{ended:?}\n{}", self.logs());
+                sleep(GLANCE);
+            }
+        }
+    }
+
+    fn logs(&self) -> String {
+        self.processes.iter().map(|process| format!("== {}\n{}", process.name, process.log())).collect()
+    }
+
+    fn tls_flags(&self, party: &str) -> Vec<String> {
+        vec![
+            format!("--tls-cert-file={}", self.pki(&format!("{party}_tls.pem")).display()),
+            format!("--tls-key-file={}", self.pki(&format!("{party}_tls.key")).display()),
+            format!("--cert-collection-file={}", self.pki("all_root_certs.pem").display()),
+        ]
+    }
+
+    fn server_flags(&self, port: u16) -> Vec<String> {
+        let flags = ["--listen-address=127.0.0.1", "--health-port=0", "--shutdown-grace-period-seconds=5"];
+        flags.into_iter().map(String::from).chain([format!("--port={port}")]).collect()
+    }
+
+    fn part_flags(&self, part: Part, duchy: &str, index: usize) -> Vec<String> {
+        let [internal, asynchronous, _, _] = self.ports[index];
+        let home = self.folder.path().join(duchy);
+        let mut flags = self.tls_flags(duchy);
+        flags.push(format!("--duchy-name={duchy}"));
+        if let Some(server) = Part::SERVERS.iter().position(|server| *server == part) {
+            flags.extend(self.server_flags(self.ports[index][server]));
+        }
+        if part != Part::InternalApi {
+            flags.push(format!("--computations-service-target=127.0.0.1:{internal}"));
+            flags.push("--computations-service-cert-host=localhost".into());
+        }
+        if matches!(part, Part::AsyncControl | Part::Control | Part::Herald | Part::Llv2Mill) {
+            flags.push(format!("--duchy-info-config={}", self.pki("duchy_cert_config.textproto").display()));
+        }
+        if matches!(part, Part::InternalApi | Part::Fulfillment | Part::Herald | Part::Llv2Mill) {
+            flags.push(format!("--kingdom-system-api-target=127.0.0.1:{}", self.kingdom));
+            flags.push("--kingdom-system-api-cert-host=localhost".into());
+        }
+        if matches!(part, Part::InternalApi | Part::Control | Part::Fulfillment | Part::Llv2Mill) {
+            flags.push(format!("--blob-directory={}", home.join("blobs").display()));
+        }
+        match part {
+            Part::InternalApi => {
+                flags.push(format!("--database={}", home.join("computations.sqlite").display()));
+            }
+            Part::AsyncControl => {}
+            Part::Control => {
+                flags.push(format!("--async-computation-control-service-target=127.0.0.1:{asynchronous}"));
+                flags.push("--async-computation-control-service-cert-host=localhost".into());
+            }
+            Part::Fulfillment => flags.push(self.principals_flag()),
+            Part::Herald => {
+                let setup = self.pki(&format!("{duchy}_protocols_setup_config.textproto"));
+                flags.push(format!("--protocols-setup-config={}", setup.display()));
+            }
+            Part::Llv2Mill => flags.extend(self.mill_flags(duchy)),
+        }
+        flags
+    }
+
+    fn mill_flags(&self, duchy: &str) -> Vec<String> {
+        let key = self.pki(&format!("{duchy}_cs_private.der"));
+        let certificate = self.pki(&format!("{duchy}_cs_cert.der"));
+        let mut flags = vec![
+            format!("--mill-id={duchy}-mill"),
+            "--polling-delay=50ms".into(),
+            format!("--consent-signaling-certificate-resource-name=duchies/{duchy}/certificates/1"),
+            format!("--consent-signaling-private-key-der-file={}", key.display()),
+            format!("--consent-signaling-certificate-der-file={}", certificate.display()),
+        ];
+        let peers = DUCHIES.iter().zip(&self.ports).filter(|(id, _)| **id != duchy);
+        flags.extend(peers.map(|(id, [_, _, control, _])| {
+            format!("--duchy-computation-control-target={id}=127.0.0.1:{control}")
+        }));
+        flags
+    }
+
+    fn principals_flag(&self) -> String {
+        let map = self.pki("authority_key_identifier_to_principal_map.textproto");
+        format!("--authority-key-identifier-to-principal-map-file={}", map.display())
+    }
+
+    fn public_api_flags(&self, party: &str) -> Vec<String> {
+        let mut flags = self.tls_flags(party);
+        flags.push(format!("--kingdom-public-api-target=127.0.0.1:{}", self.kingdom));
+        flags.push("--kingdom-public-api-cert-host=localhost".into());
+        flags.push(format!("--duchy-info-config={}", self.pki("duchy_cert_config.textproto").display()));
+        flags.push(self.principals_flag());
+        flags
+    }
+
+    fn consumer_flags(&self) -> Vec<String> {
+        let mut flags = self.public_api_flags("mc");
+        flags.push("--measurement-consumer-certificate=measurementConsumers/mc/certificates/1".into());
+        flags.push(format!("--private-key-der-file={}", self.pki("mc_cs_private.der").display()));
+        flags.push(format!("--certificate-der-file={}", self.pki("mc_cs_cert.der").display()));
+        let keyset = self.pki("mc_enc_hpke_private.tink");
+        flags.push(format!("--encryption-private-key-file={}", keyset.display()));
+        flags
+    }
+
+    fn data_provider_flags(&self, publisher: &str, index: usize) -> Vec<String> {
+        let mut flags = vec!["fulfill".to_owned()];
+        flags.extend(self.public_api_flags(publisher));
+        let [_, _, _, fulfillment] = self.ports[index % DUCHIES.len()];
+        let keyset = self.pki(&format!("{publisher}_enc_hpke_private.tink"));
+        flags.extend([
+            format!("--data-provider-resource-name=dataProviders/{publisher}"),
+            format!("--data-provider-encryption-private-keyset={}", keyset.display()),
+            format!("--requisition-fulfillment-service-target=127.0.0.1:{fulfillment}"),
+            "--requisition-fulfillment-service-cert-host=localhost".into(),
+            format!("--events={}", self.folder.path().join("events.csv").display()),
+            format!("--publisher={publisher}"),
+            "--watch=100ms".into(),
+        ]);
+        flags
+    }
+}
+
+impl Process {
+    /// Its name and how it ended, if it has.
+    fn ended(&mut self) -> Option<String> {
+        let status = self.child.try_wait().expect("a child can be waited for")?;
+        Some(format!("{} ended: {status}", self.name))
+    }
+
+    /// Waits until it has ended; whether in order.
+    fn wait(&mut self) -> bool {
+        let start = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().expect("a child can be waited for") {
+                return status.success();
+            }
+            if start.elapsed() >= PATIENCE {
+                return false;
+            }
+            sleep(GLANCE);
+        }
+    }
+
+    /// The end of its log.
+    fn log(&self) -> String {
+        let text = read(&self.log);
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(20)..].join("\n") + "\n"
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended, and then there is nothing to kill.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn part_name(duchy: &str, part: Part) -> String {
+    format!("{duchy}-{}", part.subcommand())
+}
+
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_default()
+}
+
+/// Ports that nobody listens on now.
+fn free_ports(count: usize) -> Vec<u16> {
+    let listen = |_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+    let listeners: Vec<_> = (0..count).map(listen).collect();
+    listeners.iter().map(|listener| listener.local_addr().expect("an address").port()).collect()
+}
