@@ -26,6 +26,7 @@
 
 mod ciphertext;
 mod encryption_key;
+mod equality_test;
 mod key;
 
 pub use ciphertext::{
@@ -33,6 +34,7 @@ pub use ciphertext::{
     EncodeCiphertextError,
 };
 pub use encryption_key::EncryptionKey;
+pub use equality_test::Constant;
 pub use key::{
     CombineKeysError, KeyPair, KeyPairError, PublicKey, PublicKeyError, RelatedKeysError, SecretKey,
     check_unrelated, combine_public_keys,

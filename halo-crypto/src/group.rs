@@ -130,6 +130,17 @@ pub trait Group: Copy + Clone + Debug + Default + Eq + Send + Sync + 'static {
     /// this may take time that depends on them.
     fn hash_to_group<M: AsRef<[u8]>>(messages: &[M], out: &mut [Self::Point]);
 
+    /// Several multiples of each point, by a secret of its own each: `scalars[j·n + i] · points[i]` for the `n`
+    /// points and every `j`, in the order of the scalars.
+    ///
+    /// The multiples of one point may share its doublings and tables.
+    fn multiples(points: &[Self::Point], scalars: &[Self::Scalar]) -> Vec<Self::Point> {
+        assert!(scalars.len().is_multiple_of(points.len()), "as many scalars for each point");
+        let mut multiples: Vec<Self::Point> = points.iter().copied().cycle().take(scalars.len()).collect();
+        Self::scale_each(&mut multiples, scalars);
+        multiples
+    }
+
     /// `scalars[i] · base`
     fn fixed_base_multiples(base: &Self::FixedBase, scalars: &[Self::Scalar]) -> Vec<Self::Point> {
         let mut points = vec![Self::identity(); scalars.len()];

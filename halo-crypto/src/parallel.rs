@@ -4,8 +4,9 @@
 //! rayon's global pool. Randomness is derived per chunk index (see [`StreamSeed`](crate::prg::StreamSeed)), never
 //! per thread.
 
+use core::cmp::Ordering;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{self, AtomicBool, AtomicU64};
 
 use rayon::prelude::*;
 
@@ -35,17 +36,17 @@ pub struct Cancelled;
 impl Control {
     /// Asks the kernel to stop; it answers [`Cancelled`] at its next chunk.
     pub fn cancel(&self) {
-        self.cancelled.store(true, Ordering::Relaxed);
+        self.cancelled.store(true, atomic::Ordering::Relaxed);
     }
 
     /// Whether [`Control::cancel`] was called.
     pub fn is_cancelled(&self) -> bool {
-        self.cancelled.load(Ordering::Relaxed)
+        self.cancelled.load(atomic::Ordering::Relaxed)
     }
 
     /// Records finished so far, over all steps of the kernel.
     pub fn done(&self) -> u64 {
-        self.done.load(Ordering::Relaxed)
+        self.done.load(atomic::Ordering::Relaxed)
     }
 }
 
@@ -91,8 +92,17 @@ impl Executor {
         if self.control.is_cancelled() {
             return Err(Cancelled);
         }
-        self.control.done.fetch_add(records as u64, Ordering::Relaxed);
+        self.control.done.fetch_add(records as u64, atomic::Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Sorts `items`. Among items that compare as equal the order depends on the number of threads, so they must be
+    /// interchangeable.
+    pub fn sort_unstable_by<T: Send>(&self, items: &mut [T], compare: impl Fn(&T, &T) -> Ordering + Sync) {
+        match &self.pool {
+            None => items.sort_unstable_by(compare),
+            Some(pool) => pool.install(|| items.par_sort_unstable_by(&compare)),
+        }
     }
 
     /// Calls `work(chunk index, chunk of input, chunk of output)` for every chunk of [`CHUNK`] records, where a
@@ -124,7 +134,7 @@ impl Executor {
                 return Err((index, E::from(Cancelled)));
             }
             work(index, input, output).map_err(|error| (index, error))?;
-            self.control.done.fetch_add((input.len() / input_size) as u64, Ordering::Relaxed);
+            self.control.done.fetch_add((input.len() / input_size) as u64, atomic::Ordering::Relaxed);
             Ok(())
         };
         let failures = match &self.pool {
@@ -167,6 +177,17 @@ mod tests {
     fn output_does_not_depend_on_threads() -> Result<(), Box<dyn std::error::Error>> {
         let pool = Arc::new(rayon::ThreadPoolBuilder::new().num_threads(3).build()?);
         assert_eq!(doubled(&Executor::serial())?, doubled(&Executor::on(pool))?);
+        Ok(())
+    }
+
+    #[test]
+    fn sorting_does_not_depend_on_threads() -> Result<(), Box<dyn std::error::Error>> {
+        let pool = Arc::new(rayon::ThreadPoolBuilder::new().num_threads(3).build()?);
+        for executor in [Executor::serial(), Executor::on(pool)] {
+            let mut items: Vec<u32> = (0..10_000).map(|index| index * 7_919 % 10_007).collect();
+            executor.sort_unstable_by(&mut items, |left, right| right.cmp(left));
+            assert!(items.is_sorted_by(|left, right| left > right));
+        }
         Ok(())
     }
 

@@ -16,6 +16,7 @@ pub fn group_laws<G: Group>(seed: u64) {
     let mut rng = ChaCha20Rng::seed_from_u64(seed);
     addition_is_a_group_law::<G, _>(&mut rng);
     scaling_is_repeated_addition::<G, _>(&mut rng);
+    multiples_are_those_of_their_point::<G, _>(&mut rng);
     double_scaling_is_two_scalings::<G, _>(&mut rng);
     fixed_bases_scale_like_points::<G, _>(&mut rng);
     a_lane_never_depends_on_its_neighbours::<G, _>(&mut rng);
@@ -118,6 +119,26 @@ pub fn addition_is_a_group_law<G: Group, R: CryptoRng>(rng: &mut R) {
     let sum = points.iter().fold(G::identity(), |sum, point| added(&[sum], &[*point])[0]);
     assert_points_equal::<G>(&[G::sum(&points)], &[sum], "sum folds addition");
     assert_points_equal::<G>(&[G::sum(&[])], &[G::identity()], "the empty sum");
+}
+
+/// `multiples` against `scale_each`, for numbers of scalars that call for tables of every shape.
+pub fn multiples_are_those_of_their_point<G: Group, R: CryptoRng>(rng: &mut R) {
+    let awkward = awkward_scalars::<G, _>(rng);
+    for each in [0, 1, 2, 3, 5, 9, awkward.len()] {
+        for count in [0, 1, 9, 70] {
+            let mut points = awkward_points::<G, _>(rng);
+            points.extend(random_points::<G, _>(70, rng));
+            points.truncate(count);
+            let mut scalars: Vec<_> = (0..each * count).map(|_| G::random_scalar(rng)).collect();
+            // Every awkward point meets every awkward scalar once there are enough of them.
+            for (index, scalar) in scalars.iter_mut().enumerate().filter(|(index, _)| index % count < 9) {
+                *scalar = awkward[index / count * awkward.len().div_ceil(each) % awkward.len()];
+            }
+            let mut expected = points.repeat(each);
+            G::scale_each(&mut expected, &scalars);
+            assert_points_equal::<G>(&G::multiples(&points, &scalars), &expected, "multiples");
+        }
+    }
 }
 
 /// `scale` and `scale_each` against [`reference_multiple`].

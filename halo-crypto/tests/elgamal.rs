@@ -1,9 +1,9 @@
 //! What the duchies rely on in ElGamal and Pohlig–Hellman, on every suite.
 
 use halo_crypto::elgamal::{
-    Ciphertext, CiphertextHalf, Ciphertexts, Column, CombineKeysError, DecodeCiphertextReason, EncryptionKey,
-    KeyPair, KeyPairError, PublicKey, PublicKeyError, RelatedKeysError, SecretKey, check_unrelated,
-    combine_public_keys,
+    Ciphertext, CiphertextHalf, Ciphertexts, Column, CombineKeysError, Constant, DecodeCiphertextReason,
+    EncryptionKey, KeyPair, KeyPairError, PublicKey, PublicKeyError, RelatedKeysError, SecretKey,
+    check_unrelated, combine_public_keys,
 };
 use halo_crypto::group::{DecodePointReason, Group, P256, Ristretto255, ScalarError};
 use halo_crypto::pohlig_hellman::BlindingKey;
@@ -40,6 +40,7 @@ on_every_suite!(
     blinded_ids_can_be_compared,
     re_randomizing_changes_the_bytes_alone,
     a_fresh_factor_keeps_zero_and_nothing_else,
+    equality_tests_open_to_zero_for_equals_alone,
     columns_are_read_and_written_in_place,
     bad_ciphertexts_are_located,
     the_identity_is_not_encoded,
@@ -64,7 +65,7 @@ fn layers_come_off_in_any_order<G: Group>() {
         ciphertexts.partial_decrypt(&parties[order[0]].secret);
         ciphertexts.partial_decrypt(&parties[order[1]].secret);
         let zero: Vec<bool> =
-            ciphertexts.is_zero(&parties[order[2]].secret).into_iter().map(bool::from).collect();
+            ciphertexts.clone().is_zero(&parties[order[2]].secret).into_iter().map(bool::from).collect();
         assert_eq!(zero, [false, false, false, true, false]);
         assert!(equal::<G>(&ciphertexts.decrypt(&parties[order[2]].secret), &plain));
     }
@@ -132,6 +133,35 @@ fn a_fresh_factor_keeps_zero_and_nothing_else<G: Group>() {
         assert!(!bool::from(G::is_identity(&opened[index])));
         assert!(!bool::from(opened[index].ct_eq(&plain[index])));
     }
+}
+
+fn equality_tests_open_to_zero_for_equals_alone<G: Group>() {
+    let mut rng = ChaCha20Rng::seed_from_u64(14);
+    let pair = KeyPair::<G>::random(&mut rng);
+    let unit = halo_crypto::count::unit_point::<G>();
+    let mut plain = halo_crypto::count::count_points::<G>(4);
+    plain.push(G::identity());
+    plain.push(G::hash_one(b"something else"));
+    let (units, other) = (G::fixed_base(&unit), G::fixed_base(&plain[5]));
+    let mut constants: Vec<_> = (0..5).map(|count| Constant::new(&units, count)).collect();
+    constants.push(Constant::new(&other, 1));
+    let equals = [[1, 0], [2, 1], [3, 2], [4, 3], [0, 4], [5, 5]];
+
+    let ciphertexts = EncryptionKey::new(pair.public).encrypt(&plain, &mut rng);
+    let tests = ciphertexts.equality_tests(&constants, &mut rng);
+    let again = ciphertexts.equality_tests(&constants, &mut rng);
+    for (constant, (tests, again)) in tests.into_iter().zip(again).enumerate() {
+        assert!(tests.iter().zip(again.iter()).all(|(test, again)| !bool::from(test.u.ct_eq(&again.u))));
+        let (opened, again) = (tests.decrypt(&pair.secret), again.decrypt(&pair.secret));
+        for message in 0..plain.len() {
+            let zero = bool::from(G::is_identity(&opened[message]));
+            assert_eq!(zero, equals.contains(&[constant, message]), "constant {constant}, message {message}");
+            assert_eq!(zero, bool::from(opened[message].ct_eq(&again[message])), "random unless equal");
+        }
+    }
+    let none: Ciphertexts<G> = std::iter::empty().collect();
+    assert!(none.equality_tests(&constants, &mut rng).iter().all(Ciphertexts::is_empty));
+    assert!(ciphertexts.equality_tests(&[], &mut rng).is_empty());
 }
 
 fn columns_are_read_and_written_in_place<G: Group>() {

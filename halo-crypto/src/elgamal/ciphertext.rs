@@ -3,7 +3,7 @@
 use core::fmt;
 
 use rand_core::CryptoRng;
-use subtle::Choice;
+use subtle::{Choice, ConstantTimeEq};
 use zeroize::Zeroizing;
 
 use super::SecretKey;
@@ -166,6 +166,15 @@ impl<G: Group> Ciphertexts<G> {
         self.u.iter().zip(&self.e).map(|(u, e)| Ciphertext { u: *u, e: *e })
     }
 
+    /// Keeps the first `count` ciphertexts and returns the others.
+    ///
+    /// # Panics
+    /// If there are fewer.
+    #[must_use]
+    pub fn split_off(&mut self, count: usize) -> Self {
+        Self { u: self.u.split_off(count), e: self.e.split_off(count) }
+    }
+
     /// The first halves and the second halves.
     pub fn halves(&self) -> (&[G::Point], &[G::Point]) {
         (&self.u, &self.e)
@@ -255,10 +264,12 @@ impl<G: Group> Ciphertexts<G> {
         self.e
     }
 
-    /// Which messages are the identity, if the layer of `key` is the only one left.
+    /// Which messages are the identity, if the layer of `key` is the only one left: whether `x·u = e`.
     #[must_use]
-    pub fn is_zero(&self, key: &SecretKey<G>) -> Vec<Choice> {
-        self.clone().decrypt(key).iter().map(G::is_identity).collect()
+    pub fn is_zero(self, key: &SecretKey<G>) -> Vec<Choice> {
+        let mut shared = Zeroizing::new(self.u);
+        G::scale(&mut shared, key.scalar());
+        shared.iter().zip(&self.e).map(|(shared, e)| shared.ct_eq(e)).collect()
     }
 
     /// Takes the layer of `key` off and puts one of the deterministic cipher on: `(k·u, k·(e − x·u))`.

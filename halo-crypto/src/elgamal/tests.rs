@@ -77,7 +77,7 @@ fn encryption_with_a_given_nonce() {
 fn decryption() {
     for row in rows(&elgamal()["decrypt"], 36) {
         let (ciphertexts, secret) = (ciphertexts(row, "ciphertext"), secret(row, "secret_key"));
-        let zero = bool::from(ciphertexts.is_zero(&secret)[0]);
+        let zero = bool::from(ciphertexts.clone().is_zero(&secret)[0]);
         assert_eq!(zero, text(row, "plaintext_point") == "infinity");
         assert_eq!(written(&ciphertexts.decrypt(&secret)[0]), text(row, "plaintext_point"));
     }
