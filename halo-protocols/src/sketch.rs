@@ -6,10 +6,10 @@ mod layout;
 pub(crate) mod random_point;
 mod register_noise;
 pub(crate) mod same_key_aggregation;
+pub(crate) mod sort;
 mod tuple_noise;
 
 pub(crate) use blinded_id::open_ids;
 pub use layout::Layout;
-pub(crate) use register_noise::ReachOnlyNoise;
 pub use register_noise::RegisterNoise;
 pub use tuple_noise::TupleNoise;

@@ -53,19 +53,23 @@ pub fn encrypt_sketch<G: Group>(
     let no_sketch = Default::default();
     let sketch = sketch.as_ref().unwrap_or(&no_sketch);
     let no_config = SketchConfig::default();
-    let plan = Plan {
+    let mut plan = Plan {
         aggregators: aggregators(sketch.config.as_ref().unwrap_or(&no_config)),
         largest_count: i64::from(*maximum_value) + 1,
         strategy: DestroyedRegisterStrategy::try_from(*destroyed_register_strategy)
             .unwrap_or(DestroyedRegisterStrategy::Unspecified),
+        records: Vec::new(),
+        counts: BTreeSet::new(),
     };
-    let mut records = Vec::with_capacity(sketch.registers.len());
-    for (number, register) in sketch.registers.iter().enumerate() {
-        plan.add(number, register, &mut records)?;
-    }
-
     let layout = Layout::of_width(1 + plan.aggregators.len());
     let length = layout.length::<G>();
+    // Checked first, so that registers can be numbered with 32 bits.
+    context.require_room("registers", sketch.registers.len() as u64, length)?;
+    plan.records.reserve_exact(sketch.registers.len());
+    for (number, register) in (0..).zip(&sketch.registers) {
+        plan.add(number, register)?;
+    }
+
     let streams = context.streams::<G>(EncryptSketchRequest::METHOD, &[&request.encode_to_vec()]);
     if let Some(parameter) = noise_parameter {
         if plan.aggregators.is_empty() {
@@ -73,32 +77,43 @@ pub fn encrypt_sketch<G: Group>(
             return Err(KernelError::Missing("sketch.config.values"));
         }
         let noise = publisher_noise(parameter)?;
-        let largest = records.len() as u64 + 2 * u64::from(noise.offset());
+        let largest = plan.records.len() as u64 + 2 * u64::from(noise.offset());
         context.require_room("registers", largest, length)?;
         let drawn = noise.sample(&mut streams.stream("publisher noise", 0)) as usize;
-        let noise =
-            Record { id: Id::PublisherNoise, values: vec![Value::SharedRandom; plan.aggregators.len()] };
-        records.resize(records.len() + drawn, noise);
+        plan.records.resize(plan.records.len() + drawn, Record::PublisherNoise);
     }
 
-    let mut encrypted = vec![0; context.require_room("registers", records.len() as u64, length)?];
-    let points = Points::<G>::new(&records);
-    context.executor().for_each_chunk(&records, 1, &mut encrypted, length, |chunk, records, encrypted| {
-        let mut rng = streams.stream("registers", chunk);
-        let noise = records.iter().any(|record| matches!(record.id, Id::PublisherNoise));
-        let random = if noise {
-            random_points::<G>("", records.len(), &mut rng)
-        } else {
-            vec![G::identity(); records.len()]
-        };
-        for column in 0..=plan.aggregators.len() {
-            let plaintexts = points.column(records, column, &random);
-            let ciphertexts = key.encrypt(&plaintexts, &mut rng);
-            layout.encode::<G>("sketch", chunk * CHUNK, &ciphertexts, encrypted, layout.column(column))?;
-        }
-        Ok::<_, KernelError>(())
-    })?;
-    Ok(EncryptSketchResponse { encrypted_sketch: layout.sort::<G>(&encrypted) })
+    let mut encrypted = vec![0; context.require_room("registers", plan.records.len() as u64, length)?];
+    let points = Points::<G>::new(&plan, &sketch.registers);
+    context.executor().for_each_chunk(
+        &plan.records,
+        1,
+        &mut encrypted,
+        length,
+        |chunk, records, encrypted| {
+            let mut rng = streams.stream("registers", chunk);
+            let noise = records.contains(&Record::PublisherNoise);
+            let random = if noise {
+                random_points::<G>("", records.len(), &mut rng)
+            } else {
+                vec![G::identity(); records.len()]
+            };
+            for column in 0..=plan.aggregators.len() {
+                let plaintexts = points.column(records, column, &random);
+                let ciphertexts = key.encrypt(&plaintexts, &mut rng);
+                layout.encode::<G>(
+                    "sketch",
+                    chunk * CHUNK,
+                    &ciphertexts,
+                    encrypted,
+                    layout.column(column),
+                )?;
+            }
+            Ok::<_, KernelError>(())
+        },
+    )?;
+    layout.sort::<G>(&mut encrypted, context.executor());
+    Ok(EncryptSketchResponse { encrypted_sketch: encrypted })
 }
 
 /// How the values of each register are aggregated.
@@ -117,61 +132,64 @@ fn publisher_noise(parameter: &PublisherNoiseParameter) -> Result<DistributedNoi
         .map_err(|reason| KernelError::Noise { field: "noise_parameter", reason })
 }
 
-/// A register to be encrypted.
-#[derive(Clone, Debug)]
-struct Record {
-    id: Id,
-    values: Vec<Value>,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Id {
-    /// A register of the sketch.
-    Index(i64),
-    /// The one id of all publisher noise.
+/// A register to be encrypted; numbers are those of the plain sketch's registers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Record {
+    /// A register with its values.
+    Plain(u32),
+    /// A destroyed register, marked as such.
+    Destroyed(u32),
+    /// A destroyed register as one of two registers whose values all differ: this is the count in place of each.
+    Conflicting(u32, u8),
+    /// Not a register of the sketch.
     PublisherNoise,
 }
 
-/// The plaintext of a value.
+/// The plaintext of an id or a value.
 #[derive(Clone, Copy, Debug)]
-enum Value {
-    /// The hash of a key.
-    Key(i64),
+enum Plaintext {
+    /// The hash of a number, which is an index or a key.
+    Number(i64),
     /// A multiple of the unit point.
     Count(u64),
     /// The point that marks a destroyed register.
     Destroyed,
+    /// The one id of all publisher noise.
+    PublisherNoiseId,
     /// A random point, the same for all values of the register.
     SharedRandom,
 }
 
-/// How plain registers become records.
+/// What plain registers become.
 struct Plan {
     aggregators: Vec<Aggregator>,
     largest_count: i64,
     strategy: DestroyedRegisterStrategy,
+    /// What is encrypted: a few bytes for each register, as there may be very many.
+    records: Vec<Record>,
+    /// The counts that occur.
+    counts: BTreeSet<u64>,
 }
 
 impl Plan {
     /// Checks a register and appends what it becomes.
-    fn add(&self, number: usize, register: &Register, records: &mut Vec<Record>) -> Result<(), KernelError> {
-        let Register { index, values } = register;
+    fn add(&mut self, number: u32, register: &Register) -> Result<(), KernelError> {
+        let values = &register.values;
         if values.len() != self.aggregators.len() {
             return Err(KernelError::ValueCount {
-                register: number,
+                register: number as usize,
                 found: values.len(),
                 expected: self.aggregators.len(),
             });
         }
-        let refused = |value, reason| Err(KernelError::Value { register: number, value, reason });
-        let mut plaintexts = Vec::with_capacity(values.len());
+        let refused = |value, reason| Err(KernelError::Value { register: number as usize, value, reason });
         let mut destroyed = None;
         for (position, (value, aggregator)) in values.iter().zip(&self.aggregators).enumerate() {
             match aggregator {
-                Aggregator::Unique if *value > 0 => plaintexts.push(Value::Key(*value)),
+                Aggregator::Unique if *value > 0 => {}
                 Aggregator::Unique => destroyed = Some(position),
                 Aggregator::Sum if *value > 0 && self.largest_count > 0 => {
-                    plaintexts.push(Value::Count((*value).min(self.largest_count).unsigned_abs()));
+                    self.counts.insert(self.count(*value));
                 }
                 Aggregator::Sum => return refused(position, "a count and its maximum must be positive"),
                 Aggregator::Unspecified => {
@@ -179,13 +197,12 @@ impl Plan {
                 }
             }
         }
-        let mut push = |values| records.push(Record { id: Id::Index(*index), values });
         match (destroyed, self.strategy) {
-            (None, _) => push(plaintexts),
-            (Some(_), DestroyedRegisterStrategy::FlaggedKey) => push(vec![Value::Destroyed; values.len()]),
+            (None, _) => self.records.push(Record::Plain(number)),
+            (Some(_), DestroyedRegisterStrategy::FlaggedKey) => self.records.push(Record::Destroyed(number)),
             (Some(_), DestroyedRegisterStrategy::ConflictingKeys) => {
-                push(vec![Value::Count(1); values.len()]);
-                push(vec![Value::Count(2); values.len()]);
+                self.records.extend([1, 2].map(|count| Record::Conflicting(number, count)));
+                self.counts.extend([1, 2]);
             }
             (Some(position), DestroyedRegisterStrategy::Unspecified) => {
                 return refused(position, "the register is destroyed, and no strategy for that is given");
@@ -193,10 +210,41 @@ impl Plan {
         }
         Ok(())
     }
+
+    /// A positive count as it is encrypted.
+    fn count(&self, value: i64) -> u64 {
+        value.min(self.largest_count).unsigned_abs()
+    }
+
+    /// What a record has in a column: 0 is the id, the others are values.
+    fn plaintext(&self, record: Record, column: usize, registers: &[Register]) -> Plaintext {
+        let Some(value) = column.checked_sub(1) else {
+            return match record {
+                Record::Plain(number) | Record::Destroyed(number) | Record::Conflicting(number, _) => {
+                    Plaintext::Number(registers[number as usize].index)
+                }
+                Record::PublisherNoise => Plaintext::PublisherNoiseId,
+            };
+        };
+        match record {
+            Record::Plain(number) => {
+                let plain = registers[number as usize].values[value];
+                match self.aggregators[value] {
+                    Aggregator::Sum => Plaintext::Count(self.count(plain)),
+                    Aggregator::Unique | Aggregator::Unspecified => Plaintext::Number(plain),
+                }
+            }
+            Record::Destroyed(_) => Plaintext::Destroyed,
+            Record::Conflicting(_, count) => Plaintext::Count(count.into()),
+            Record::PublisherNoise => Plaintext::SharedRandom,
+        }
+    }
 }
 
-/// The points of counts and constants, made once.
-struct Points<G: Group> {
+/// How plaintexts become points; those of counts and constants are made once.
+struct Points<'a, G: Group> {
+    plan: &'a Plan,
+    registers: &'a [Register],
     destroyed: G::Point,
     publisher_noise_id: G::Point,
     /// The counts that occur, in ascending order, and the point of each.
@@ -204,20 +252,14 @@ struct Points<G: Group> {
     count_points: Vec<G::Point>,
 }
 
-impl<G: Group> Points<G> {
-    fn new(records: &[Record]) -> Self {
-        let counts: BTreeSet<u64> = records
-            .iter()
-            .flat_map(|record| &record.values)
-            .filter_map(|value| match value {
-                Value::Count(count) => Some(*count),
-                _ => None,
-            })
-            .collect();
-        let counts: Vec<u64> = counts.into_iter().collect();
+impl<'a, G: Group> Points<'a, G> {
+    fn new(plan: &'a Plan, registers: &'a [Register]) -> Self {
+        let counts: Vec<u64> = plan.counts.iter().copied().collect();
         let scalars: Vec<G::Scalar> = counts.iter().map(|count| G::Scalar::from(*count)).collect();
         let unit = G::fixed_base(&unit_point::<G>());
         Self {
+            plan,
+            registers,
             destroyed: G::hash_one(DESTROYED_REGISTER_KEY),
             publisher_noise_id: G::hash_one(PUBLISHER_NOISE_ID),
             count_points: G::fixed_base_multiples(&unit, &scalars),
@@ -225,30 +267,29 @@ impl<G: Group> Points<G> {
         }
     }
 
-    /// The plaintexts of one column: 0 is the id, the others are values. `random` has a point for each record.
+    /// The points of one column. `random` has a point for each record.
     fn column(&self, records: &[Record], column: usize, random: &[G::Point]) -> Vec<G::Point> {
-        let mut plaintexts = random.to_vec();
+        let mut points = random.to_vec();
         let mut hashed = Vec::new();
         let mut hashed_at = Vec::new();
-        for (position, (record, plaintext)) in records.iter().zip(&mut plaintexts).enumerate() {
-            let value = column.checked_sub(1).map(|value| record.values[value]);
-            match (value, record.id) {
-                (None, Id::PublisherNoise) => *plaintext = self.publisher_noise_id,
-                (None, Id::Index(number)) | (Some(Value::Key(number)), _) => {
+        for (position, (record, point)) in records.iter().zip(&mut points).enumerate() {
+            match self.plan.plaintext(*record, column, self.registers) {
+                Plaintext::Number(number) => {
                     hashed.push(number.to_string());
                     hashed_at.push(position);
                 }
-                (Some(Value::Count(count)), _) => *plaintext = self.count(count),
-                (Some(Value::Destroyed), _) => *plaintext = self.destroyed,
-                (Some(Value::SharedRandom), _) => {}
+                Plaintext::Count(count) => *point = self.count(count),
+                Plaintext::Destroyed => *point = self.destroyed,
+                Plaintext::PublisherNoiseId => *point = self.publisher_noise_id,
+                Plaintext::SharedRandom => {}
             }
         }
-        let mut points = vec![G::identity(); hashed.len()];
-        G::hash_to_group(&hashed, &mut points);
-        for (position, point) in hashed_at.into_iter().zip(points) {
-            plaintexts[position] = point;
+        let mut elements = vec![G::identity(); hashed.len()];
+        G::hash_to_group(&hashed, &mut elements);
+        for (position, element) in hashed_at.into_iter().zip(elements) {
+            points[position] = element;
         }
-        plaintexts
+        points
     }
 
     fn count(&self, count: u64) -> G::Point {

@@ -70,10 +70,8 @@ pub fn complete_execution_phase_one<G: Group>(
             Ok::<_, KernelError>(())
         },
     )?;
-    Ok(CompleteExecutionPhaseOneResponse {
-        combined_register_vector: layout.sort::<G>(&blinded),
-        elapsed_cpu_time_millis: 0,
-    })
+    layout.sort::<G>(&mut blinded, context.executor());
+    Ok(CompleteExecutionPhaseOneResponse { combined_register_vector: blinded, elapsed_cpu_time_millis: 0 })
 }
 
 /// Opens the blinded ids, merges the registers of each id into a flag-count tuple, appends this duchy's frequency
@@ -123,14 +121,17 @@ pub fn complete_execution_phase_one_at_aggregator<G: Group>(
         group_by_id::<G>(REGISTERS, registers, &local.secret, largest_group as usize, context.executor())?;
     let noise_count = noise.as_ref().map_or(0, TupleNoise::tuple_count);
     let total = (groups.len() as u64).saturating_add(noise_count);
-    context.require_room("flag-count tuples", total, Layout::FLAG_COUNT_TUPLE.length::<G>())?;
-
-    let mut tuples = merge_groups(REGISTERS, registers, &groups, &composite, &streams, context.executor())?;
+    let layout = Layout::FLAG_COUNT_TUPLE;
+    let mut tuples =
+        Vec::with_capacity(context.require_room("flag-count tuples", total, layout.length::<G>())?);
+    merge_groups(REGISTERS, registers, &groups, &composite, &streams, context.executor(), &mut tuples)?;
+    drop(groups);
     if let Some(noise) = noise {
-        tuples.extend(noise.encrypt(&composite, &composite, &streams, context)?);
+        noise.encrypt(&composite, &composite, &streams, context, &mut tuples)?;
     }
+    layout.sort::<G>(&mut tuples, context.executor());
     Ok(CompleteExecutionPhaseOneAtAggregatorResponse {
-        flag_count_tuples: Layout::FLAG_COUNT_TUPLE.sort::<G>(&tuples),
+        flag_count_tuples: tuples,
         elapsed_cpu_time_millis: 0,
     })
 }

@@ -58,9 +58,16 @@ pub fn complete_execution_phase_three<G: Group>(
 /// Opens the matrix: a row whose first zero is at `i` is a person seen `i` times, a row without a zero one seen
 /// `maximum_frequency` times or more. Takes the expected noise off each bucket and answers the shares.
 ///
+/// Like upstream, it does not open, or even decode, the cells behind a row's first zero.
+///
 /// # Errors
 /// [`KernelError`]: a bad key, a maximum frequency below 2, a matrix of incomplete cells or rows, a point that is
 /// none, bad noise parameters, or nothing left to count.
+///
+/// # Security
+/// How long this takes tells how many rows have their first zero where. That is the histogram, which the aggregator
+/// computes here for itself; rows are in the order of re-randomized, sorted tuples, so a row stands for nobody it
+/// could know.
 pub fn complete_execution_phase_three_at_aggregator<G: Group>(
     request: &CompleteExecutionPhaseThreeAtAggregatorRequest,
     context: &KernelContext,
@@ -101,12 +108,8 @@ pub fn complete_execution_phase_three_at_aggregator<G: Group>(
         }
     };
 
-    let zero = open_cells::<G>(matrix, cells, &local, context)?;
-    let mut histogram = BTreeMap::<i64, u64>::new();
-    for row_cells in zero.chunks_exact(row) {
-        let frequency = row_cells.iter().position(|zero| *zero).unwrap_or(row) + 1;
-        *histogram.entry(frequency as i64).or_default() += 1;
-    }
+    let mut histogram: BTreeMap<i64, u64> =
+        (1..).zip(open_rows::<G>(matrix, row, &local, context)?).collect();
     histogram.values_mut().for_each(|rows| *rows = rows.saturating_sub(baseline));
     histogram.retain(|_, rows| *rows > 0);
     let total: u64 = histogram.values().sum();
@@ -122,23 +125,41 @@ pub fn complete_execution_phase_three_at_aggregator<G: Group>(
     })
 }
 
-/// Which cells are zero. The aggregator may know it: that is the histogram.
-fn open_cells<G: Group>(
+/// How many rows of `row` cells have their first zero in the first column, in the second, and so on; at the end, how
+/// many have none.
+///
+/// It goes column by column over the rows in which no zero was found yet, so that every batch is full.
+fn open_rows<G: Group>(
     matrix: &[u8],
-    cells: usize,
+    row: usize,
     local: &KeyPair<G>,
     context: &KernelContext,
-) -> Result<Vec<bool>, KernelError> {
-    let (layout, column) = (Layout::CELL, Layout::CELL.column(0));
-    let mut zero = vec![false; cells];
-    context.executor().for_each_chunk(matrix, layout.length::<G>(), &mut zero, 1, |chunk, cells, zero| {
-        let opened = layout.decode::<G>(MATRIX, chunk * CHUNK, cells, column)?.is_zero(&local.secret);
-        for (zero, opened) in zero.iter_mut().zip(opened) {
-            *zero = opened.into();
-        }
-        Ok::<_, KernelError>(())
-    })?;
-    Ok(zero)
+) -> Result<Vec<u64>, KernelError> {
+    let layout = Layout::CELL;
+    let rows = layout.count::<G>(MATRIX, matrix)? / row;
+    // A message has fewer than 2^32 cells: it would have as many bytes.
+    let mut remaining: Vec<u32> = (0..rows as u32).collect();
+    let mut zero = vec![false; rows];
+    let mut counts = Vec::with_capacity(row + 1);
+    for column in 0..row {
+        let zero = &mut zero[..remaining.len()];
+        context.executor().for_each_chunk(&remaining, 1, zero, 1, |_, rows, zero| {
+            let cell = |index: usize| rows[index] as usize * row + column;
+            let bytes = layout.gather::<G>(matrix, (0..rows.len()).map(cell));
+            let cells = layout.decode::<G>(MATRIX, 0, &bytes, layout.column(0));
+            let opened = cells.map_err(|error| error.renumbered(cell))?.is_zero(&local.secret);
+            for (zero, opened) in zero.iter_mut().zip(opened) {
+                *zero = opened.into();
+            }
+            Ok::<_, KernelError>(())
+        })?;
+        let before = remaining.len();
+        let mut opened = zero.iter();
+        remaining.retain(|_| !opened.next().expect("a cell of each row was opened"));
+        counts.push((before - remaining.len()) as u64);
+    }
+    counts.push(remaining.len() as u64);
+    Ok(counts)
 }
 
 impl Kernel for CompleteExecutionPhaseThreeRequest {

@@ -3,13 +3,13 @@
 
 use halo_crypto::Group;
 use halo_crypto::count::unit_point;
-use halo_crypto::elgamal::{Ciphertexts, EncryptionKey, KeyPair};
+use halo_crypto::elgamal::{Constant, KeyPair};
 use halo_crypto::parallel::CHUNK;
 use halo_crypto::prg::StreamSeed;
 use prost::Message as _;
 
 use crate::estimate::LiquidLegions;
-use crate::kernel::keys::{encryption_key, local_key_pair};
+use crate::kernel::keys::{encryption_key, local_key_pair, public_key};
 use crate::kernel::noise::{REACH_SENSITIVITY, distributed_noise, positive};
 use crate::kernel::{Kernel, KernelContext, KernelError, require_curve, require_parallelism};
 use crate::proto::protocol::{
@@ -56,7 +56,7 @@ pub fn complete_execution_phase_two<G: Group>(
         noise_parameters.as_ref().map(|noise| TupleNoise::new(noise, *noise_mechanism)).transpose()?;
     let noise_count = noise.as_ref().map_or(0, TupleNoise::tuple_count);
     let total = (count as u64).saturating_add(noise_count);
-    context.require_room("flag-count tuples", total, layout.length::<G>())?;
+    let room = context.require_room("flag-count tuples", total, layout.length::<G>())?;
 
     let streams = context.streams::<G>(
         CompleteExecutionPhaseTwoRequest::METHOD,
@@ -69,7 +69,8 @@ pub fn complete_execution_phase_two<G: Group>(
             &noise_mechanism.to_be_bytes(),
         ],
     );
-    let mut peeled = vec![0; tuples.len()];
+    let mut peeled = Vec::with_capacity(room);
+    peeled.resize(tuples.len(), 0);
     context.executor().for_each_chunk(
         tuples,
         layout.length::<G>(),
@@ -90,12 +91,10 @@ pub fn complete_execution_phase_two<G: Group>(
         },
     )?;
     if let Some(noise) = noise {
-        peeled.extend(noise.encrypt(&partial, &composite, &streams, context)?);
+        noise.encrypt(&partial, &composite, &streams, context, &mut peeled)?;
     }
-    Ok(CompleteExecutionPhaseTwoResponse {
-        flag_count_tuples: layout.sort::<G>(&peeled),
-        elapsed_cpu_time_millis: 0,
-    })
+    layout.sort::<G>(&mut peeled, context.executor());
+    Ok(CompleteExecutionPhaseTwoResponse { flag_count_tuples: peeled, elapsed_cpu_time_millis: 0 })
 }
 
 /// Opens the flags, estimates reach from the number of tuples that are people or noise of known mean, and for each
@@ -125,7 +124,7 @@ pub fn complete_execution_phase_two_at_aggregator<G: Group>(
     let maximum_frequency = positive("maximum_frequency", *maximum_frequency)?;
     let count = Layout::FLAG_COUNT_TUPLE.count::<G>(TUPLES, tuples)?;
     let local: KeyPair<G> = local_key_pair(local_el_gamal_key_pair.as_ref())?;
-    let composite = encryption_key::<G>(COMPOSITE_KEY, composite_el_gamal_public_key.as_ref())?;
+    let composite = public_key::<G>(COMPOSITE_KEY, composite_el_gamal_public_key.as_ref())?;
     let sketch = sketch_parameters.unwrap_or_default();
     let sketch = LiquidLegions::new(sketch.decay_rate, sketch.size)?;
 
@@ -151,17 +150,18 @@ pub fn complete_execution_phase_two_at_aggregator<G: Group>(
     let active = (count as u64).saturating_sub(blinded_histogram as u64).saturating_sub(baseline);
     let reach = sketch.reach(active, *vid_sampling_interval_width)?;
 
-    let live: Vec<usize> = (0..count).filter(|tuple| kinds[*tuple] == TupleKind::OneKey).collect();
+    // A message has fewer than 2^32 tuples: it would have as many bytes.
+    let live: Vec<u32> = kinds
+        .iter()
+        .zip(0..)
+        .filter(|(kind, _)| **kind == TupleKind::OneKey)
+        .map(|(_, tuple)| tuple)
+        .collect();
     let streams = context.streams::<G>(
         CompleteExecutionPhaseTwoAtAggregatorRequest::METHOD,
-        &[
-            tuples,
-            local.secret.to_bytes().expose(),
-            &composite.public().to_bytes(),
-            &maximum_frequency.to_be_bytes(),
-        ],
+        &[tuples, local.secret.to_bytes().expose(), &composite.to_bytes(), &maximum_frequency.to_be_bytes()],
     );
-    let matrix = frequency_tests(tuples, &live, maximum_frequency, &composite, &streams, context)?;
+    let matrix = frequency_tests::<G>(tuples, &live, maximum_frequency, &streams, context)?;
     Ok(CompleteExecutionPhaseTwoAtAggregatorResponse {
         same_key_aggregator_matrix: matrix,
         reach,
@@ -207,11 +207,13 @@ fn open_flags<G: Group>(
 }
 
 /// The same-key-aggregator matrix: `r·(count − i·U)` for each live tuple and i = 1 … F − 1, every r fresh.
+///
+/// Upstream subtracts multiples of one encryption of `U`. Here `U` is a public constant of
+/// [`Ciphertexts::equality_tests`](halo_crypto::elgamal::Ciphertexts::equality_tests), which says why that is as good.
 fn frequency_tests<G: Group>(
     tuples: &[u8],
-    live: &[usize],
+    live: &[u32],
     maximum_frequency: u32,
-    composite: &EncryptionKey<G>,
     streams: &StreamSeed,
     context: &KernelContext,
 ) -> Result<Vec<u8>, KernelError> {
@@ -219,45 +221,29 @@ fn frequency_tests<G: Group>(
     if row == 0 || live.is_empty() {
         return Ok(Vec::new());
     }
-    let cell = Layout::CELL.length::<G>();
+    // A row of the matrix, in which each test has a column.
+    let tests = Layout::of_width(row);
     let cells = (live.len() as u64).saturating_mul(row as u64);
-    let mut matrix = vec![0; context.require_room("matrix cells", cells, cell)?];
-    let units = encrypted_counts(maximum_frequency - 1, composite, streams);
-    let length = Layout::FLAG_COUNT_TUPLE.length::<G>();
-    context.executor().for_each_chunk(live, 1, &mut matrix, row * cell, |chunk, live, matrix| {
-        let bytes: Vec<u8> =
-            live.iter().flat_map(|tuple| &tuples[tuple * length..(tuple + 1) * length]).copied().collect();
-        let number = |record: usize| live[record];
-        let counts = Layout::FLAG_COUNT_TUPLE
+    let mut matrix = vec![0; context.require_room("matrix cells", cells, Layout::CELL.length::<G>())?];
+    let unit = G::fixed_base(&unit_point::<G>());
+    let counts: Vec<Constant<'_, G>> =
+        (1..u64::from(maximum_frequency)).map(|count| Constant::new(&unit, count)).collect();
+    context.executor().for_each_chunk(live, 1, &mut matrix, tests.length::<G>(), |chunk, live, matrix| {
+        let number = |record: usize| live[record] as usize;
+        let layout = Layout::FLAG_COUNT_TUPLE;
+        let bytes = layout.gather::<G>(tuples, live.iter().map(|tuple| *tuple as usize));
+        layout
             .decode::<G>(TUPLES, 0, &bytes, Layout::TUPLE_COUNT)
-            .map_err(|error| error.renumbered(number))?;
-        let mut tests: Ciphertexts<G> =
-            counts.iter().flat_map(|count| std::iter::repeat_n(count, row)).collect();
-        let subtrahends: Ciphertexts<G> = (0..live.len()).flat_map(|_| units.iter()).collect();
-        tests.sub(&subtrahends);
-        tests.scale_by_fresh(&mut streams.stream("frequency tests", chunk));
-        Layout::CELL
-            .encode::<G>(TUPLES, 0, &tests, matrix, Layout::CELL.column(0))
-            .map_err(|error| error.renumbered(|test| number(test / row)))
+            .and_then(|sums| {
+                let mut rng = streams.stream("frequency tests", chunk);
+                let compared = sums.equality_tests(&counts, &mut rng);
+                (0..row).zip(&compared).try_for_each(|(index, compared)| {
+                    tests.encode::<G>(TUPLES, 0, compared, matrix, tests.column(index))
+                })
+            })
+            .map_err(|error| error.renumbered(number))
     })?;
     Ok(matrix)
-}
-
-/// Encryptions of 1·U … maximum·U, all multiples of one encryption of U.
-fn encrypted_counts<G: Group>(
-    maximum: u32,
-    composite: &EncryptionKey<G>,
-    streams: &StreamSeed,
-) -> Ciphertexts<G> {
-    let unit = composite.encrypt_one(&unit_point::<G>(), &mut streams.stream("encrypted unit", 0));
-    let mut multiple: Ciphertexts<G> = std::iter::once(unit).collect();
-    (0..maximum)
-        .map(|_| {
-            let current = multiple.get(0);
-            multiple.add_ciphertext(&unit);
-            current
-        })
-        .collect()
 }
 
 impl Kernel for CompleteExecutionPhaseTwoRequest {

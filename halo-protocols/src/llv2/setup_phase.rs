@@ -66,6 +66,7 @@ pub fn complete_setup_phase<G: Group>(
     };
     let mut mixed = Vec::with_capacity(context.require_room("registers", total, layout.length::<G>())?);
 
+    mixed.extend_from_slice(requisitions);
     if *maximum_frequency == 1 {
         // Without noise parameters the request has no key. Upstream then makes one up, and so do we: what replaces
         // keys and counts is never to be opened, it only has to differ.
@@ -77,32 +78,28 @@ pub fn complete_setup_phase<G: Group>(
                 &made_up
             }
         };
-        mixed.extend(destroy_keys_and_counts(requisitions, key, &streams, context)?);
-    } else {
-        mixed.extend_from_slice(requisitions);
+        destroy_keys_and_counts(&mut mixed, key, &streams, context)?;
     }
     mixed.extend_from_slice(registers);
     if let Some((noise, key)) = noise {
-        mixed.extend(noise.encrypt(&key, &streams, context)?);
+        noise.encrypt(&key, &streams, context, &mut mixed)?;
     }
-    Ok(CompleteSetupPhaseResponse {
-        combined_register_vector: layout.sort::<G>(&mixed),
-        elapsed_cpu_time_millis: 0,
-    })
+    layout.sort::<G>(&mut mixed, context.executor());
+    Ok(CompleteSetupPhaseResponse { combined_register_vector: mixed, elapsed_cpu_time_millis: 0 })
 }
 
 /// Replaces each register's key by the destroyed one and its count by a random point.
 fn destroy_keys_and_counts<G: Group>(
-    registers: &[u8],
+    registers: &mut [u8],
     key: &EncryptionKey<G>,
     streams: &StreamSeed,
     context: &KernelContext,
-) -> Result<Vec<u8>, KernelError> {
+) -> Result<(), KernelError> {
     let layout = Layout::REGISTER;
     let length = layout.length::<G>();
     let destroyed = G::hash_one(DESTROYED_REGISTER_KEY);
-    let mut rewritten = registers.to_vec();
-    context.executor().for_each_chunk(registers, length, &mut rewritten, length, |chunk, _, registers| {
+    let each = vec![(); registers.len() / length];
+    context.executor().for_each_chunk(&each, 1, registers, length, |chunk, _, registers| {
         let first = chunk * CHUNK;
         let count = registers.len() / length;
         let mut rng = streams.stream("destroyed keys and counts", chunk);
@@ -111,8 +108,7 @@ fn destroy_keys_and_counts<G: Group>(
         let counts = random_points::<G>(RANDOM_COUNT_PREFIX, count, &mut rng);
         let counts = key.encrypt(&counts, &mut rng);
         layout.encode::<G>(REQUISITIONS, first, &counts, registers, Layout::COUNT)
-    })?;
-    Ok(rewritten)
+    })
 }
 
 impl Kernel for CompleteSetupPhaseRequest {

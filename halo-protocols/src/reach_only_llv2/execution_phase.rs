@@ -3,7 +3,7 @@
 
 use halo_crypto::Group;
 use halo_crypto::elgamal::KeyPair;
-use halo_crypto::parallel::CHUNK;
+use halo_crypto::parallel::{CHUNK, Executor};
 use halo_crypto::pohlig_hellman::BlindingKey;
 
 use super::excessive_noise;
@@ -15,6 +15,7 @@ use crate::proto::protocol::{
     CompleteReachOnlyExecutionPhaseAtAggregatorRequest, CompleteReachOnlyExecutionPhaseAtAggregatorResponse,
     CompleteReachOnlyExecutionPhaseRequest, CompleteReachOnlyExecutionPhaseResponse,
 };
+use crate::sketch::sort::sorted_numbers;
 use crate::sketch::{Layout, RegisterNoise, open_ids};
 
 const REGISTERS: &str = "combined_register_vector";
@@ -63,8 +64,9 @@ pub fn complete_reach_only_execution_phase<G: Group>(
             layout.encode::<G>(REGISTERS, first, &ids, blinded, id)
         },
     )?;
+    layout.sort::<G>(&mut blinded, context.executor());
     Ok(CompleteReachOnlyExecutionPhaseResponse {
-        combined_register_vector: layout.sort::<G>(&blinded),
+        combined_register_vector: blinded,
         serialized_excessive_noise_ciphertext: excessive_noise::encode(&excessive_noise)?,
         elapsed_cpu_time_millis: 0,
     })
@@ -113,14 +115,23 @@ pub fn complete_reach_only_execution_phase_at_aggregator<G: Group>(
         noise_ids += u64::from(reach.contributors_count.unsigned_abs()) * u64::from(noise.offset());
     }
     let ids = open_ids::<G>(REGISTERS, registers, layout, &local.secret, context.executor())?;
-    let mut ids: Vec<&[u8]> = ids.chunks_exact(G::POINT_LENGTH).collect();
-    ids.sort_unstable();
-    ids.dedup();
-    let active = (ids.len() as u64).saturating_sub(noise_ids);
+    let active = distinct_ids(&ids, G::POINT_LENGTH, context.executor()).saturating_sub(noise_ids);
     Ok(CompleteReachOnlyExecutionPhaseAtAggregatorResponse {
         reach: sketch.reach(active, *vid_sampling_interval_width)?,
         elapsed_cpu_time_millis: 0,
     })
+}
+
+/// How many of the encoded ids are different.
+fn distinct_ids(ids: &[u8], length: usize, executor: &Executor) -> u64 {
+    let mut previous: Option<&[u8]> = None;
+    let mut distinct = 0;
+    for number in sorted_numbers(ids, length, executor) {
+        let id = &ids[number as usize * length..][..length];
+        distinct += u64::from(previous != Some(id));
+        previous = Some(id);
+    }
+    distinct
 }
 
 /// How many ids are known to be noise besides those of reach noise: those of the blinded histogram, of publisher noise

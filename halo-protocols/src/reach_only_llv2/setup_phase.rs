@@ -9,7 +9,7 @@ use super::excessive_noise;
 use crate::kernel::keys::encryption_key;
 use crate::kernel::{Kernel, KernelContext, KernelError, require_curve, require_parallelism};
 use crate::proto::protocol::{CompleteReachOnlySetupPhaseRequest, CompleteReachOnlySetupPhaseResponse};
-use crate::sketch::{Layout, ReachOnlyNoise, RegisterNoise};
+use crate::sketch::{Layout, RegisterNoise};
 
 const REGISTERS: &str = "combined_register_vector";
 
@@ -101,16 +101,11 @@ fn mix<G: Group>(
     mixed.extend_from_slice(registers);
     let mut excessive_ids = 0;
     if let Some(noise) = noise {
-        let ReachOnlyNoise { registers, blinded_histogram_ids } =
-            noise.encrypt_ids(&key, &streams, context)?;
-        mixed.extend(registers);
-        excessive_ids = blinded_histogram_ids;
+        excessive_ids = noise.encrypt_ids(&key, &streams, context, &mut mixed)?;
     }
+    layout.sort::<G>(&mut mixed, context.executor());
     let mut rng = streams.stream("excessive noise", 0);
-    Ok(Mixed {
-        registers: layout.sort::<G>(&mixed),
-        excessive_noise: excessive_noise::encrypt(excessive_ids, &key, &mut rng),
-    })
+    Ok(Mixed { registers: mixed, excessive_noise: excessive_noise::encrypt(excessive_ids, &key, &mut rng) })
 }
 
 fn respond<G: Group>(

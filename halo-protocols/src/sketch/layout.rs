@@ -68,16 +68,14 @@ impl Layout {
         }
     }
 
-    /// Sorts records bytewise. On re-randomized ciphertexts it hides which record came from where.
-    ///
-    /// # Panics
-    /// If the last record is incomplete.
-    pub fn sort<G: Group>(self, bytes: &[u8]) -> Vec<u8> {
+    /// Copies the records with these numbers, one behind the other.
+    pub(crate) fn gather<G: Group>(self, bytes: &[u8], numbers: impl Iterator<Item = usize>) -> Vec<u8> {
         let length = self.length::<G>();
-        assert!(bytes.len().is_multiple_of(length), "whole records are sorted");
-        let mut records: Vec<&[u8]> = bytes.chunks_exact(length).collect();
-        records.sort_unstable();
-        records.concat()
+        let mut records = Vec::with_capacity(numbers.size_hint().0 * length);
+        for number in numbers {
+            records.extend_from_slice(&bytes[number * length..][..length]);
+        }
+        records
     }
 
     /// Decodes one column of a part of `field` whose first record is number `first`.

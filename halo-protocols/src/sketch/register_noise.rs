@@ -43,14 +43,6 @@ enum Kind {
     Padding,
 }
 
-/// The reach-only registers of one duchy's noise.
-pub(crate) struct ReachOnlyNoise {
-    /// The encrypted ids.
-    pub(crate) registers: Vec<u8>,
-    /// How many different ids the blinded histogram has. Each will be taken for one that counts.
-    pub(crate) blinded_histogram_ids: u64,
-}
-
 impl RegisterNoise {
     /// Reads the parameters of a setup request.
     ///
@@ -107,24 +99,27 @@ impl RegisterNoise {
         self.register_count().saturating_add(2)
     }
 
-    /// Draws the registers and encrypts them under `key`. The caller has checked that there is room for them.
+    /// Draws the registers, encrypts them under `key` and appends them to `registers`. The caller has checked that
+    /// there is room for them.
     pub(crate) fn encrypt<G: Group>(
         &self,
         key: &EncryptionKey<G>,
         streams: &StreamSeed,
         context: &KernelContext,
-    ) -> Result<Vec<u8>, KernelError> {
+        registers: &mut Vec<u8>,
+    ) -> Result<(), KernelError> {
         let (kinds, id_count) = self.draw(streams, 0);
         let ids = Ids::<G>::new(id_count, streams, context)?;
         let destroyed = G::hash_one(DESTROYED_REGISTER_KEY);
         let blinded_histogram = G::hash_one(BLINDED_HISTOGRAM_NOISE_KEY);
 
         let layout = Layout::REGISTER;
-        let mut registers = vec![0; kinds.len() * layout.length::<G>()];
+        let given = registers.len();
+        registers.resize(given + kinds.len() * layout.length::<G>(), 0);
         context.executor().for_each_chunk(
             &kinds,
             1,
-            &mut registers,
+            &mut registers[given..],
             layout.length::<G>(),
             |chunk, kinds, registers| {
                 let mut rng = streams.stream("noise registers", chunk);
@@ -148,31 +143,35 @@ impl RegisterNoise {
                     let ciphertexts = key.encrypt(points, &mut rng);
                     layout.encode::<G>("noise", chunk * CHUNK, &ciphertexts, registers, column)?;
                 }
-                Ok::<_, KernelError>(())
+                Ok(())
             },
-        )?;
-        Ok(registers)
+        )
     }
 
-    /// Draws the registers of the reach-only protocol, which are ids alone, and encrypts them under `key`. The caller
-    /// has checked that there is room for them.
+    /// Draws the registers of the reach-only protocol, which are ids alone, encrypts them under `key` and appends them
+    /// to `registers`. The caller has checked that there is room for them.
+    ///
+    /// Returns how many different ids the blinded histogram has; each will be taken for one that counts.
     pub(crate) fn encrypt_ids<G: Group>(
         &self,
         key: &EncryptionKey<G>,
         streams: &StreamSeed,
         context: &KernelContext,
-    ) -> Result<ReachOnlyNoise, KernelError> {
+        registers: &mut Vec<u8>,
+    ) -> Result<u64, KernelError> {
         let (kinds, id_count) = self.draw(streams, 1);
         let ids = Ids::<G>::new(id_count, streams, context)?;
         let layout = Layout::REACH_ONLY_REGISTER;
         let length = layout.length::<G>();
-        let mut registers = vec![0; kinds.len() * length];
-        context.executor().for_each_chunk(&kinds, 1, &mut registers, length, |chunk, kinds, registers| {
+        let given = registers.len();
+        registers.resize(given + kinds.len() * length, 0);
+        let noise = &mut registers[given..];
+        context.executor().for_each_chunk(&kinds, 1, noise, length, |chunk, kinds, registers| {
             let mut rng = streams.stream("noise registers", chunk);
             let ciphertexts = key.encrypt(&ids.of(kinds, &mut rng), &mut rng);
             layout.encode::<G>("noise", chunk * CHUNK, &ciphertexts, registers, ID_ALONE)
         })?;
-        Ok(ReachOnlyNoise { registers, blinded_histogram_ids: id_count as u64 })
+        Ok(id_count as u64)
     }
 
     /// What each register is, and how many ids the blinded histogram has. Of publisher noise and of padding there are

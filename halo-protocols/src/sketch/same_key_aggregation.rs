@@ -2,33 +2,51 @@
 //! the same, and what their counts add up to (llv2.md §B4; Ghazi et al., "Estimating unique counts and frequency
 //! histograms in a distributed setting", 2021).
 //!
-//! With keys K₀ … K₍ₘ₋₁₎ and counts C₀ … of a group, D and B encryptions of the destroyed and of the
-//! blinded-histogram key, and every r fresh:
+//! With keys K₀ … K₍ₘ₋₁₎ and counts C₀ … of a group, D and B the destroyed and the blinded-histogram key, and every r
+//! fresh:
 //!
 //! ```text
 //! a     = Enc(0) + Σ rᵢ·(Kᵢ − K₀)      zero iff all keys are equal
-//! b     = r'·(D − K₀ + a)              zero iff they are all the destroyed key
-//! c     = r''·(B − K₀ + a)             zero iff they are all the blinded-histogram key
+//! b     = r'·(K₀ − a − D)              zero iff they are all the destroyed key
+//! c     = r''·(K₀ − a − B)             zero iff they are all the blinded-histogram key
 //! count = Σ Cᵢ + r·a                   the sum if all keys are equal, else random
 //! ```
+//!
+//! Upstream encrypts D and B and computes `r'·(D − K₀ + a)`. The sign is lost in the random factor, and that constants
+//! need no encryption is argued at [`Ciphertexts::equality_tests`]: here `a` brings a fresh nonce of its own besides.
+//! Of a group of one, which most are in a sketch without noise, only b and c take multiplications by a secret factor,
+//! and both multiply the same ciphertext.
 
-use std::ops::Range;
+use std::iter;
 
 use halo_crypto::Group;
-use halo_crypto::elgamal::{Ciphertext, Ciphertexts, EncryptionKey, SecretKey};
+use halo_crypto::elgamal::{Ciphertexts, Constant, EncryptionKey, SecretKey};
 use halo_crypto::parallel::Executor;
 use halo_crypto::prg::StreamSeed;
 
 use super::constants::{BLINDED_HISTOGRAM_NOISE_KEY, DESTROYED_REGISTER_KEY};
+use super::sort::sorted_numbers;
 use super::{Layout, open_ids};
 use crate::kernel::KernelError;
 
 /// Which registers have the same id.
 pub(crate) struct Groups {
     /// Numbers of registers, those of a group one after the other.
-    order: Vec<usize>,
-    /// Where in `order` each group is.
-    groups: Vec<Range<usize>>,
+    order: Vec<u32>,
+    groups: Vec<Members>,
+}
+
+/// Where in the order a group's registers are.
+#[derive(Clone, Copy)]
+struct Members {
+    first: u32,
+    count: u32,
+}
+
+impl Members {
+    fn of(self, order: &[u32]) -> &[u32] {
+        &order[self.first as usize..][..self.count as usize]
+    }
 }
 
 impl Groups {
@@ -47,23 +65,23 @@ pub(crate) fn group_by_id<G: Group>(
     executor: &Executor,
 ) -> Result<Groups, KernelError> {
     let ids = open_ids::<G>(field, registers, Layout::REGISTER, key, executor)?;
-    let ids: Vec<&[u8]> = ids.chunks_exact(G::POINT_LENGTH).collect();
-    let mut order: Vec<usize> = (0..ids.len()).collect();
-    order.sort_unstable_by_key(|register| (ids[*register], *register));
-    let mut start = 0;
+    let length = G::POINT_LENGTH;
+    let order: Vec<u32> = sorted_numbers(&ids, length, executor).collect();
+    let id = |register: u32| &ids[register as usize * length..][..length];
+    let mut first = 0;
     let groups = order
-        .chunk_by(|left, right| ids[*left] == ids[*right])
-        .map(|group| {
-            let range = start..start + group.len();
-            start = range.end;
-            range
+        .chunk_by(|left, right| id(*left) == id(*right))
+        .map(|registers| {
+            let members = Members { first, count: registers.len() as u32 };
+            first += members.count;
+            members
         })
-        .filter(|group| group.len() <= largest)
+        .filter(|members| members.count as usize <= largest)
         .collect();
     Ok(Groups { order, groups })
 }
 
-/// Merges each group into a flag-count tuple, in the order of the groups.
+/// Merges each group into a flag-count tuple and appends the tuples, in the order of the groups.
 pub(crate) fn merge_groups<G: Group>(
     field: &'static str,
     registers: &[u8],
@@ -71,44 +89,31 @@ pub(crate) fn merge_groups<G: Group>(
     composite: &EncryptionKey<G>,
     streams: &StreamSeed,
     executor: &Executor,
-) -> Result<Vec<u8>, KernelError> {
-    let mut rng = streams.stream("same-key aggregation constants", 0);
-    let constants = Constants {
-        destroyed: composite.encrypt_one(&G::hash_one(DESTROYED_REGISTER_KEY), &mut rng),
-        blinded_histogram: composite.encrypt_one(&G::hash_one(BLINDED_HISTOGRAM_NOISE_KEY), &mut rng),
-    };
-    let length = Layout::FLAG_COUNT_TUPLE.length::<G>();
-    let mut tuples = vec![0; groups.len() * length];
-    executor.for_each_chunk(groups, 1, &mut tuples, length, |chunk, groups, tuples| {
-        let members = Members::gather(field, registers, order, groups)?;
+    tuples: &mut Vec<u8>,
+) -> Result<(), KernelError> {
+    let destroyed = G::fixed_base(&G::hash_one(DESTROYED_REGISTER_KEY));
+    let blinded_histogram = G::fixed_base(&G::hash_one(BLINDED_HISTOGRAM_NOISE_KEY));
+    let constants = [Constant::new(&destroyed, 1), Constant::new(&blinded_histogram, 1)];
+    let layout = Layout::FLAG_COUNT_TUPLE;
+    let given = tuples.len();
+    tuples.resize(given + groups.len() * layout.length::<G>(), 0);
+    executor.for_each_chunk(groups, 1, &mut tuples[given..], layout.length::<G>(), |chunk, groups, tuples| {
+        let gathered = Gathered::<G>::new(field, registers, order, groups)?;
         let mut rng = streams.stream("same-key aggregation", chunk);
-        let merged = members.merge(composite, &constants, &mut rng);
-        let [flag_a, flag_b, flag_c] = &merged.flags;
-        for (ciphertexts, column) in [
-            (flag_a, Layout::FLAGS[0]),
-            (flag_b, Layout::FLAGS[1]),
-            (flag_c, Layout::FLAGS[2]),
-            (&merged.counts, Layout::TUPLE_COUNT),
-        ] {
+        let merged = gathered.merge(composite, &constants, &mut rng);
+        for (index, ciphertexts) in merged.iter().enumerate() {
             // An error names the first register of the group, not the tuple.
-            Layout::FLAG_COUNT_TUPLE
-                .encode::<G>(field, 0, ciphertexts, tuples, column)
-                .map_err(|error| error.renumbered(|tuple| order[groups[tuple].start]))?;
+            layout
+                .encode::<G>(field, 0, ciphertexts, tuples, layout.column(index))
+                .map_err(|error| error.renumbered(|tuple| groups[tuple].of(order)[0] as usize))?;
         }
         Ok::<_, KernelError>(())
-    })?;
-    Ok(tuples)
-}
-
-/// The two keys that flags compare with, encrypted once for all groups.
-struct Constants<G: Group> {
-    destroyed: Ciphertext<G>,
-    blinded_histogram: Ciphertext<G>,
+    })
 }
 
 /// The keys and counts of some groups.
-struct Members<G: Group> {
-    /// The first register of each group: its key, and the sum of the group's counts.
+struct Gathered<G: Group> {
+    /// The key of each group's first register, and the sum of the group's counts.
     first_keys: Ciphertexts<G>,
     counts: Ciphertexts<G>,
     /// Kᵢ − K₀ of the other registers, and which group each belongs to.
@@ -116,56 +121,43 @@ struct Members<G: Group> {
     group_of_difference: Vec<usize>,
 }
 
-struct Merged<G: Group> {
-    flags: [Ciphertexts<G>; 3],
-    counts: Ciphertexts<G>,
-}
-
-impl<G: Group> Members<G> {
-    fn gather(
+impl<G: Group> Gathered<G> {
+    fn new(
         field: &'static str,
         registers: &[u8],
-        order: &[usize],
-        groups: &[Range<usize>],
+        order: &[u32],
+        groups: &[Members],
     ) -> Result<Self, KernelError> {
-        let length = Layout::REGISTER.length::<G>();
-        let numbers: Vec<usize> = groups.iter().flat_map(|group| &order[group.clone()]).copied().collect();
-        let bytes: Vec<u8> = numbers
-            .iter()
-            .flat_map(|number| &registers[number * length..(number + 1) * length])
-            .copied()
+        // First the first register of every group, so that their ciphertexts are a batch of their own, then the others.
+        let firsts = groups.iter().map(|group| group.of(order)[0]);
+        let others = groups.iter().flat_map(|group| &group.of(order)[1..]).copied();
+        let numbers: Vec<usize> = firsts.chain(others).map(|register| register as usize).collect();
+        let group_of_difference: Vec<usize> = (0..)
+            .zip(groups)
+            .flat_map(|(index, group)| iter::repeat_n(index, group.count as usize - 1))
             .collect();
+
+        let bytes = Layout::REGISTER.gather::<G>(registers, numbers.iter().copied());
         let decode = |column| {
-            Layout::REGISTER
-                .decode::<G>(field, 0, &bytes, column)
-                .map_err(|error| error.renumbered(|member| numbers[member]))
+            let decoded = Layout::REGISTER.decode::<G>(field, 0, &bytes, column);
+            let mut firsts = decoded.map_err(|error| error.renumbered(|member| numbers[member]))?;
+            let others = firsts.split_off(groups.len());
+            Ok::<_, KernelError>((firsts, others))
         };
-        let (keys, counts) = (decode(Layout::KEY)?, decode(Layout::COUNT)?);
-
-        let group_of: Vec<usize> =
-            groups.iter().enumerate().flat_map(|(index, group)| vec![index; group.len()]).collect();
-        let is_first = |member: usize| member == 0 || group_of[member] != group_of[member - 1];
-        let (firsts, others): (Vec<usize>, Vec<usize>) =
-            (0..numbers.len()).partition(|member| is_first(*member));
-        let group_of_difference: Vec<usize> = others.iter().map(|member| group_of[*member]).collect();
-
-        let select = |from: &Ciphertexts<G>, members: &[usize]| -> Ciphertexts<G> {
-            members.iter().map(|member| from.get(*member)).collect()
-        };
-        let first_keys = select(&keys, &firsts);
-        let mut differences = select(&keys, &others);
-        differences.sub(&select(&first_keys, &group_of_difference));
-        let mut sums = select(&counts, &firsts);
-        add_to_groups(&mut sums, &select(&counts, &others), &group_of_difference);
-        Ok(Self { first_keys, counts: sums, differences, group_of_difference })
+        let (first_keys, mut differences) = decode(Layout::KEY)?;
+        let (mut counts, other_counts) = decode(Layout::COUNT)?;
+        differences.sub(&group_of_difference.iter().map(|group| first_keys.get(*group)).collect());
+        add_to_groups(&mut counts, &other_counts, &group_of_difference);
+        Ok(Self { first_keys, counts, differences, group_of_difference })
     }
 
+    /// The columns of the tuples: flags a, b and c, and the count.
     fn merge<R: rand_core::CryptoRng>(
         mut self,
         composite: &EncryptionKey<G>,
-        constants: &Constants<G>,
+        constants: &[Constant<'_, G>; 2],
         rng: &mut R,
-    ) -> Merged<G> {
+    ) -> Vec<Ciphertexts<G>> {
         self.differences.scale_by_fresh(rng);
         let mut flag_a = Ciphertexts::of_messages(&vec![G::identity(); self.first_keys.len()]);
         add_to_groups(&mut flag_a, &self.differences, &self.group_of_difference);
@@ -181,15 +173,12 @@ impl<G: Group> Members<G> {
         composite.re_randomize(&mut counts, rng);
 
         composite.re_randomize(&mut flag_a, rng);
-        let mut distance = flag_a.clone();
-        distance.sub(&self.first_keys);
-        let [flag_b, flag_c] = [&constants.destroyed, &constants.blinded_histogram].map(|key| {
-            let mut flag = distance.clone();
-            flag.add_ciphertext(key);
-            flag.scale_by_fresh(rng);
-            flag
-        });
-        Merged { flags: [flag_a, flag_b, flag_c], counts }
+        let mut keys = self.first_keys;
+        keys.sub(&flag_a);
+        let mut tuple = vec![flag_a];
+        tuple.extend(keys.equality_tests(constants, rng));
+        tuple.push(counts);
+        tuple
     }
 }
 

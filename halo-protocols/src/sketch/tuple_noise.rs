@@ -66,23 +66,25 @@ impl TupleNoise {
         2 * u64::from(self.frequency.offset()) * (u64::from(self.maximum_frequency) + 1)
     }
 
-    /// Draws the tuples and encrypts them: flags under the sum of the keys of the duchies to come, counts under
-    /// the composite key. The caller has checked that there is room for them.
+    /// Draws the tuples, encrypts them and appends them to `tuples`: flags under the sum of the keys of the duchies
+    /// to come, counts under the composite key. The caller has checked that there is room for them.
     pub(crate) fn encrypt<G: Group>(
         &self,
         partial: &EncryptionKey<G>,
         composite: &EncryptionKey<G>,
         streams: &StreamSeed,
         context: &KernelContext,
-    ) -> Result<Vec<u8>, KernelError> {
+        tuples: &mut Vec<u8>,
+    ) -> Result<(), KernelError> {
         let kinds = self.draw(streams);
         let counts = count_points::<G>(self.maximum_frequency);
         let layout = Layout::FLAG_COUNT_TUPLE;
-        let mut tuples = vec![0; kinds.len() * layout.length::<G>()];
+        let given = tuples.len();
+        tuples.resize(given + kinds.len() * layout.length::<G>(), 0);
         context.executor().for_each_chunk(
             &kinds,
             1,
-            &mut tuples,
+            &mut tuples[given..],
             layout.length::<G>(),
             |chunk, kinds, tuples| {
                 let mut rng = streams.stream("noise tuples", chunk);
@@ -100,8 +102,7 @@ impl TupleNoise {
                 let ciphertexts = composite.encrypt(&points, &mut rng);
                 layout.encode::<G>("noise", chunk * CHUNK, &ciphertexts, tuples, Layout::TUPLE_COUNT)
             },
-        )?;
-        Ok(tuples)
+        )
     }
 
     fn draw(&self, streams: &StreamSeed) -> Vec<Kind> {
