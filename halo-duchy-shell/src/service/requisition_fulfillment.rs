@@ -7,8 +7,10 @@
 //! A call after a successful one answers as the first did, without reading the body: what was recorded first stays. The
 //! bodies cannot be compared, because a data provider that encrypts its sketch again sends other bytes for the same data.
 
+mod body;
 mod header;
 mod registers;
+mod shares;
 
 use std::time::Duration;
 
@@ -16,21 +18,21 @@ use tokio::time::timeout;
 use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Status, Streaming, async_trait};
 
+use self::body::{Body, Expected};
 use self::header::Header;
-use self::registers::{Batch, Registers};
+use self::registers::Batch;
 use crate::blob::{Blob, BlobError, BlobStore, BlobWriter, Place};
 use crate::client::CallPolicy;
 use crate::consent::{KnownRequisition, verify_fulfillment};
 use crate::identity::{Caller, caller};
 use crate::proto::api::fulfill_requisition_request::Payload;
-use crate::proto::api::protocol_config::protocol::Protocol as ConfiguredProtocol;
 use crate::proto::api::requisition::State;
 use crate::proto::api::requisition_fulfillment_server::RequisitionFulfillment;
 use crate::proto::api::{FulfillRequisitionRequest, FulfillRequisitionResponse, MeasurementSpec};
-use crate::proto::internal::computation_details::Protocol as ProtocolDetails;
 use crate::proto::internal::computation_stage::Stage;
 use crate::proto::internal::computations_client::ComputationsClient;
 use crate::proto::internal::get_computation_token_request::Key;
+use crate::proto::internal::requisition_details::RequisitionProtocol;
 use crate::proto::internal::{
     ComputationToken, ExternalRequisitionKey, GetComputationTokenRequest,
     RecordRequisitionFulfillmentRequest, RequisitionMetadata,
@@ -118,11 +120,11 @@ impl RequisitionFulfillment for RequisitionFulfillmentService {
         let token = self.token(&header).await?;
         let requisition = requisition(&token, &header)?;
         verify(&token, requisition, &header)?;
-        let registers = registers(&token, &header)?;
+        let Expected { body, details } = Expected::new(&token, requisition, &header, &self.duchy)?;
         if requisition.path.is_empty() {
             require_open(&token)?;
-            let blob = self.receive(&mut messages, &token, &header, registers).await?;
-            self.record(&token, &header, blob).await?;
+            let blob = self.receive(&mut messages, &token, &header, body).await?;
+            self.record(&token, &header, blob, details).await?;
         }
         self.tell_kingdom(&token, header).await?;
         tracing::info!(
@@ -171,7 +173,7 @@ impl RequisitionFulfillmentService {
         messages: &mut Streaming<FulfillRequisitionRequest>,
         token: &ComputationToken,
         header: &Header,
-        mut registers: Registers,
+        mut body: Body,
     ) -> Result<Blob, Status> {
         let place = Place::Requisition {
             computation: &token.global_computation_id,
@@ -179,9 +181,9 @@ impl RequisitionFulfillmentService {
         };
         let mut writer =
             self.blobs.writer(place, self.limits.bytes).await.map_err(|error| storage(&error))?;
-        let received = self.copy(messages, &mut writer, &mut registers).await;
+        let received = self.copy(messages, &mut writer, &mut body).await;
         let checked = match received {
-            Ok(()) => match registers.finish() {
+            Ok(()) => match body.finish() {
                 Ok(last) => check(last).await,
                 Err(error) => Err(Status::invalid_argument(error.to_string())),
             },
@@ -202,26 +204,34 @@ impl RequisitionFulfillmentService {
         &self,
         messages: &mut Streaming<FulfillRequisitionRequest>,
         writer: &mut BlobWriter,
-        registers: &mut Registers,
+        body: &mut Body,
     ) -> Result<(), Status> {
         while let Some(message) = self.next(messages).await? {
             let Some(Payload::BodyChunk(chunk)) = message.payload else {
                 return Err(Status::invalid_argument("after the header only body chunks may come"));
             };
-            check(registers.push(&chunk.data)).await?;
+            let batch =
+                body.push(&chunk.data).map_err(|error| Status::invalid_argument(error.to_string()))?;
+            check(batch).await?;
             writer.write(chunk.data).await.map_err(|error| storage(&error))?;
         }
         Ok(())
     }
 
     /// Makes the body count. If another upload was recorded first, that one stays and this one goes.
-    async fn record(&self, token: &ComputationToken, header: &Header, blob: Blob) -> Result<(), Status> {
+    async fn record(
+        &self,
+        token: &ComputationToken,
+        header: &Header,
+        blob: Blob,
+        details: Option<RequisitionProtocol>,
+    ) -> Result<(), Status> {
         let request = RecordRequisitionFulfillmentRequest {
             token: Some(token.clone()),
             key: Some(key(header)),
             blob_path: blob.path.clone(),
             public_api_version: PUBLIC_API_VERSION.into(),
-            protocol_details: None,
+            protocol_details: details,
         };
         let recorded = self
             .policy
@@ -340,34 +350,32 @@ fn verify(
         .map_err(|error| Status::failed_precondition(error.to_string()))
 }
 
-/// What the body must look like; the header must not be for another protocol.
-#[allow(clippy::result_large_err, reason = "tonic's error type")]
-fn registers(token: &ComputationToken, header: &Header) -> Result<Registers, Status> {
-    let details = token.computation_details.as_ref().and_then(|details| details.protocol.as_ref());
-    let Some(ProtocolDetails::LiquidLegionsV2(details)) = details else {
-        return Err(Status::unimplemented("the computation's protocol is not supported here"));
-    };
-    if header.protocol.is_some() {
-        return Err(Status::invalid_argument("the header is for another protocol than Liquid Legions v2"));
-    }
-    let ours = |protocol: &ConfiguredProtocol| matches!(protocol, ConfiguredProtocol::LiquidLegionsV2(_));
-    if !header.configured.is_empty() && !header.configured.iter().any(ours) {
-        return Err(Status::invalid_argument("protocol_config does not have Liquid Legions v2"));
-    }
-    let curve_id = details.parameters.as_ref().map_or(0, |parameters| parameters.elliptic_curve_id);
-    Registers::of_curve(curve_id.into())
-        .ok_or_else(|| Status::internal(format!("the computation's curve {curve_id} is not supported")))
-}
-
 /// Checks that the computation still waits for data.
 #[allow(clippy::result_large_err, reason = "tonic's error type")]
 fn require_open(token: &ComputationToken) -> Result<(), Status> {
+    use halo_protocols::hmss::Stage as ShareShuffle;
     use halo_protocols::llv2::Stage as Llv2;
+    use halo_protocols::reach_only_llv2::Stage as ReachOnly;
 
     let stage = token.computation_stage.as_ref().and_then(|stage| stage.stage.as_ref());
     let open = match stage {
         Some(Stage::LiquidLegionsSketchAggregationV2(number)) => Llv2::try_from(*number)
             .is_ok_and(|stage| matches!(stage, Llv2::InitializationPhase | Llv2::WaitRequisitionsAndKeySet)),
+        Some(Stage::ReachOnlyLiquidLegionsSketchAggregationV2(number)) => ReachOnly::try_from(*number)
+            .is_ok_and(|stage| {
+                matches!(stage, ReachOnly::InitializationPhase | ReachOnly::WaitRequisitionsAndKeySet)
+            }),
+        // The second worker waits for the first while data providers may still be at work.
+        Some(Stage::HonestMajorityShareShuffle(number)) => {
+            ShareShuffle::try_from(*number).is_ok_and(|stage| {
+                matches!(
+                    stage,
+                    ShareShuffle::Initialized
+                        | ShareShuffle::WaitToStart
+                        | ShareShuffle::WaitOnShuffleInputPhaseOne
+                )
+            })
+        }
         _ => false,
     };
     if open { Ok(()) } else { Err(Status::failed_precondition("the computation takes no more requisitions")) }

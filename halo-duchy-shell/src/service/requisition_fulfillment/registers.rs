@@ -11,8 +11,10 @@ use halo_crypto::{Group, P256, Ristretto255};
 
 /// Points in a register of Liquid Legions v2: the ciphertexts of index, key and count, of two points each.
 const POINTS_PER_REGISTER: usize = 6;
-/// Registers that are decoded together: some milliseconds of work.
-const BATCH_REGISTERS: usize = 128;
+/// Points in a register of reach-only Liquid Legions v2: the ciphertext of the index.
+const POINTS_PER_REACH_ONLY_REGISTER: usize = 2;
+/// Points that are decoded together: some milliseconds of work.
+const BATCH_POINTS: usize = 768;
 
 /// What is wrong with a sketch.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -42,6 +44,7 @@ type Decode = fn(&[u8]) -> Result<(), DecodePointError>;
 /// The check of one sketch.
 #[derive(Debug)]
 pub struct Registers {
+    points_per_register: usize,
     register_length: usize,
     decode: Decode,
     length: u64,
@@ -52,22 +55,32 @@ pub struct Registers {
 }
 
 impl Registers {
-    /// For a sketch encrypted in the group with the id `curve_id`; `None` if it is not one of ours.
+    /// For a sketch of Liquid Legions v2, encrypted in the group with the id `curve_id`; `None` if it is not one of ours.
     pub fn of_curve(curve_id: i64) -> Option<Self> {
+        Self::of_points(curve_id, POINTS_PER_REGISTER)
+    }
+
+    /// The same for a sketch of reach-only Liquid Legions v2.
+    pub fn reach_only_of_curve(curve_id: i64) -> Option<Self> {
+        Self::of_points(curve_id, POINTS_PER_REACH_ONLY_REGISTER)
+    }
+
+    fn of_points(curve_id: i64, points_per_register: usize) -> Option<Self> {
         match curve_id {
-            P256::CURVE_ID => Some(Self::new::<P256>()),
-            Ristretto255::CURVE_ID => Some(Self::new::<Ristretto255>()),
+            P256::CURVE_ID => Some(Self::new::<P256>(points_per_register)),
+            Ristretto255::CURVE_ID => Some(Self::new::<Ristretto255>(points_per_register)),
             _ => None,
         }
     }
 
-    fn new<G: Group>() -> Self {
+    fn new<G: Group>(points_per_register: usize) -> Self {
         let decode = |bytes: &[u8]| {
             let mut points = vec![G::Point::default(); bytes.len() / G::POINT_LENGTH];
             G::decode(bytes, &mut points)
         };
         Self {
-            register_length: POINTS_PER_REGISTER * G::POINT_LENGTH,
+            points_per_register,
+            register_length: points_per_register * G::POINT_LENGTH,
             decode,
             length: 0,
             checked: 0,
@@ -79,7 +92,8 @@ impl Registers {
     pub fn push(&mut self, chunk: &[u8]) -> Option<Batch> {
         self.length += chunk.len() as u64;
         self.pending.extend_from_slice(chunk);
-        if self.pending.len() < BATCH_REGISTERS * self.register_length { None } else { self.batch() }
+        let batch = BATCH_POINTS / self.points_per_register * self.register_length;
+        if self.pending.len() < batch { None } else { self.batch() }
     }
 
     /// Ends the sketch. Returns the last registers to be checked.
@@ -99,7 +113,12 @@ impl Registers {
         let bytes = self.pending.split_to(registers * self.register_length).freeze();
         let first = self.checked;
         self.checked += registers as u64;
-        (registers > 0).then_some(Batch { bytes, first, decode: self.decode })
+        (registers > 0).then_some(Batch {
+            bytes,
+            first,
+            points_per_register: self.points_per_register,
+            decode: self.decode,
+        })
     }
 }
 
@@ -108,6 +127,7 @@ impl Registers {
 pub struct Batch {
     bytes: Bytes,
     first: u64,
+    points_per_register: usize,
     decode: Decode,
 }
 
@@ -118,8 +138,8 @@ impl Batch {
     /// [`RegistersError::Point`] for the first that is none.
     pub fn check(&self) -> Result<(), RegistersError> {
         (self.decode)(&self.bytes).map_err(|error| RegistersError::Point {
-            register: self.first + (error.index / POINTS_PER_REGISTER) as u64,
-            point: error.index % POINTS_PER_REGISTER,
+            register: self.first + (error.index / self.points_per_register) as u64,
+            point: error.index % self.points_per_register,
         })
     }
 }
@@ -142,7 +162,10 @@ mod tests {
     }
 
     fn check(curve_id: i64, bytes: &[u8], chunk: usize) -> Result<(), RegistersError> {
-        let mut registers = Registers::of_curve(curve_id).expect("a curve of ours");
+        check_with(Registers::of_curve(curve_id).expect("a curve of ours"), bytes, chunk)
+    }
+
+    fn check_with(mut registers: Registers, bytes: &[u8], chunk: usize) -> Result<(), RegistersError> {
         for chunk in bytes.chunks(chunk) {
             registers.push(chunk).map_or(Ok(()), |batch| batch.check())?;
         }
@@ -190,5 +213,27 @@ mod tests {
             Err(RegistersError::Point { register: 0, point: 0 }),
             "the identity hides nothing"
         );
+    }
+
+    #[test]
+    fn reach_only_registers_are_single_ciphertexts() {
+        // 300 registers of three ciphertexts are 900 of one.
+        let bytes = sketch::<P256>(300);
+        let reach_only = || Registers::reach_only_of_curve(415).expect("a curve of ours");
+        for chunk in [7, 65, 32 << 10, usize::MAX] {
+            assert_eq!(check_with(reach_only(), &bytes[..899 * 66], chunk), Ok(()));
+        }
+        let refused = Err(RegistersError::Length { length: 65, register: 66 });
+        assert_eq!(check_with(reach_only(), &bytes[..65], 9), refused);
+        for (register, point) in [(0, 1), (383, 1), (384, 0), (899, 1)] {
+            let mut bytes = bytes.clone();
+            let start = register * 66 + point * 33;
+            bytes[start + 1..start + 33].fill(0xff);
+            let refused = Err(RegistersError::Point { register: register as u64, point });
+            assert_eq!(check_with(reach_only(), &bytes, 1000), refused);
+        }
+        let ristretto = Registers::reach_only_of_curve(25519).expect("a curve of ours");
+        assert_eq!(check_with(ristretto, &sketch::<Ristretto255>(5)[..64 * 7], 100), Ok(()));
+        assert!(Registers::reach_only_of_curve(0).is_none());
     }
 }
