@@ -1,31 +1,179 @@
 //! The arithmetic below [`P256`](crate::P256): which implementation does it, and the types they share.
 //!
-//! A backend works on whole slices. Points and field elements have one form in memory for all of them, so that
-//! a backend may convert on its way in and out and leave rare operations to another. The suite asks [`Backend`],
-//! whose methods each choose once per call.
+//! A [`Backend`] works on whole slices. Points and field elements have one form in memory for all of them; a backend
+//! converts to its own on the way in and out. What it brings is a vector of field elements (`vector`); the
+//! algorithms above that are written once.
+
+use std::sync::OnceLock;
 
 use p256::Scalar;
 use subtle::Choice;
 
-pub(crate) use self::portable::field::FieldElement;
-pub use self::portable::fixed_base::FixedBase;
-pub use self::portable::point::Point;
+pub(crate) use self::field::FieldElement;
+pub use self::fixed_base::FixedBase;
+use self::fixed_base::Tables;
+pub use self::point::Point;
 
+/// Instantiates the operations on batches for a vector, in functions that enable what its instructions need.
+macro_rules! entry_points {
+    ($vector:ty $(, $attribute:meta)*) => {
+        $(#[$attribute])*
+        pub(super) fn add(left: &mut [$crate::backend::Point], right: impl Fn(usize) -> $crate::backend::Point) {
+            $crate::backend::multiplication::add::<$vector>(left, right);
+        }
+
+        $(#[$attribute])*
+        pub(super) fn scale(points: &mut [$crate::backend::Point], scalar: &p256::Scalar) {
+            $crate::backend::multiplication::scale::<$vector>(points, scalar);
+        }
+
+        $(#[$attribute])*
+        pub(super) fn scale_each(points: &mut [$crate::backend::Point], scalars: &[p256::Scalar]) {
+            $crate::backend::multiplication::scale_each::<$vector>(points, scalars);
+        }
+
+        $(#[$attribute])*
+        pub(super) fn double_scale(
+            left: &mut [$crate::backend::Point],
+            left_scalar: &p256::Scalar,
+            right: &[$crate::backend::Point],
+            right_scalar: &p256::Scalar,
+        ) {
+            $crate::backend::multiplication::double_scale::<$vector>(left, left_scalar, right, right_scalar);
+        }
+
+        $(#[$attribute])*
+        pub(super) fn add_fixed_base_multiples(
+            points: &mut [$crate::backend::Point],
+            base: &$crate::backend::fixed_base::Multiples<$vector>,
+            scalars: &[p256::Scalar],
+        ) {
+            $crate::backend::multiplication::add_fixed_base_multiples::<$vector>(points, base, scalars);
+        }
+
+        $(#[$attribute])*
+        pub(super) fn multiples(base: &$crate::backend::Point) -> $crate::backend::fixed_base::Multiples<$vector> {
+            $crate::backend::fixed_base::Multiples::new(base)
+        }
+
+        $(#[$attribute])*
+        pub(super) fn decompress(candidates: &[($crate::backend::FieldElement, subtle::Choice)], out: &mut [Option<$crate::backend::Point>]) {
+            $crate::backend::multiplication::decompress::<$vector>(candidates, out);
+        }
+    };
+}
+
+mod batch;
+mod divsteps;
+mod field;
+mod fixed_base;
+mod inversion;
+mod mask;
+mod multiplication;
+mod point;
 mod portable;
+mod recoding;
+mod roots;
+mod vector;
 
-/// An implementation of the batch operations. See [`Group`](crate::Group) for what they do.
+/// An implementation of P-256. All give the same results.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Backend {
+#[non_exhaustive]
+pub enum Backend {
     /// Plain Rust, for any processor.
     Portable,
 }
 
+/// The backend of this process, once chosen.
+static ACTIVE: OnceLock<Backend> = OnceLock::new();
+
 impl Backend {
-    /// The backend for this processor.
-    pub(crate) const fn active() -> Self {
-        Self::Portable
+    /// All backends, from the most to the least preferred.
+    pub const ALL: [Self; 1] = [Self::Portable];
+
+    /// The name by which options call it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Portable => "portable",
+        }
     }
 
+    /// Whether this processor has what the backend needs.
+    #[must_use]
+    pub fn is_available(self) -> bool {
+        match self {
+            Self::Portable => true,
+        }
+    }
+
+    /// The backend that computes for this process: the one that was forced, else the most preferred available one.
+    #[must_use]
+    pub fn active() -> Self {
+        #[cfg(test)]
+        if let Some(backend) = tests::overridden() {
+            return backend;
+        }
+        *ACTIVE.get_or_init(|| {
+            Self::ALL.into_iter().find(|backend| backend.is_available()).unwrap_or(Self::Portable)
+        })
+    }
+
+    /// Lets this backend compute for the whole process. To be called before anything else in this crate, by programs
+    /// that let a person choose, such as by the variable `HALO_BACKEND`.
+    ///
+    /// # Errors
+    /// [`BackendError`] if the processor lacks it, or if another is already in use.
+    pub fn force(self) -> Result<(), BackendError> {
+        if !self.is_available() {
+            return Err(BackendError::Unavailable(self));
+        }
+        match *ACTIVE.get_or_init(|| self) {
+            active if active == self => Ok(()),
+            active => Err(BackendError::InUse { wanted: self, active }),
+        }
+    }
+}
+
+impl core::fmt::Display for Backend {
+    fn fmt(&self, formatter: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        formatter.write_str(self.name())
+    }
+}
+
+impl core::str::FromStr for Backend {
+    type Err = BackendError;
+
+    fn from_str(name: &str) -> Result<Self, BackendError> {
+        Self::ALL
+            .into_iter()
+            .find(|backend| backend.name() == name)
+            .ok_or_else(|| BackendError::Unknown(name.to_owned()))
+    }
+}
+
+/// Why a backend cannot be had.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BackendError {
+    /// No backend has the name.
+    #[error("there is no backend {0:?}")]
+    Unknown(String),
+    /// The processor lacks instructions that the backend needs.
+    #[error("this processor cannot run the backend {0}")]
+    Unavailable(Backend),
+    /// The choice comes too late.
+    #[error("the backend {wanted} was asked for, but {active} is in use")]
+    InUse {
+        /// The backend that was to be forced.
+        wanted: Backend,
+        /// The one that computes.
+        active: Backend,
+    },
+}
+
+/// The operations on batches. See [`Group`](crate::Group) for what they do.
+impl Backend {
     pub(crate) fn add(self, left: &mut [Point], right: impl Fn(usize) -> Point) {
         match self {
             Self::Portable => portable::add(left, right),
@@ -56,10 +204,10 @@ impl Backend {
         }
     }
 
-    pub(crate) fn add_fixed_base_multiples(self, points: &mut [Point], base: &FixedBase, scalars: &[Scalar]) {
-        match self {
-            Self::Portable => portable::add_fixed_base_multiples(points, base, scalars),
-        }
+    pub(crate) fn fixed_base(self, base: &Point) -> FixedBase {
+        FixedBase(match self {
+            Self::Portable => Tables::Portable(portable::multiples(base)),
+        })
     }
 
     /// For each pair of an `x` and whether `y` is odd, which are public: the point, if there is one.
@@ -69,3 +217,13 @@ impl Backend {
         }
     }
 }
+
+/// `points[i] += scalars[i] · base`, by the backend that the base was prepared for.
+pub(crate) fn add_fixed_base_multiples(points: &mut [Point], base: &FixedBase, scalars: &[Scalar]) {
+    match &base.0 {
+        Tables::Portable(multiples) => portable::add_fixed_base_multiples(points, multiples, scalars),
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,7 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![deny(unsafe_code, clippy::unwrap_used)]
 
-mod backend;
+pub mod backend;
 pub mod count;
 pub mod elgamal;
 pub mod group;
@@ -16,6 +16,7 @@ pub mod shuffle;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
+pub use backend::Backend;
 pub use group::{Group, P256, Ristretto255};
 pub use secret::Secret;
 pub use shuffle::shuffle;

@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 
 use super::{DecodePointError, DecodePointReason, Group, IdentityError, ScalarError};
 use crate::Secret;
-use crate::backend::{Backend, FieldElement};
+use crate::backend::{self, Backend, FieldElement};
 pub use crate::backend::{FixedBase, Point};
 
 /// Encodings decoded in one go, which bounds the space they take.
@@ -57,11 +57,11 @@ impl Group for P256 {
 
     fn fixed_generator() -> &'static FixedBase {
         static GENERATOR: OnceLock<FixedBase> = OnceLock::new();
-        GENERATOR.get_or_init(|| FixedBase::new(&Point::GENERATOR))
+        GENERATOR.get_or_init(|| Backend::active().fixed_base(&Point::GENERATOR))
     }
 
     fn fixed_base(point: &Point) -> FixedBase {
-        FixedBase::new(point)
+        Backend::active().fixed_base(point)
     }
 
     fn scalar_from_bytes(bytes: &[u8]) -> Result<Self::Scalar, ScalarError> {
@@ -182,7 +182,7 @@ impl Group for P256 {
 
     fn add_fixed_base_multiples(points: &mut [Point], base: &FixedBase, scalars: &[Self::Scalar]) {
         assert_eq!(points.len(), scalars.len(), "a scalar for each point");
-        Backend::active().add_fixed_base_multiples(points, base, scalars);
+        backend::add_fixed_base_multiples(points, base, scalars);
     }
 
     fn hash_to_group<M: AsRef<[u8]>>(messages: &[M], out: &mut [Point]) {

@@ -5,6 +5,7 @@ use serde_json::Value;
 use subtle::ConstantTimeEq;
 
 use super::*;
+use crate::backend::tests::on_each_backend;
 use crate::testing;
 
 mod agreement;
@@ -25,7 +26,7 @@ fn bytes(record: &Value, name: &str) -> Vec<u8> {
 
 #[test]
 fn laws() {
-    testing::group_laws::<P256>(256);
+    on_each_backend(|| testing::group_laws::<P256>(256));
 }
 
 #[test]

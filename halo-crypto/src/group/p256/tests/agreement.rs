@@ -5,6 +5,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 
 use super::oracle::Oracle;
+use crate::backend::tests::on_each_backend;
 use crate::{Group, P256};
 
 type Scalar = p256::Scalar;
@@ -77,7 +78,10 @@ proptest! {
             let total = [G::sum(&left)];
             elements::<G>(&[&sum[..], &difference, &shifted, &total].concat())
         }
-        prop_assert_eq!(all::<P256>(&left, &right), all::<Oracle>(&left, &right));
+        let expected = all::<Oracle>(&left, &right);
+        for (backend, ours) in on_each_backend(|| all::<P256>(&left, &right)) {
+            prop_assert_eq!(&ours, &expected, "{}", backend);
+        }
     }
 
     #[test]
@@ -87,7 +91,10 @@ proptest! {
             G::scale(&mut batch, scalar);
             elements::<G>(&batch)
         }
-        prop_assert_eq!(all::<P256>(&batch, &scalar), all::<Oracle>(&batch, &scalar));
+        let expected = all::<Oracle>(&batch, &scalar);
+        for (backend, ours) in on_each_backend(|| all::<P256>(&batch, &scalar)) {
+            prop_assert_eq!(&ours, &expected, "{}", backend);
+        }
     }
 
     #[test]
@@ -101,7 +108,10 @@ proptest! {
             G::add_fixed_base_multiples(&mut batch, &base, scalars);
             elements::<G>(&[batch, addends].concat())
         }
-        prop_assert_eq!(all::<P256>(&batch, &scalars), all::<Oracle>(&batch, &scalars));
+        let expected = all::<Oracle>(&batch, &scalars);
+        for (backend, ours) in on_each_backend(|| all::<P256>(&batch, &scalars)) {
+            prop_assert_eq!(&ours, &expected, "{}", backend);
+        }
     }
 
     #[test]
@@ -117,10 +127,10 @@ proptest! {
             G::double_scale(&mut left, a, &points::<G>(right), b);
             elements::<G>(&left)
         }
-        prop_assert_eq!(
-            all::<P256>(&left, &scalars.0, &right, &second),
-            all::<Oracle>(&left, &scalars.0, &right, &second)
-        );
+        let expected = all::<Oracle>(&left, &scalars.0, &right, &second);
+        for (backend, ours) in on_each_backend(|| all::<P256>(&left, &scalars.0, &right, &second)) {
+            prop_assert_eq!(&ours, &expected, "{}", backend);
+        }
     }
 
     #[test]
@@ -132,7 +142,10 @@ proptest! {
         fn read<G: Group>(bytes: &[u8]) -> Result<Element, crate::group::DecodePointError> {
             G::decode_key(bytes).map(|point| G::encode_one(&point).ok())
         }
-        prop_assert_eq!(read::<P256>(&bytes), read::<Oracle>(&bytes));
+        let expected = read::<Oracle>(&bytes);
+        for (backend, ours) in on_each_backend(|| read::<P256>(&bytes)) {
+            prop_assert_eq!(&ours, &expected, "{}", backend);
+        }
     }
 
     #[test]
@@ -142,6 +155,9 @@ proptest! {
             G::hash_to_group(messages, &mut out);
             elements::<G>(&out)
         }
-        prop_assert_eq!(all::<P256>(&messages), all::<Oracle>(&messages));
+        let expected = all::<Oracle>(&messages);
+        for (backend, ours) in on_each_backend(|| all::<P256>(&messages)) {
+            prop_assert_eq!(&ours, &expected, "{}", backend);
+        }
     }
 }

@@ -10,8 +10,9 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 
 use super::oracle::Oracle;
+use crate::backend::tests::on_each_backend;
 use crate::testing::random_points;
-use crate::{Group, P256};
+use crate::{Backend, Group, P256};
 
 /// Prints the shortest time of several rounds, divided by `count`.
 fn report(name: &str, count: usize, mut operation: impl FnMut()) {
@@ -27,6 +28,15 @@ fn report(name: &str, count: usize, mut operation: impl FnMut()) {
 #[test]
 #[ignore = "measures, proves nothing"]
 fn speed() {
+    on_each_backend(operations);
+    let mut rng = ChaCha20Rng::seed_from_u64(1);
+    let scalar = P256::random_scalar(&mut rng);
+    let mut work = vec![Oracle::hash_one(b"base"); 16];
+    report("scale, by the p256 crate", 16, || Oracle::scale(&mut work, &scalar));
+}
+
+fn operations() {
+    println!("{}", Backend::active());
     let mut rng = ChaCha20Rng::seed_from_u64(1);
     for count in [1, 16, 128, 512, 4096] {
         println!("{count} points");
@@ -38,20 +48,19 @@ fn speed() {
         let mut bytes = vec![0; count * P256::POINT_LENGTH];
         let mut work = points.clone();
 
+        let base = P256::fixed_base(&others[0]);
+
         report("add", count, || P256::add(&mut work, &others));
         report("scale", count, || P256::scale(&mut work, &a));
         report("scale_each", count, || P256::scale_each(&mut work, &scalars));
         report("double_scale", count, || P256::double_scale(&mut work, &a, &others, &b));
         report("add_fixed_base_multiples", count, || {
-            P256::add_fixed_base_multiples(&mut work, P256::fixed_generator(), &scalars);
+            P256::add_fixed_base_multiples(&mut work, &base, &scalars);
         });
         report("encode", count, || assert_eq!(P256::encode(&points, &mut bytes), Ok(())));
         report("decode", count, || assert_eq!(P256::decode(&bytes, &mut work), Ok(())));
         report("hash_to_group", count, || P256::hash_to_group(&messages, &mut work));
         report("sum", count, || work[0] = P256::sum(&points));
     }
-    let scalar = P256::random_scalar(&mut rng);
-    let mut work = vec![Oracle::hash_one(b"base"); 16];
-    report("scale, by the p256 crate", 16, || Oracle::scale(&mut work, &scalar));
     report("fixed_base", 1, || drop(black_box(P256::fixed_base(&P256::hash_one(b"base")))));
 }

@@ -7,12 +7,15 @@ use super::field::FieldElement;
 use super::mask::Mask;
 
 /// The coefficient `b` of the curve.
-const B: FieldElement = FieldElement::from_words([
+pub(super) const B: FieldElement = FieldElement::from_words([
     0x3bce_3c3e_27d2_604b,
     0x651d_06b0_cc53_b0f6,
     0xb3eb_bd55_7698_86bc,
     0x5ac6_35d8_aa3a_93e7,
 ]);
+
+/// The coefficient of `-x`.
+pub(super) const THREE: FieldElement = FieldElement::from_words([3, 0, 0, 0]);
 
 /// A point of P-256, affine; the identity is (0, 0).
 ///
@@ -27,8 +30,8 @@ pub struct Point {
 impl DefaultIsZeroes for Point {}
 
 /// `x³ - 3x + b`, which is `y²` if `x` belongs to a point.
-pub(super) fn curve_equation(x: &FieldElement) -> FieldElement {
-    x.square().sub(&FieldElement::ONE.double().add(&FieldElement::ONE)).mul(x).add(&B)
+fn curve_equation(x: &FieldElement) -> FieldElement {
+    x.square().sub(&THREE).mul(x).add(&B)
 }
 
 impl Point {
@@ -66,27 +69,9 @@ impl Point {
         self.y.is_zero()
     }
 
-    /// The point where the condition holds, else the identity.
-    #[inline(always)]
-    pub(super) fn keep(&self, condition: Mask) -> Self {
-        Self { x: self.x.keep(condition), y: self.y.keep(condition) }
-    }
-
-    /// One of several points, all but one of which were cleared by [`Point::keep`].
-    #[inline(always)]
-    pub(super) fn or(&self, other: &Self) -> Self {
-        Self { x: self.x.or(&other.x), y: self.y.or(&other.y) }
-    }
-
     #[inline(always)]
     pub(crate) fn negate(&self) -> Self {
         Self { x: self.x, y: self.y.negate() }
-    }
-
-    /// The point, or its negative where the condition holds.
-    #[inline(always)]
-    pub(super) fn negate_if(&self, condition: Mask) -> Self {
-        Self { x: self.x, y: self.y.negate_if(condition) }
     }
 }
 

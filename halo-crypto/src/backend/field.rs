@@ -190,11 +190,6 @@ impl FieldElement {
     }
 
     #[inline(always)]
-    pub(super) fn double(&self) -> Self {
-        self.add(self)
-    }
-
-    #[inline(always)]
     pub(super) fn sub(&self, other: &Self) -> Self {
         let ([a0, a1, a2, a3], [b0, b1, b2, b3]) = (self.0, other.0);
         let (d0, borrow) = sub_borrow(a0, b0, false);
@@ -213,12 +208,6 @@ impl FieldElement {
     #[inline(always)]
     pub(super) fn negate(&self) -> Self {
         Self::ZERO.sub(self)
-    }
-
-    /// The element, or its negative where the condition holds.
-    #[inline(always)]
-    pub(super) fn negate_if(&self, condition: Mask) -> Self {
-        Self::select(condition, &self.negate(), self)
     }
 
     /// `1/self`; zero for zero.

@@ -17,13 +17,25 @@ use zeroize::Zeroize;
 
 use super::field::FieldElement;
 use super::inversion::Denominators;
-use super::mask::Mask;
-use super::point::Point;
+use super::vector::{Affine, Vector};
 
-/// Scratch space for operations on up to a fixed number of points.
-pub(super) struct Batch {
-    denominators: Denominators,
-    addends: Vec<Point>,
+/// Points to be added to a batch, made when they are asked for.
+pub(super) trait Addends<V: Vector> {
+    /// The addends of the vector `index`.
+    fn get(&self, index: usize) -> Affine<V>;
+}
+
+impl<V: Vector> Addends<V> for [Affine<V>] {
+    #[inline(always)]
+    fn get(&self, index: usize) -> Affine<V> {
+        self[index]
+    }
+}
+
+/// Scratch space for operations on up to a fixed number of vectors of points.
+pub(super) struct Batch<V: Vector> {
+    denominators: Denominators<V>,
+    addends: Vec<Affine<V>>,
 }
 
 /// `3/2 = 3·(p + 1)/2`
@@ -33,72 +45,74 @@ const HALF: FieldElement =
     FieldElement::from_words([0, 0x0000_0000_8000_0000, 0x8000_0000_0000_0000, 0x7fff_ffff_8000_0000]);
 
 /// What distinguishes the cases of an addition.
-struct AdditionCase {
+struct AdditionCase<V: Vector> {
     /// `x2 - x1`
-    dx: FieldElement,
+    dx: V::Loose,
     /// `y2 + y1`
-    sum_of_y: FieldElement,
+    sum_of_y: V::Loose,
     /// `x1 = x2`, so the points are equal or opposite, or both the identity.
-    same_x: Mask,
+    same_x: V::Mask,
 }
 
-impl AdditionCase {
+impl<V: Vector> AdditionCase<V> {
     #[inline(always)]
-    fn of(left: &Point, right: &Point) -> Self {
+    fn of(left: &Affine<V>, right: &Affine<V>) -> Self {
         let dx = right.x.sub(&left.x);
-        Self { dx, sum_of_y: left.y.add(&right.y), same_x: dx.is_zero() }
+        Self { dx, sum_of_y: left.y.add(&right.y), same_x: V::carry(&dx).is_zero() }
     }
 
     /// The slope's denominator. For two points with the same `x` it is `y1 + y2`: `2·y1` if they are equal, zero if
     /// they are opposite. (If one of them is the identity it means nothing, but it may be zero then too.)
     #[inline(always)]
-    fn denominator(&self) -> FieldElement {
-        FieldElement::select(self.same_x, &self.sum_of_y, &self.dx)
+    fn denominator(&self) -> V::Loose {
+        V::select_loose(self.same_x, &self.sum_of_y, &self.dx)
     }
 }
 
 /// The third point of the line through `left` and a point with `right_x`, reflected.
 #[inline(always)]
-fn chord(left: &Point, right_x: &FieldElement, slope: &FieldElement) -> Point {
-    let x = slope.square().sub(&left.x).sub(right_x);
-    let y = slope.mul(&left.x.sub(&x)).sub(&left.y);
-    Point { x, y }
+fn chord<V: Vector>(left: &Affine<V>, right_x: &V, slope: &V) -> Affine<V> {
+    let x = slope.square().sub_two(&left.x, right_x);
+    let y = V::carry(&slope.mul(&left.x.sub(&x)).sub(&left.y));
+    Affine { x, y }
 }
 
 /// `3(x² - 1)`
 #[inline(always)]
-fn tangent_numerator(x: &FieldElement) -> FieldElement {
-    let difference = x.square().sub(&FieldElement::ONE);
-    difference.double().add(&difference)
+fn tangent_numerator<V: Vector>(x: &V) -> V {
+    let difference = V::carry(&x.square().sub(&V::one()));
+    V::carry(&V::carry(&difference.add(&difference)).add(&difference))
 }
 
-impl Batch {
-    /// Room for `lanes` points.
-    pub(super) fn new(lanes: usize) -> Self {
-        Self { denominators: Denominators::new(lanes), addends: vec![Point::IDENTITY; lanes] }
+impl<V: Vector> Batch<V> {
+    /// Room for `count` vectors.
+    #[inline(always)]
+    pub(super) fn new(count: usize) -> Self {
+        Self { denominators: Denominators::new(count), addends: vec![Affine::default(); count] }
     }
 
     /// `points[i] = 2^times · points[i]`
-    pub(super) fn double(&mut self, points: &mut [Point], times: usize) {
+    #[inline(always)]
+    pub(super) fn double(&mut self, points: &mut [Affine<V>], times: usize) {
         if times == 0 {
             return;
         }
-        for (lane, point) in points.iter().enumerate() {
-            self.push_doubling(lane, point);
+        for (index, point) in points.iter().enumerate() {
+            self.push_doubling(index, point);
         }
         // Each sweep ends one doubling and begins the next, so it runs against the direction of the one before.
         for step in 1..=times {
             self.denominators.invert(&THREE_HALVES);
             let count = points.len();
             let last = step == times;
-            for index in 0..count {
-                let lane = if step % 2 == 1 { count - 1 - index } else { index };
-                let point = &mut points[lane];
-                let slope = point.x.square().sub(&FieldElement::ONE).mul(&self.denominators.pop(lane));
+            for swept in 0..count {
+                let index = if step % 2 == 1 { count - 1 - swept } else { swept };
+                let point = &mut points[index];
+                let slope = self.denominators.pop(index).mul(&point.x.square().sub(&V::one()));
                 let is_point = !point.is_identity();
                 *point = chord(point, &point.x, &slope).keep(is_point);
                 if !last {
-                    self.push_doubling(lane, point);
+                    self.push_doubling(index, point);
                 }
             }
         }
@@ -106,30 +120,30 @@ impl Batch {
 
     /// The slope is `(x² - 1)·(3/2)/y`. Only for the identity is `y` zero.
     #[inline(always)]
-    fn push_doubling(&mut self, lane: usize, point: &Point) {
-        self.denominators.push(lane, &point.y, point.is_identity());
+    fn push_doubling(&mut self, index: usize, point: &Affine<V>) {
+        self.denominators.push(index, &point.y.loose());
     }
 
-    /// `points[i] += addend(i)`, for any points.
-    pub(super) fn add(&mut self, points: &mut [Point], addend: impl Fn(usize) -> Point) {
-        for (lane, point) in points.iter().enumerate() {
-            let addend = addend(lane);
-            self.addends[lane] = addend;
-            let denominator = AdditionCase::of(point, &addend).denominator();
-            self.denominators.push(lane, &denominator, denominator.is_zero());
+    /// `points[i] += addends[i]`, for any points.
+    #[inline(always)]
+    pub(super) fn add(&mut self, points: &mut [Affine<V>], addends: &(impl Addends<V> + ?Sized)) {
+        for (index, point) in points.iter().enumerate() {
+            let addend = addends.get(index);
+            self.addends[index] = addend;
+            self.denominators.push(index, &AdditionCase::of(point, &addend).denominator());
         }
         self.denominators.invert(&FieldElement::ONE);
-        for (lane, point) in points.iter_mut().enumerate().rev() {
-            let addend = &self.addends[lane];
+        for (index, point) in points.iter_mut().enumerate().rev() {
+            let addend = &self.addends[index];
             let case = AdditionCase::of(point, addend);
             let numerator =
-                FieldElement::select(case.same_x, &tangent_numerator(&point.x), &addend.y.sub(&point.y));
-            let slope = numerator.mul(&self.denominators.pop(lane));
+                V::select_loose(case.same_x, &tangent_numerator(&point.x).loose(), &addend.y.sub(&point.y));
+            let slope = self.denominators.pop(index).mul(&numerator);
             let sum = chord(point, &addend.x, &slope);
 
             let left_is_identity = point.is_identity();
             let right_is_identity = addend.is_identity();
-            let opposite = case.same_x & case.sum_of_y.is_zero();
+            let opposite = case.same_x & V::carry(&case.sum_of_y).is_zero();
             let by_formula = !(left_is_identity | right_is_identity | opposite);
             // Where both are the identity both are kept, and where the points are opposite nothing is: (0, 0).
             *point =
@@ -137,26 +151,26 @@ impl Batch {
         }
     }
 
-    /// `points[i] += addend(i)`, for points that the caller has proven to be neither equal nor opposite and not the
+    /// `points[i] += addends[i]`, for points that the caller has proven to be neither equal nor opposite and not the
     /// identity; two identities give the identity. In any other lane the result is undefined, and other lanes are
     /// right all the same.
-    pub(super) fn add_distinct(&mut self, points: &mut [Point], addend: impl Fn(usize) -> Point) {
-        for (lane, point) in points.iter().enumerate() {
-            let addend = addend(lane);
-            self.addends[lane] = addend;
-            let dx = addend.x.sub(&point.x);
-            self.denominators.push(lane, &dx, dx.is_zero());
+    #[inline(always)]
+    pub(super) fn add_distinct(&mut self, points: &mut [Affine<V>], addends: &(impl Addends<V> + ?Sized)) {
+        for (index, point) in points.iter().enumerate() {
+            let addend = addends.get(index);
+            self.addends[index] = addend;
+            self.denominators.push(index, &addend.x.sub(&point.x));
         }
         self.denominators.invert(&FieldElement::ONE);
-        for (lane, point) in points.iter_mut().enumerate().rev() {
-            let addend = &self.addends[lane];
-            let slope = addend.y.sub(&point.y).mul(&self.denominators.pop(lane));
+        for (index, point) in points.iter_mut().enumerate().rev() {
+            let addend = &self.addends[index];
+            let slope = self.denominators.pop(index).mul(&addend.y.sub(&point.y));
             *point = chord(point, &addend.x, &slope);
         }
     }
 }
 
-impl Drop for Batch {
+impl<V: Vector> Drop for Batch<V> {
     fn drop(&mut self) {
         self.addends.zeroize();
     }

@@ -1,0 +1,392 @@
+//! Multiplication of batches of points by scalars, and what else is done to batches.
+//!
+//! A batch is worked in chunks of [`CHUNK`] points, large enough that the one inversion of a step costs each of them
+//! little, small enough that their table stays in the second-level cache.
+//!
+//! # Multiplication by one secret
+//! Windows of four bits, all digits odd ([`recoding`](super::recoding)), from the highest: four doublings, then the
+//! addition of a digit's multiple. The digit is the same for all points, but secret: the multiple is found by reading
+//! all eight under masks. For one base `P` only the last addition can meet equal or opposite points. Before the
+//! addition of digit `d_i` the sum is `a·P` with `a = 16·k_(i+1)`, and `k_(i+1)` is odd, so `16 ≤ a`, while
+//! `|d_i| ≤ 15`; hence `a ± d_i` is not zero, and for `i ≥ 1` it is below the order in size, as `a ≤ n/16 + 16`. So
+//! those additions may be [`Batch::add_distinct`]. In the last one `a + d_0 = k` may be `n` itself (the scalar is 0),
+//! or `a - d_0` may be (the scalar is 2 or `n - 2`).
+//!
+//! With two bases nothing of the kind holds, for a peer may have chosen one as a multiple of the other: there every
+//! addition is the complete one.
+//!
+//! # Multiples of a fixed base
+//! Digits from the lowest, without doublings ([`fixed_base`](super::fixed_base)). With windows of `w` bits the sum
+//! before digit `d_i` is `s·B` with `s` odd and `|s| < 2^(w·i) ≤ |d_i|·2^(w·i)`, so `d_i·2^(w·i) ± s` is not zero, and
+//! below `2^(w·(i+1))` in size, hence below the order for all digits but the highest. Only the addition of that one,
+//! and of the point to be added to, must be complete.
+//!
+//! # Identity
+//! It needs no case of its own: doubling leaves it as it is, so do the additions of its own (identical) multiples.
+//! The lanes of a vector that a batch does not fill hold it.
+//!
+//! # Constant time
+//! No branch and no address depends on a scalar or a point, down to the masks ([`mask`](super::mask)) and the shared
+//! inversion ([`divsteps`](super::divsteps)); only [`decompress`], whose input is public, may tell which candidates
+//! are points. Copies of secrets in scratch space and recoded scalars are wiped when dropped.
+
+use p256::Scalar;
+use subtle::Choice;
+use zeroize::{Zeroize, Zeroizing};
+
+use super::batch::{Addends, Batch};
+use super::field::FieldElement;
+use super::fixed_base::Multiples as FixedMultiples;
+use super::mask::Mask;
+use super::point::{self, Point};
+use super::recoding::OddScalar;
+use super::roots;
+use super::vector::{Affine, Lanes, MAX_LANES, Vector, load, store};
+
+/// Points worked on in step; a multiple of [`MAX_LANES`].
+const CHUNK: usize = 512;
+/// Bits of a window of a multiplication by one scalar.
+const WINDOW: usize = 4;
+/// The odd multiples that a digit of [`WINDOW`] bits may ask for.
+const MULTIPLES: usize = 1 << (WINDOW - 1);
+
+/// The odd multiples of a chunk of points: `multiples[e][i] = (2e + 1)·points[i]`.
+pub(super) type Multiples<V> = Zeroizing<Vec<Vec<Affine<V>>>>;
+
+#[inline(always)]
+pub(super) fn odd_multiples<V: Vector>(
+    batch: &mut Batch<V>,
+    points: &[Affine<V>],
+    count: usize,
+) -> Multiples<V> {
+    let mut doubled = Zeroizing::new(points.to_vec());
+    batch.double(&mut doubled, 1);
+    let mut multiples = Zeroizing::new(vec![points.to_vec()]);
+    for odd in 1..count {
+        let mut next = multiples[odd - 1].clone();
+        // (2e - 1)·P and 2·P: neither equal nor opposite, since the order divides neither 2e - 3 nor 2e + 1.
+        batch.add_distinct(&mut next, doubled.as_slice());
+        multiples.push(next);
+    }
+    multiples
+}
+
+/// The multiples that the digits of one position choose.
+struct Chosen<'a, V: Vector, D> {
+    multiples: &'a Multiples<V>,
+    digit: D,
+}
+
+/// A digit shared by a whole batch: which of the multiples it is, as masks.
+struct SharedDigit<V: Vector> {
+    chosen: [V::Mask; MULTIPLES],
+    negative: V::Mask,
+}
+
+impl<V: Vector> SharedDigit<V> {
+    #[inline(always)]
+    fn of(scalar: &OddScalar, position: usize) -> Self {
+        let digit = scalar.digit(position, WINDOW);
+        let mut chosen = [V::Mask::default(); MULTIPLES];
+        for (index, chosen) in chosen.iter_mut().enumerate() {
+            *chosen = V::splat_mask(Mask::is_equal(index as u64, digit.index));
+        }
+        Self { chosen, negative: V::splat_mask(digit.negative) }
+    }
+}
+
+impl<V: Vector> Drop for SharedDigit<V> {
+    fn drop(&mut self) {
+        self.chosen.zeroize();
+        self.negative.zeroize();
+    }
+}
+
+impl<V: Vector> Addends<V> for Chosen<'_, V, SharedDigit<V>> {
+    #[inline(always)]
+    fn get(&self, index: usize) -> Affine<V> {
+        let mut selected = Affine::default();
+        for (multiples, chosen) in self.multiples.iter().zip(self.digit.chosen) {
+            selected = selected.or(&multiples[index].keep(chosen));
+        }
+        selected.negate_if(self.digit.negative)
+    }
+}
+
+/// A digit of its own for each point.
+struct OwnDigits<'a> {
+    scalars: &'a [OddScalar],
+    position: usize,
+}
+
+impl<V: Vector> Addends<V> for Chosen<'_, V, OwnDigits<'_>> {
+    #[inline(always)]
+    fn get(&self, index: usize) -> Affine<V> {
+        let (indices, negative) = digits::<V>(self.digit.scalars, index, self.digit.position, WINDOW);
+        let mut selected = Affine::default();
+        for (multiples, number) in self.multiples.iter().zip(0..) {
+            let mut chosen = [Mask::default(); MAX_LANES];
+            for (chosen, index) in chosen.iter_mut().zip(indices).take(V::LANES) {
+                *chosen = Mask::is_equal(number, index);
+            }
+            selected = selected.or(&multiples[index].keep(V::mask(&chosen)));
+        }
+        selected.negate_if(negative)
+    }
+}
+
+/// The digits of one position of the scalars of a vector's points: the indices of their multiples, and where they
+/// are negative. Lanes without a scalar have the digit one.
+#[inline(always)]
+fn digits<V: Vector>(
+    scalars: &[OddScalar],
+    index: usize,
+    position: usize,
+    width: usize,
+) -> ([u64; MAX_LANES], V::Mask) {
+    let (mut indices, mut negative) = ([0; MAX_LANES], [Mask::default(); MAX_LANES]);
+    for (lane, scalar) in scalars[index * V::LANES..].iter().take(V::LANES).enumerate() {
+        let digit = scalar.digit(position, width);
+        (indices[lane], negative[lane]) = (digit.index, digit.negative);
+    }
+    (indices, V::mask(&negative))
+}
+
+/// Where the results for a vector's points are to be negated.
+#[inline(always)]
+fn signs<V: Vector>(scalars: &[OddScalar], index: usize) -> V::Mask {
+    let mut negative = [Mask::default(); MAX_LANES];
+    for (negative, scalar) in negative.iter_mut().zip(&scalars[index * V::LANES..]).take(V::LANES) {
+        *negative = scalar.is_negative();
+    }
+    V::mask(&negative)
+}
+
+/// Where the digits for [`multiply`] come from.
+trait Digits<V: Vector> {
+    /// The multiples chosen by the digits of a position.
+    fn choose<'a>(&'a self, multiples: &'a Multiples<V>, position: usize) -> impl Addends<V>;
+}
+
+impl<V: Vector> Digits<V> for OddScalar {
+    #[inline(always)]
+    fn choose<'a>(&'a self, multiples: &'a Multiples<V>, position: usize) -> impl Addends<V> {
+        Chosen { multiples, digit: SharedDigit::of(self, position) }
+    }
+}
+
+impl<V: Vector> Digits<V> for [OddScalar] {
+    #[inline(always)]
+    fn choose<'a>(&'a self, multiples: &'a Multiples<V>, position: usize) -> impl Addends<V> {
+        Chosen { multiples, digit: OwnDigits { scalars: self, position } }
+    }
+}
+
+/// Multiplies a chunk of points by the scalars that `scalars` are the digits of.
+#[inline(always)]
+fn multiply<V: Vector>(points: &mut [Affine<V>], scalars: &(impl Digits<V> + ?Sized)) {
+    let mut batch = Batch::new(points.len());
+    let multiples = odd_multiples(&mut batch, points, MULTIPLES);
+    let highest = OddScalar::digits(WINDOW) - 1;
+    let first = scalars.choose(&multiples, highest);
+    for (index, point) in points.iter_mut().enumerate() {
+        *point = first.get(index);
+    }
+    for position in (0..highest).rev() {
+        batch.double(points, WINDOW);
+        let addends = scalars.choose(&multiples, position);
+        if position > 0 {
+            batch.add_distinct(points, &addends);
+        } else {
+            batch.add(points, &addends);
+        }
+    }
+}
+
+/// `points[i] = scalar · points[i]`
+#[inline(always)]
+pub(super) fn scale<V: Vector>(points: &mut [Point], scalar: &Scalar) {
+    let scalar = OddScalar::new(scalar);
+    for points in points.chunks_mut(CHUNK) {
+        let mut lanes = load::<V>(points);
+        negate_if(&mut lanes, V::splat_mask(scalar.is_negative()));
+        multiply(&mut lanes, &scalar);
+        store(&lanes, points);
+    }
+}
+
+/// `points[i] = scalars[i] · points[i]`
+#[inline(always)]
+pub(super) fn scale_each<V: Vector>(points: &mut [Point], scalars: &[Scalar]) {
+    for (points, scalars) in points.chunks_mut(CHUNK).zip(scalars.chunks(CHUNK)) {
+        let scalars = recode(scalars);
+        let mut lanes = load::<V>(points);
+        for (index, lanes) in lanes.iter_mut().enumerate() {
+            *lanes = lanes.negate_if(signs::<V>(&scalars, index));
+        }
+        multiply(&mut lanes, scalars.as_slice());
+        store(&lanes, points);
+    }
+}
+
+/// `left[i] = left_scalar · left[i] + right_scalar · right[i]`: both in one go, so that they share the doublings.
+#[inline(always)]
+pub(super) fn double_scale<V: Vector>(
+    left: &mut [Point],
+    left_scalar: &Scalar,
+    right: &[Point],
+    right_scalar: &Scalar,
+) {
+    let (left_scalar, right_scalar) = (OddScalar::new(left_scalar), OddScalar::new(right_scalar));
+    let highest = OddScalar::digits(WINDOW) - 1;
+    for (left, right) in left.chunks_mut(CHUNK).zip(right.chunks(CHUNK)) {
+        let (mut sums, mut other) = (load::<V>(left), load::<V>(right));
+        negate_if(&mut sums, V::splat_mask(left_scalar.is_negative()));
+        negate_if(&mut other, V::splat_mask(right_scalar.is_negative()));
+        let mut batch = Batch::new(sums.len());
+        let left_multiples = odd_multiples(&mut batch, &sums, MULTIPLES);
+        let right_multiples = odd_multiples(&mut batch, &other, MULTIPLES);
+        sums.fill(Affine::default());
+        for position in (0..=highest).rev() {
+            if position < highest {
+                batch.double(&mut sums, WINDOW);
+            }
+            for (scalar, multiples) in [(&left_scalar, &left_multiples), (&right_scalar, &right_multiples)] {
+                batch.add(&mut sums, &scalar.choose(multiples, position));
+            }
+        }
+        store(&sums, left);
+    }
+}
+
+/// The multiples of a fixed base that the digits of one window choose.
+struct FixedAddends<'a, V: Vector> {
+    base: &'a FixedMultiples<V>,
+    scalars: &'a [OddScalar],
+    window: usize,
+}
+
+impl<V: Vector> Addends<V> for FixedAddends<'_, V> {
+    #[inline(always)]
+    fn get(&self, index: usize) -> Affine<V> {
+        let (indices, negative) = digits::<V>(self.scalars, index, self.window, V::FIXED_BASE_WINDOW);
+        V::look_up(self.base.window(self.window), &indices).negate_if(negative)
+    }
+}
+
+/// `points[i] += scalars[i] · base`
+#[inline(always)]
+pub(super) fn add_fixed_base_multiples<V: Vector>(
+    points: &mut [Point],
+    base: &FixedMultiples<V>,
+    scalars: &[Scalar],
+) {
+    let highest = OddScalar::digits(V::FIXED_BASE_WINDOW) - 1;
+    for (points, scalars) in points.chunks_mut(CHUNK).zip(scalars.chunks(CHUNK)) {
+        let scalars = recode(scalars);
+        let mut lanes = load::<V>(points);
+        let mut batch = Batch::new(lanes.len());
+        let mut sums: Lanes<V> = Zeroizing::new(vec![Affine::default(); lanes.len()]);
+        let addends = |window| FixedAddends { base, scalars: &scalars, window };
+        let first = addends(0);
+        for (index, sum) in sums.iter_mut().enumerate() {
+            *sum = first.get(index);
+        }
+        for window in 1..highest {
+            batch.add_distinct(&mut sums, &addends(window));
+        }
+        batch.add(&mut sums, &addends(highest));
+        for (index, sum) in sums.iter_mut().enumerate() {
+            *sum = sum.negate_if(signs::<V>(&scalars, index));
+        }
+        batch.add(&mut lanes, sums.as_slice());
+        store(&lanes, points);
+    }
+}
+
+/// Points that a function of their position gives: `count` of them from `start` on.
+struct Given<F> {
+    point: F,
+    start: usize,
+    count: usize,
+}
+
+impl<V: Vector, F: Fn(usize) -> Point> Addends<V> for Given<F> {
+    #[inline(always)]
+    fn get(&self, index: usize) -> Affine<V> {
+        let mut points = [Point::IDENTITY; MAX_LANES];
+        let positions = index * V::LANES..self.count.min((index + 1) * V::LANES);
+        for (point, position) in points.iter_mut().zip(positions) {
+            *point = (self.point)(self.start + position);
+        }
+        Affine::load(&points[..V::LANES])
+    }
+}
+
+/// `left[i] += right(i)`
+#[inline(always)]
+pub(super) fn add<V: Vector>(left: &mut [Point], right: impl Fn(usize) -> Point) {
+    for (chunk, left) in left.chunks_mut(CHUNK).enumerate() {
+        let mut sums = load::<V>(left);
+        let addends = Given { point: &right, start: chunk * CHUNK, count: left.len() };
+        Batch::new(sums.len()).add(&mut sums, &addends);
+        store(&sums, left);
+    }
+}
+
+/// The scalars, wiped when dropped.
+fn recode(scalars: &[Scalar]) -> Vec<OddScalar> {
+    scalars.iter().map(OddScalar::new).collect()
+}
+
+#[inline(always)]
+fn negate_if<V: Vector>(points: &mut [Affine<V>], condition: V::Mask) {
+    for point in points {
+        *point = point.negate_if(condition);
+    }
+}
+
+/// `x³ - 3x + b`, which is `y²` if `x` belongs to a point.
+#[inline(always)]
+fn curve_equation<V: Vector>(x: &V, three: &V, b: &V) -> V {
+    V::carry(&x.mul(&x.square().sub(three)).add(b))
+}
+
+/// The point with `x` and an odd or even `y`, for each of `candidates`, if there is one. They are public.
+#[inline(always)]
+pub(super) fn decompress<V: Vector>(candidates: &[(FieldElement, Choice)], out: &mut [Option<Point>]) {
+    let (three, b) = (V::splat(&point::THREE), V::splat(&point::B));
+    let group = roots::CHAINS * V::LANES;
+    for (candidates, out) in candidates.chunks(group).zip(out.chunks_mut(group)) {
+        let count = candidates.len().div_ceil(V::LANES);
+        let mut coordinates = [V::default(); roots::CHAINS];
+        let mut squares = [V::default(); roots::CHAINS];
+        for (index, candidates) in candidates.chunks(V::LANES).enumerate() {
+            let mut x = [FieldElement::ZERO; MAX_LANES];
+            for (x, candidate) in x.iter_mut().zip(candidates) {
+                *x = candidate.0;
+            }
+            coordinates[index] = V::load(&x[..V::LANES]);
+            squares[index] = curve_equation(&coordinates[index], &three, &b);
+        }
+        let roots = roots::square_roots(&squares[..count]);
+        for (index, (candidates, out)) in
+            candidates.chunks(V::LANES).zip(out.chunks_mut(V::LANES)).enumerate()
+        {
+            let mut odd = [Mask::default(); MAX_LANES];
+            for (odd, candidate) in odd.iter_mut().zip(candidates) {
+                *odd = Mask::from(candidate.1);
+            }
+            let (root, odd) = (roots[index], V::mask(&odd));
+            let is_odd = root.is_odd();
+            let y = root.negate_if((is_odd & !odd) | (!is_odd & odd));
+            let is_root = V::carry(&root.square().sub(&squares[index])).is_zero();
+            // Points are cleared where there is none, and no point has y = 0.
+            let mut points = [Point::IDENTITY; MAX_LANES];
+            Affine { x: coordinates[index], y }.keep(is_root).store(&mut points[..V::LANES]);
+            for (out, point) in out.iter_mut().zip(points) {
+                *out = (!bool::from(point.is_identity().choice())).then_some(point);
+            }
+        }
+    }
+}
