@@ -13,6 +13,10 @@ pub const SEED: u64 = 0x4a10_d0c4;
 /// Elements in a batch: a small requisition, and enough for every cache to be left.
 pub const SIZES: [usize; 2] = [1_000, 10_000];
 
+/// Registers of a sketch: [`SIZES`], and with the feature `large` what takes hours of a processor upstream.
+pub const SKETCH_SIZES: &[usize] =
+    if cfg!(feature = "large") { &[1_000, 10_000, 100_000, 1_000_000] } else { &SIZES };
+
 /// The source of all inputs.
 pub fn rng() -> ChaCha20Rng {
     ChaCha20Rng::seed_from_u64(SEED)

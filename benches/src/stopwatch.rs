@@ -1,20 +1,22 @@
 //! Timing of work that takes seconds: as few repetitions as tell something, and a table at the end.
 //!
 //! A pass over ten thousand registers is itself an average over ten thousand equal operations, so repeating it as
-//! often as a statistical harness does would cost hours and say no more.
+//! often as a statistical harness does would cost hours and say no more. What else the machine does only ever makes a
+//! pass longer, so the shortest pass counts.
 
+use std::fmt::Write;
 use std::time::{Duration, Instant};
 
-/// Units timed before every measurement.
-const UNITS: u32 = 100;
+/// Units timed together before every pass.
+const UNITS: u32 = 50;
 
 /// Runs and remembers.
 pub struct Stopwatch<'a> {
     enough: Duration,
     filters: Vec<String>,
     unit: Box<dyn FnMut() + 'a>,
-    /// How many units were timed, and how long they took together.
-    units: (u32, Duration),
+    /// The shortest time of [`UNITS`] units.
+    units: Duration,
     rows: Vec<Row>,
 }
 
@@ -22,66 +24,138 @@ struct Row {
     name: String,
     records: usize,
     passes: u32,
-    elapsed: Duration,
+    fastest: Duration,
+    /// What the same work gains from a second thread.
+    speedup: Option<f64>,
+    /// Bytes at the most, and bytes in and out.
+    memory: Option<Memory>,
+}
+
+/// What a stage held in memory.
+#[derive(Clone, Copy, Debug)]
+pub struct Memory {
+    /// Bytes held at once, at the most, request and response among them.
+    pub peak: usize,
+    /// Bytes of request and response.
+    pub messages: usize,
 }
 
 impl<'a> Stopwatch<'a> {
     /// Takes `--quick` (one pass over what is slow) and filters from the command line.
     ///
-    /// Times are also given as multiples of what `unit` does once. It is timed again before every measurement, so that
-    /// whatever else the machine does weighs on both alike.
+    /// Times are also given as multiples of what `unit` does once. It is timed before every pass, so that whatever else
+    /// the machine does weighs on both alike.
     pub fn from_arguments(unit: impl FnMut() + 'a) -> Self {
         let (options, filters): (Vec<_>, Vec<_>) =
             std::env::args().skip(1).partition(|argument| argument.starts_with('-'));
         let quick = options.iter().any(|option| option == "--quick");
-        let enough = if quick { Duration::from_millis(20) } else { Duration::from_secs(1) };
-        Self { enough, filters, unit: Box::new(unit), units: (0, Duration::ZERO), rows: Vec::new() }
+        let enough = if quick { Duration::from_millis(20) } else { Duration::from_secs(2) };
+        Self { enough, filters, unit: Box::new(unit), units: Duration::MAX, rows: Vec::new() }
+    }
+
+    /// Whether the filters ask for `name`.
+    pub fn wants(&self, name: &str) -> bool {
+        self.filters.is_empty() || self.filters.iter().any(|filter| name.contains(filter))
     }
 
     /// Calls `work`, which handles `records` records, at least once and until enough time has passed; the result is
     /// that of the last call. Work that a filter leaves out is done once, because later work builds on it.
     pub fn measure<T>(&mut self, name: &str, records: usize, mut work: impl FnMut() -> T) -> T {
-        let wanted = self.filters.is_empty() || self.filters.iter().any(|filter| name.contains(filter));
-        self.time_units();
-        let started = Instant::now();
-        let mut result = work();
-        let mut passes = 1;
-        if wanted {
-            while started.elapsed() < self.enough {
-                result = work();
-                passes += 1;
-            }
-            let row = Row { name: name.to_owned(), records, passes, elapsed: started.elapsed() };
-            println!("{}", self.line(&row));
-            self.rows.push(row);
+        if !self.wants(name) {
+            return work();
         }
-        result
+        let started = Instant::now();
+        let (mut fastest, mut passes) = (Duration::MAX, 0);
+        loop {
+            let (result, elapsed) = self.pass(&mut work);
+            fastest = fastest.min(elapsed);
+            passes += 1;
+            if started.elapsed() >= self.enough {
+                self.add(Row {
+                    name: name.to_owned(),
+                    records,
+                    passes,
+                    fastest,
+                    speedup: None,
+                    memory: None,
+                });
+                return result;
+            }
+        }
     }
 
-    fn time_units(&mut self) {
+    /// As [`Stopwatch::measure`], for a stage: `one` and `two` do the work on one and on two threads, and take turns;
+    /// `memory` is what the stage held.
+    pub fn measure_stage(
+        &mut self,
+        name: &str,
+        records: usize,
+        memory: Memory,
+        mut one: impl FnMut(),
+        mut two: impl FnMut(),
+    ) {
+        if !self.wants(name) {
+            return;
+        }
+        let started = Instant::now();
+        let (mut fastest, mut ratios) = (Duration::MAX, Vec::new());
+        while ratios.is_empty() || started.elapsed() < 2 * self.enough {
+            let ((), alone) = self.pass(&mut one);
+            let ((), together) = self.pass(&mut two);
+            fastest = fastest.min(alone);
+            ratios.push(alone.as_secs_f64() / together.as_secs_f64());
+        }
+        ratios.sort_by(f64::total_cmp);
+        self.add(Row {
+            name: name.to_owned(),
+            records,
+            passes: ratios.len() as u32,
+            fastest,
+            speedup: Some(ratios[ratios.len() / 2]),
+            memory: Some(memory),
+        });
+    }
+
+    /// Times the units and then `work`.
+    fn pass<T>(&mut self, work: &mut impl FnMut() -> T) -> (T, Duration) {
         let started = Instant::now();
         for _ in 0..UNITS {
             (self.unit)();
         }
-        self.units = (self.units.0 + UNITS, self.units.1 + started.elapsed());
+        self.units = self.units.min(started.elapsed());
+        let started = Instant::now();
+        let result = work();
+        (result, started.elapsed())
+    }
+
+    fn add(&mut self, row: Row) {
+        println!("{}", self.line(&row));
+        self.rows.push(row);
     }
 
     fn unit_seconds(&self) -> f64 {
-        self.units.1.as_secs_f64() / f64::from(self.units.0)
+        self.units.as_secs_f64() / f64::from(UNITS)
     }
 
     /// Prints the heading of what [`Stopwatch::measure`] prints.
     pub fn print_heading(&self) {
         println!(
-            "{:<58}{:>8}{:>7}{:>12}{:>13}{:>13}",
-            "work", "records", "passes", "µs/record", "records/s", "× multiply"
+            "{:<58}{:>8}{:>7}{:>12}{:>12}{:>13}{:>11}{:>16}",
+            "work",
+            "records",
+            "passes",
+            "µs/record",
+            "records/s",
+            "× multiply",
+            "2 threads",
+            "peak/(in + out)"
         );
     }
 
     /// Prints everything once more, below whatever came in between.
     pub fn print_summary(&self) {
         println!(
-            "\n1 × multiply, by OpenSSL (P-256, any point), over the whole run: {:.1} µs",
+            "\n1 × multiply, by OpenSSL (P-256, any point): {:.1} µs at best",
             self.unit_seconds() * 1e6
         );
         self.print_heading();
@@ -91,15 +165,23 @@ impl<'a> Stopwatch<'a> {
     }
 
     fn line(&self, row: &Row) -> String {
-        let seconds = row.elapsed.as_secs_f64() / f64::from(row.passes) / row.records as f64;
-        format!(
-            "{:<58}{:>8}{:>7}{:>12.2}{:>13.0}{:>13.2}",
+        let seconds = row.fastest.as_secs_f64() / row.records as f64;
+        let mut line = format!(
+            "{:<58}{:>8}{:>7}{:>12.2}{:>12.0}{:>13.3}",
             row.name,
             row.records,
             row.passes,
             seconds * 1e6,
             seconds.recip(),
             seconds / self.unit_seconds()
-        )
+        );
+        // Writing to a string cannot fail.
+        if let Some(speedup) = row.speedup {
+            let _ = write!(line, "{speedup:>10.2}×");
+        }
+        if let Some(Memory { peak, messages }) = row.memory {
+            let _ = write!(line, "{:>16.2}", peak as f64 / messages as f64);
+        }
+        line
     }
 }
