@@ -10,15 +10,13 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::SystemTime;
 
 use prost::Message;
 use prost_types::Any;
 use rand_core::CryptoRng;
-use rustls::SignatureScheme;
-use rustls::crypto::ring::sign::any_supported_type;
-use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use x509_parser::prelude::X509Certificate;
@@ -28,10 +26,9 @@ use crate::config::DuchyDirectory;
 use crate::hybrid_encryption::{HybridEncryptionError, PrivateKeyset, PublicKeyset};
 use crate::proto::api::measurement::Result as MeasurementResult;
 use crate::proto::api::{EncryptionPublicKey, SignedMessage, encryption_public_key};
+use crate::signature::{SignatureAlgorithm, SignatureError, SigningKey};
 use crate::x509::{self, CertificateError, TrustedRoots};
 
-const ECDSA_WITH_SHA256: &str = "1.2.840.10045.4.3.2";
-const RSA_WITH_SHA256: &str = "1.2.840.113549.1.1.11";
 const API_PACKAGE: &str = "type.googleapis.com/wfa.measurement.api.v2alpha";
 
 /// Why something signed, or somebody's consent, was not believed.
@@ -48,14 +45,17 @@ pub enum ConsentError {
         source: std::io::Error,
     },
     /// The signing key is not PKCS #8 of a kind that can sign.
-    #[error("the consent-signaling key is not a P-256 or RSA key in PKCS #8")]
+    #[error(
+        "the consent-signaling key is not a P-256, P-384, P-521 or RSA key (2048 bits or more) in PKCS #8; \
+         `openssl pkcs8 -topk8 -nocrypt -outform DER` converts other forms"
+    )]
     UnsupportedKey,
     /// The signing key is not the certificate's.
     #[error("the consent-signaling key is not that of its certificate")]
     KeyMismatch,
     /// The key failed to sign.
-    #[error("signing failed")]
-    Sign(#[source] rustls::Error),
+    #[error(transparent)]
+    Sign(#[from] SignatureError),
     /// A certificate or a signature was refused.
     #[error(transparent)]
     Certificate(#[from] CertificateError),
@@ -117,7 +117,7 @@ pub struct Signature {
 #[derive(Clone)]
 pub struct Signer {
     certificate: Vec<u8>,
-    key: Arc<dyn rustls::sign::SigningKey>,
+    key: SigningKey,
 }
 
 impl fmt::Debug for Signer {
@@ -127,17 +127,30 @@ impl fmt::Debug for Signer {
 }
 
 impl Signer {
-    /// Takes a certificate in DER and its key in DER (PKCS #8).
+    /// Takes a certificate and its key (PKCS #8), each in DER, or in PEM as tools like to write them.
     ///
     /// # Errors
-    /// If one is malformed, the key is neither a P-256 nor an RSA key, or they do not belong together.
+    /// If one is malformed, the key is of a kind that does not sign, or they do not belong together.
     pub fn new(certificate: Vec<u8>, key: &[u8]) -> Result<Self, ConsentError> {
-        let key = any_supported_type(&PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key)))
-            .map_err(|_| ConsentError::UnsupportedKey)?;
-        let signer = Self { certificate, key };
+        let certificate = if is_pem(&certificate) {
+            CertificateDer::from_pem_slice(&certificate).map_err(|_| CertificateError::MalformedPem)?.to_vec()
+        } else {
+            certificate
+        };
+        let key = if is_pem(key) {
+            let der = PrivatePkcs8KeyDer::from_pem_slice(key).map_err(|_| ConsentError::UnsupportedKey)?;
+            SigningKey::from_pkcs8(der.secret_pkcs8_der())
+        } else {
+            SigningKey::from_pkcs8(key)
+        };
+        let signer = Self { certificate, key: key.ok_or(ConsentError::UnsupportedKey)? };
         let probe = signer.sign(b"")?;
-        verify(&x509::parse(&signer.certificate)?, b"", &probe.bytes, &probe.algorithm_oid)
-            .map_err(|_| ConsentError::KeyMismatch)?;
+        verify(&x509::parse(&signer.certificate)?, b"", &probe.bytes, &probe.algorithm_oid).map_err(
+            |error| match error {
+                CertificateError::KeyUsage => error.into(),
+                _ => ConsentError::KeyMismatch,
+            },
+        )?;
         Ok(signer)
     }
 
@@ -157,19 +170,21 @@ impl Signer {
         &self.certificate
     }
 
-    /// Signs `data`: ECDSA or RSA (PKCS #1) with SHA-256, by the kind of key.
+    /// Signs `data` as upstream does: with SHA-256, by ECDSA or RSA (PKCS #1 v1.5) after the kind of key.
     ///
     /// # Errors
     /// If the key cannot do that.
     pub fn sign(&self, data: &[u8]) -> Result<Signature, ConsentError> {
-        let schemes = [SignatureScheme::ECDSA_NISTP256_SHA256, SignatureScheme::RSA_PKCS1_SHA256];
-        let signer = self.key.choose_scheme(&schemes).ok_or(ConsentError::UnsupportedKey)?;
-        let oid = match signer.scheme() {
-            SignatureScheme::ECDSA_NISTP256_SHA256 => ECDSA_WITH_SHA256,
-            _ => RSA_WITH_SHA256,
-        };
-        let bytes = signer.sign(data).map_err(ConsentError::Sign)?;
-        Ok(Signature { bytes, algorithm_oid: oid.to_owned() })
+        self.sign_with(self.key.default_algorithm(), data)
+    }
+
+    /// Signs `data` by an algorithm of choice.
+    ///
+    /// # Errors
+    /// If the algorithm is not for this kind of key.
+    pub fn sign_with(&self, algorithm: SignatureAlgorithm, data: &[u8]) -> Result<Signature, ConsentError> {
+        let bytes = self.key.sign(algorithm, data)?;
+        Ok(Signature { bytes, algorithm_oid: algorithm.oid() })
     }
 
     /// Signs `message`, whose name in the public API is `name`.
@@ -187,6 +202,11 @@ impl Signer {
             signature_algorithm_oid: algorithm_oid,
         })
     }
+}
+
+/// Whether a file is text rather than DER, which begins with a sequence's tag.
+fn is_pem(bytes: &[u8]) -> bool {
+    bytes.trim_ascii_start().starts_with(b"-----BEGIN ")
 }
 
 /// Checks a signature over `data` under `certificate`. Without `oid` the algorithm is the one that the certificate

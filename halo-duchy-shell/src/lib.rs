@@ -30,6 +30,7 @@ pub mod serve;
 pub mod server;
 pub mod service;
 pub mod shutdown;
+pub mod signature;
 pub mod store;
 pub mod system_api;
 pub mod tls;

@@ -10,13 +10,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
-use x509_parser::asn1_rs::BitString;
-use x509_parser::oid_registry::{
-    OID_PKCS1_SHA256WITHRSA, OID_PKCS1_SHA384WITHRSA, OID_PKCS1_SHA512WITHRSA, OID_SIG_ECDSA_WITH_SHA256,
-    OID_SIG_ECDSA_WITH_SHA384, Oid,
-};
-use x509_parser::prelude::{ASN1Time, AlgorithmIdentifier, FromDer, ParsedExtension, X509Certificate};
+use x509_parser::oid_registry::{OID_PKCS1_RSASSAPSS, OID_SIG_ED25519};
+use x509_parser::prelude::{ASN1Time, FromDer, ParsedExtension, X509Certificate};
 use x509_parser::verify::verify_signature;
+
+use crate::signature::{self, SignatureAlgorithm, SignatureError};
 
 /// Why a certificate was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -46,12 +44,18 @@ pub enum CertificateError {
     /// The signature is not by the root that the certificate names.
     #[error("the certificate is not signed by the root it names")]
     Forged,
-    /// A signature is of an algorithm that is not accepted.
-    #[error("signatures of the algorithm {0} are not accepted")]
-    UnsupportedAlgorithm(String),
-    /// A signature is not by the key of the certificate.
-    #[error("the signature is not by the key of the certificate")]
-    BadSignature,
+    /// A signature by the key of the certificate was refused.
+    #[error(transparent)]
+    Signature(#[from] SignatureError),
+    /// The root that a certificate names may not issue certificates.
+    #[error("the root {0} is not a certificate authority")]
+    NotAnAuthority(String),
+    /// The certificate says that its key is not for signatures.
+    #[error("the key usage of the certificate does not allow signatures")]
+    KeyUsage,
+    /// The certificate has an extension that must be understood and is not.
+    #[error("the certificate has the critical extension {0}, which is not understood")]
+    CriticalExtension(String),
     /// The certificate is another root's.
     #[error("the certificate was issued by the root {found}, not by {expected}")]
     OtherIssuer {
@@ -60,9 +64,15 @@ pub enum CertificateError {
         /// The key identifier of the root that did.
         found: String,
     },
-    /// The certificate is not valid yet, or no longer.
-    #[error("the certificate is outside its period of validity")]
-    Expired,
+    /// The certificate or its root is not valid yet.
+    #[error("the certificate is valid from {0} only")]
+    NotYetValid(String),
+    /// The certificate or its root is no longer valid.
+    #[error("the certificate expired at {0}")]
+    Expired(String),
+    /// The time to check it for is none that a certificate can have.
+    #[error("the time is out of range")]
+    Time,
 }
 
 /// Parses one certificate in DER and nothing after it.
@@ -92,45 +102,97 @@ pub fn authority_key_identifier<'a>(certificate: &'a X509Certificate<'_>) -> Opt
     })
 }
 
-/// The algorithms by which certificates and messages may be signed: ECDSA over P-256 or P-384, and RSA with PKCS #1
-/// padding. In dot notation.
-fn accepted_algorithms() -> [Oid<'static>; 5] {
-    [
-        OID_SIG_ECDSA_WITH_SHA256,
-        OID_SIG_ECDSA_WITH_SHA384,
-        OID_PKCS1_SHA256WITHRSA,
-        OID_PKCS1_SHA384WITHRSA,
-        OID_PKCS1_SHA512WITHRSA,
-    ]
-}
-
 /// Checks that `signature`, by the algorithm `oid` in dot notation, is by the key of `signer` over `data`.
 ///
 /// # Errors
-/// If the algorithm is not one of ECDSA and RSA with SHA-256 or longer, or does not suit the key, or the signature is
-/// not right.
+/// If the certificate's key is not for signatures, the algorithm is not one of [`SignatureAlgorithm`] or does not suit the
+/// key, or the signature is not right.
 pub fn verify_data(
     signer: &X509Certificate<'_>,
     oid: &str,
     signature: &[u8],
     data: &[u8],
 ) -> Result<(), CertificateError> {
-    let algorithm = accepted_algorithms()
-        .into_iter()
-        .find(|accepted| accepted.to_id_string() == oid)
-        .ok_or_else(|| CertificateError::UnsupportedAlgorithm(oid.to_owned()))?;
-    let algorithm = AlgorithmIdentifier { algorithm, parameters: None };
-    verify_signature(signer.public_key(), &algorithm, &BitString::new(0, signature), data)
-        .map_err(|_| CertificateError::BadSignature)
+    let algorithm = SignatureAlgorithm::from_oid(oid)?;
+    // As the JDK's `Signature.initVerify`: key usage that is not critical is a recommendation.
+    let usage = signer.extensions().iter().find_map(|extension| match extension.parsed_extension() {
+        ParsedExtension::KeyUsage(usage) if extension.critical => Some(usage),
+        _ => None,
+    });
+    if usage.is_some_and(|usage| !usage.digital_signature()) {
+        return Err(CertificateError::KeyUsage);
+    }
+    Ok(signature::verify(signer.public_key(), algorithm, signature, data)?)
 }
 
-/// Checks that the key of `issuer` signed `certificate`.
+/// Checks that the key of `issuer` signed `certificate`. Certificates may also be signed by RSASSA-PSS and Ed25519, which
+/// messages are not.
 fn verify_issued(
     certificate: &X509Certificate<'_>,
     issuer: &X509Certificate<'_>,
 ) -> Result<(), CertificateError> {
-    let oid = certificate.signature_algorithm.algorithm.to_id_string();
-    verify_data(issuer, &oid, &certificate.signature_value.data, certificate.tbs_certificate.as_ref())
+    let algorithm = &certificate.signature_algorithm;
+    // What is signed must name the algorithm too, or it could be exchanged.
+    if *algorithm != certificate.tbs_certificate.signature {
+        return Err(CertificateError::Malformed);
+    }
+    let signed = certificate.tbs_certificate.as_ref();
+    if [OID_PKCS1_RSASSAPSS, OID_SIG_ED25519].contains(&algorithm.algorithm) {
+        return verify_signature(issuer.public_key(), algorithm, &certificate.signature_value, signed)
+            .map_err(|_| SignatureError::Bad.into());
+    }
+    let algorithm = SignatureAlgorithm::from_oid(&algorithm.algorithm.to_id_string())?;
+    Ok(signature::verify(issuer.public_key(), algorithm, &certificate.signature_value.data, signed)?)
+}
+
+/// Checks that `root` may issue certificates: it is a certificate authority, and its key usage, if it has any, includes
+/// signing certificates. The JDK asks the same of trust anchors.
+fn check_authority(root: &X509Certificate<'_>) -> Result<(), CertificateError> {
+    let authority = matches!(root.basic_constraints(), Ok(Some(constraints)) if constraints.value.ca);
+    let signs = match root.key_usage() {
+        Ok(usage) => usage.is_none_or(|usage| usage.value.key_cert_sign()),
+        Err(_) => false,
+    };
+    if authority && signs {
+        Ok(())
+    } else {
+        Err(CertificateError::NotAnAuthority(root.subject().to_string()))
+    }
+}
+
+/// Checks that no extension of `leaf` is critical and unknown, or given twice.
+fn check_extensions(leaf: &X509Certificate<'_>) -> Result<(), CertificateError> {
+    // The map refuses duplicates.
+    leaf.extensions_map().map_err(|_| CertificateError::Malformed)?;
+    let unknown = leaf.extensions().iter().find(|extension| {
+        let understood = matches!(
+            extension.parsed_extension(),
+            ParsedExtension::BasicConstraints(_)
+                | ParsedExtension::KeyUsage(_)
+                | ParsedExtension::ExtendedKeyUsage(_)
+                | ParsedExtension::SubjectAlternativeName(_)
+                | ParsedExtension::SubjectKeyIdentifier(_)
+                | ParsedExtension::AuthorityKeyIdentifier(_)
+                | ParsedExtension::CertificatePolicies(_)
+        );
+        extension.critical && !understood
+    });
+    match unknown {
+        Some(extension) => Err(CertificateError::CriticalExtension(extension.oid.to_id_string())),
+        None => Ok(()),
+    }
+}
+
+/// Checks that `certificate` is valid at `now`, its first and last second included.
+fn check_validity(certificate: &X509Certificate<'_>, now: ASN1Time) -> Result<(), CertificateError> {
+    let validity = certificate.validity();
+    if now < validity.not_before {
+        return Err(CertificateError::NotYetValid(validity.not_before.to_string()));
+    }
+    if now > validity.not_after {
+        return Err(CertificateError::Expired(validity.not_after.to_string()));
+    }
+    Ok(())
 }
 
 /// The trusted root certificates by their subject key identifiers.
@@ -168,7 +230,8 @@ impl TrustedRoots {
     /// The subject key identifier of the root that issued `leaf`.
     ///
     /// # Errors
-    /// If no root has the identifier that `leaf` names, or that root did not sign it.
+    /// If no root has the identifier that `leaf` names, that root did not sign it or may not, or `leaf` asks for something
+    /// that is not understood.
     pub fn issuer(&self, leaf: &X509Certificate<'_>) -> Result<&[u8], CertificateError> {
         let (id, root) = authority_key_identifier(leaf)
             .and_then(|id| self.0.get_key_value(id))
@@ -177,7 +240,12 @@ impl TrustedRoots {
         if leaf.issuer().as_raw() != root.subject().as_raw() {
             return Err(CertificateError::Forged);
         }
-        verify_issued(leaf, &root).map_err(|_| CertificateError::Forged)?;
+        verify_issued(leaf, &root).map_err(|error| match error {
+            CertificateError::Signature(SignatureError::UnsupportedAlgorithm(_)) => error,
+            _ => CertificateError::Forged,
+        })?;
+        check_authority(&root)?;
+        check_extensions(leaf)?;
         Ok(id)
     }
 
@@ -203,13 +271,10 @@ impl TrustedRoots {
             .ok()
             .and_then(|now| i64::try_from(now.as_secs()).ok())
             .and_then(|now| ASN1Time::from_timestamp(now).ok())
-            .ok_or(CertificateError::Expired)?;
+            .ok_or(CertificateError::Time)?;
         let root = parse(self.0.get(root).ok_or(CertificateError::UnknownIssuer)?)?;
-        if leaf.validity().is_valid_at(now) && root.validity().is_valid_at(now) {
-            Ok(())
-        } else {
-            Err(CertificateError::Expired)
-        }
+        check_validity(leaf, now)?;
+        check_validity(&root, now)
     }
 }
 

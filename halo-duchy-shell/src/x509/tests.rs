@@ -115,3 +115,58 @@ fn every_altered_byte_of_what_is_signed_is_noticed() {
         assert!(believed.is_err(), "byte {index}");
     }
 }
+
+/// A root and a leaf below it, each as `change` makes it.
+fn refused_with(
+    change_root: impl FnOnce(&mut CertificateParams),
+    change_leaf: impl FnOnce(&mut CertificateParams),
+) -> CertificateError {
+    let mut of_root = root_params("root");
+    change_root(&mut of_root);
+    let root = root(of_root);
+    let roots = TrustedRoots::from_pem(root.pem().as_bytes()).expect("a root");
+    let mut of_leaf = params("leaf");
+    change_leaf(&mut of_leaf);
+    let key = KeyPair::generate().expect("key");
+    let leaf = of_leaf.signed_by(&key, &root).expect("certificate");
+    let leaf = parse(leaf.der()).expect("certificate");
+    let verified = roots.verify(&leaf, &key_identifier(&root), SystemTime::now());
+    verified.and_then(|()| verify_data(&leaf, "1.2.840.10045.4.3.2", b"", b"")).expect_err("refused")
+}
+
+#[test]
+fn chains_are_refused_for_what_is_wrong_with_them() {
+    let now = time::OffsetDateTime::now_utc();
+    let day = time::Duration::days(1);
+    let past = |params: &mut CertificateParams| params.not_after = now - day;
+    let future = |params: &mut CertificateParams| params.not_before = now + day;
+    let same = |_: &mut CertificateParams| ();
+    // All that is left to refuse in a sound chain is the empty signature.
+    assert_eq!(refused_with(same, same), SignatureError::Malformed.into());
+    assert!(matches!(refused_with(same, past), CertificateError::Expired(_)));
+    assert!(matches!(refused_with(past, same), CertificateError::Expired(_)));
+    assert!(matches!(refused_with(same, future), CertificateError::NotYetValid(_)));
+    assert!(matches!(refused_with(future, same), CertificateError::NotYetValid(_)));
+    let critical = |params: &mut CertificateParams| {
+        let mut extension = rcgen::CustomExtension::from_oid_content(&[1, 2, 3, 4], vec![5, 0]);
+        extension.set_criticality(true);
+        params.custom_extensions.push(extension);
+    };
+    assert_eq!(refused_with(same, critical), CertificateError::CriticalExtension("1.2.3.4".into()));
+    let encrypts =
+        |params: &mut CertificateParams| params.key_usages = vec![KeyUsagePurpose::KeyEncipherment];
+    assert_eq!(refused_with(same, encrypts), CertificateError::KeyUsage);
+
+    let signs_nothing = |params: &mut CertificateParams| params.key_usages = vec![KeyUsagePurpose::CrlSign];
+    assert!(matches!(refused_with(signs_nothing, same), CertificateError::NotAnAuthority(_)));
+    let no_authority = |params: &mut CertificateParams| {
+        params.is_ca = IsCa::ExplicitNoCa;
+        params.key_usages.clear();
+        // Not by itself given to what is no authority.
+        let id = vec![7; 20];
+        params.key_identifier_method = KeyIdMethod::PreSpecified(id.clone());
+        let der = [&[4, 20][..], &id].concat();
+        params.custom_extensions.push(rcgen::CustomExtension::from_oid_content(&[2, 5, 29, 14], der));
+    };
+    assert!(matches!(refused_with(no_authority, same), CertificateError::NotAnAuthority(_)));
+}
