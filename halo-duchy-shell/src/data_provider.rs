@@ -1,5 +1,5 @@
 //! A data provider: lists what it is asked for, checks who asks and for whom it is to be encrypted, and sends an
-//! encrypted sketch of its impressions to a duchy (spec edp.md).
+//! encrypted sketch of its impressions, or shares of a vector of their numbers, to a duchy (spec edp.md).
 //!
 //! A requisition that fails a check is refused at the Kingdom, which ends the measurement: data leaves only encrypted
 //! for keys that every duchy's root vouches for, and only as the measurement consumer's signature says.
@@ -26,13 +26,16 @@ use crate::proto::api::{
 
 mod consent_check;
 mod error;
+mod shares;
 mod sketch;
 mod upload;
 
 #[cfg(test)]
 pub(crate) mod tests;
 
+use consent_check::DataOrder;
 pub use error::DataProviderError;
+pub use shares::ShareShuffleSide;
 
 /// A data provider with its impressions.
 pub struct DataProvider {
@@ -45,6 +48,7 @@ pub struct DataProvider {
     executor: Executor,
     seed: StreamSeed,
     sketch_salt: Option<u64>,
+    share_shuffle: Option<ShareShuffleSide>,
     calls: CallPolicy,
     uploads: CallPolicy,
 }
@@ -54,7 +58,7 @@ pub struct DataProvider {
 pub struct Connections {
     /// To the Kingdom's public API.
     pub kingdom: Channel,
-    /// To the requisition fulfillment server of the duchy that gets the data.
+    /// To the requisition fulfillment server of the duchy that gets sketches.
     pub duchy: Channel,
     /// How certificates are found and believed.
     pub certificates: PartyCertificates,
@@ -81,7 +85,7 @@ pub struct Fulfilled {
     pub requisition: String,
     /// Registers sent.
     pub registers: usize,
-    /// Bytes of the encrypted sketch.
+    /// Bytes of the encrypted sketch, or of the share.
     pub bytes: usize,
 }
 
@@ -117,6 +121,7 @@ impl DataProvider {
             executor,
             seed,
             sketch_salt: None,
+            share_shuffle: None,
             calls: CallPolicy::default(),
             uploads: CallPolicy::with_deadline(Duration::from_secs(600)),
         }
@@ -127,6 +132,13 @@ impl DataProvider {
     #[must_use]
     pub fn with_sketch_salt(mut self, salt: Option<u64>) -> Self {
         self.sketch_salt = salt;
+        self
+    }
+
+    /// The same data provider, which also takes part in share shuffles; without `side` it refuses them.
+    #[must_use]
+    pub fn with_share_shuffle(mut self, side: Option<ShareShuffleSide>) -> Self {
+        self.share_shuffle = side;
         self
     }
 
@@ -176,8 +188,11 @@ impl DataProvider {
     pub async fn fulfill(&self, requisition: Requisition) -> Result<Outcome, DataProviderError> {
         let sent = async {
             let order = self.check(&requisition).await?;
-            let sketch = self.encrypted_sketch(&requisition.name, &order).await?;
-            self.upload(&requisition, &order, sketch).await
+            let upload = match &order.data {
+                DataOrder::Sketch(sketch) => self.encrypted_sketch(&requisition.name, sketch).await?,
+                DataOrder::Shares(shares) => self.shares(&requisition.name, shares).await?,
+            };
+            self.upload(&requisition, &order, upload).await
         };
         match sent.await {
             Ok(fulfilled) => Ok(Outcome::Fulfilled(fulfilled)),

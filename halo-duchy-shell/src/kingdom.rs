@@ -13,6 +13,9 @@
 //!     PENDING_COMPUTATION --> SUCCEEDED: SetComputationResult
 //! ```
 //!
+//! In a share shuffle duchies are ready as soon as they have set their keys, and PENDING_COMPUTATION follows at once on
+//! the last fulfilment; which worker a requisition is fulfilled at is decided when it is created.
+//!
 //! From any pending state it may go to FAILED (a duchy fails, a data provider refuses) or CANCELLED.
 //!
 //! Beyond upstream it watches the duchies: see [`Violation`]. The state is in memory only: it ends with the process.

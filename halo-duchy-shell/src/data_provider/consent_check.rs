@@ -8,6 +8,7 @@ use prost::Message;
 
 use super::{DataProvider, DataProviderError};
 use crate::consent;
+use crate::hybrid_encryption::PublicKeyset;
 use crate::identity::Caller;
 use crate::kingdom::resource_name::{CertificateName, single};
 use crate::proto::api;
@@ -15,20 +16,54 @@ use crate::proto::api::measurement_spec::MeasurementType;
 use crate::proto::api::protocol_config::{self, protocol};
 use crate::proto::api::requisition::{DuchyEntry, duchy_entry};
 use crate::proto::api::requisition_spec::RequisitionType;
-use crate::proto::api::{MeasurementSpec, ProtocolConfig, Requisition, RequisitionSpec, SignedMessage};
+use crate::proto::api::{
+    EncryptionPublicKey, MeasurementSpec, ProtocolConfig, Requisition, RequisitionSpec, SignedMessage,
+};
 use crate::x509;
 
 /// A checked requisition: what to send, and for whom to encrypt it.
 pub(super) struct Order {
     pub(super) nonce: u64,
+    pub(super) data: DataOrder,
+    pub(super) protocol_config: ProtocolConfig,
+}
+
+/// What to send.
+pub(super) enum DataOrder {
+    Sketch(SketchOrder),
+    Shares(ShareOrder),
+}
+
+/// An encrypted sketch.
+pub(super) struct SketchOrder {
     pub(super) sampled: VidSamplingInterval,
     pub(super) sketch: SketchParameters,
-    /// Larger counts are as good as this one.
-    pub(super) maximum_frequency: i32,
+    pub(super) metric: Metric,
     pub(super) curve_id: i64,
     /// The sum of the duchies' keys.
     pub(super) key: ElGamalPublicKey,
-    pub(super) protocol_config: ProtocolConfig,
+}
+
+/// What a sketch tells of a person.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Metric {
+    /// That it was reached.
+    ReachOnly,
+    /// How often it was reached; larger counts are as good as the maximum.
+    Frequency { maximum: i32 },
+}
+
+/// Shares of a frequency vector.
+pub(super) struct ShareOrder {
+    /// Start and width of the sampled interval of positions.
+    pub(super) interval: (f32, f32),
+    /// Larger counts are as good as this one.
+    pub(super) maximum_frequency: u32,
+    pub(super) ring_modulus: u32,
+    /// The duchy that gets the vector.
+    pub(super) worker: String,
+    /// The key of the duchy that gets the seed.
+    pub(super) peer_key: PublicKeyset,
 }
 
 impl DataProvider {
@@ -42,18 +77,90 @@ impl DataProvider {
         check_specs(&spec, &requisition_spec)?;
 
         let protocol_config = requisition.protocol_config.clone().unwrap_or_default();
-        let protocol = liquid_legions(&protocol_config)?;
-        let curve_id = i64::from(protocol.elliptic_curve_id);
+        let data = self.data_order(&protocol_config, &spec, &requisition.duchies).await?;
+        Ok(Order { nonce: requisition_spec.nonce, data, protocol_config })
+    }
+
+    /// What the first protocol that this client speaks asks for.
+    async fn data_order(
+        &self,
+        config: &ProtocolConfig,
+        spec: &MeasurementSpec,
+        duchies: &[DuchyEntry],
+    ) -> Result<DataOrder, DataProviderError> {
+        let maximum_frequency = maximum_frequency(spec)?;
         let interval = spec.vid_sampling_interval.unwrap_or_default();
-        Ok(Order {
-            nonce: requisition_spec.nonce,
-            sampled: VidSamplingInterval::new(interval.start, interval.width)?,
-            sketch: sketch_parameters(protocol)?,
-            maximum_frequency: maximum_frequency(&spec)?,
-            curve_id,
-            key: self.combined_key(&requisition.duchies, curve_id).await?,
-            protocol_config,
-        })
+        // Also where positions are sampled: what is no interval of ids is none of positions.
+        let sampled = VidSamplingInterval::new(interval.start, interval.width)?;
+        for protocol in &config.protocols {
+            return match &protocol.protocol {
+                Some(protocol::Protocol::LiquidLegionsV2(config)) => {
+                    let metric = Metric::Frequency { maximum: maximum_frequency };
+                    let curve_id = config.elliptic_curve_id.into();
+                    let sketch = sketch_parameters(config)?;
+                    let key = self.combined_key(duchies, curve_id, liquid_legions_key).await?;
+                    Ok(DataOrder::Sketch(SketchOrder { sampled, sketch, metric, curve_id, key }))
+                }
+                Some(protocol::Protocol::ReachOnlyLiquidLegionsV2(config)) => {
+                    if !matches!(spec.measurement_type, Some(MeasurementType::Reach(_))) {
+                        return Err(DataProviderError::MeasurementType);
+                    }
+                    let curve_id = config.elliptic_curve_id.into();
+                    let sketch = reach_only_parameters(config)?;
+                    let key = self.combined_key(duchies, curve_id, reach_only_key).await?;
+                    let metric = Metric::ReachOnly;
+                    Ok(DataOrder::Sketch(SketchOrder { sampled, sketch, metric, curve_id, key }))
+                }
+                Some(protocol::Protocol::HonestMajorityShareShuffle(config)) => {
+                    let (worker, peer_key) = self.workers(duchies).await?;
+                    Ok(DataOrder::Shares(ShareOrder {
+                        interval: (interval.start, interval.width),
+                        maximum_frequency: maximum_frequency.cast_unsigned(),
+                        ring_modulus: u32::try_from(config.ring_modulus).map_err(|_| {
+                            let value = config.ring_modulus.into();
+                            DataProviderError::OutOfRange { field: "ring_modulus", value }
+                        })?,
+                        worker,
+                        peer_key,
+                    }))
+                }
+                _ => continue,
+            };
+        }
+        Err(DataProviderError::Protocol)
+    }
+
+    /// The duchy that is to get the vector, which shows no key, and the verified key of the other one, which is to get
+    /// the seed.
+    async fn workers(&self, duchies: &[DuchyEntry]) -> Result<(String, PublicKeyset), DataProviderError> {
+        let malformed = || DataProviderError::Malformed("duchy entry");
+        let mut keyed = Vec::new();
+        let mut keyless = Vec::new();
+        for entry in duchies {
+            let duchy = single(&entry.key, "duchies").ok_or_else(malformed)?;
+            let value = entry.value.as_ref().ok_or_else(malformed)?;
+            match &value.protocol {
+                Some(duchy_entry::value::Protocol::HonestMajorityShareShuffle(entry)) => {
+                    match &entry.public_key {
+                        Some(key) => keyed.push((duchy, &value.duchy_certificate, key)),
+                        None => keyless.push(duchy),
+                    }
+                }
+                _ => return Err(DataProviderError::Protocol),
+            }
+        }
+        let (&[worker], &[(peer, certificate, signed)]) = (&keyless[..], &keyed[..]) else {
+            return Err(DataProviderError::Workers { duchies: duchies.len(), keys: keyed.len() });
+        };
+        if worker == peer {
+            return Err(DataProviderError::Workers { duchies: 1, keys: 1 });
+        }
+        let certificate = self.certificates.get(certificate, &Caller::Duchy(peer.to_owned())).await?;
+        let key = verified(&certificate, signed, &format!("the key of duchy {peer}"))?;
+        let key = decode::<EncryptionPublicKey>(key, "duchy's key")?;
+        let key = consent::public_keyset(&key)
+            .map_err(|source| DataProviderError::DuchyKey { duchy: peer.to_owned(), source })?;
+        Ok((worker.to_owned(), key))
     }
 
     /// The certificate of the measurement consumer that the measurement is named after.
@@ -83,10 +190,11 @@ impl DataProvider {
         &self,
         duchies: &[DuchyEntry],
         curve_id: i64,
+        key_in: KeyIn,
     ) -> Result<ElGamalPublicKey, DataProviderError> {
         let mut keys = Vec::with_capacity(duchies.len());
         for entry in duchies {
-            keys.push(self.duchy_key(entry).await?);
+            keys.push(self.duchy_key(entry, key_in).await?);
         }
         let request = CombineElGamalPublicKeysRequest { curve_id, el_gamal_keys: keys };
         // The sum of keys draws nothing.
@@ -95,13 +203,15 @@ impl DataProvider {
         combined.el_gamal_keys.ok_or(DataProviderError::Malformed("duchies' keys"))
     }
 
-    async fn duchy_key(&self, entry: &DuchyEntry) -> Result<ElGamalPublicKey, DataProviderError> {
+    async fn duchy_key(
+        &self,
+        entry: &DuchyEntry,
+        key_in: KeyIn,
+    ) -> Result<ElGamalPublicKey, DataProviderError> {
         let malformed = || DataProviderError::Malformed("duchy entry");
         let duchy = single(&entry.key, "duchies").ok_or_else(malformed)?;
         let value = entry.value.as_ref().ok_or_else(malformed)?;
-        let Some(duchy_entry::value::Protocol::LiquidLegionsV2(protocol)) = &value.protocol else {
-            return Err(DataProviderError::Protocol);
-        };
+        let protocol = value.protocol.as_ref().and_then(key_in).ok_or(DataProviderError::Protocol)?;
         let signed = protocol.el_gamal_public_key.as_ref().ok_or_else(malformed)?;
         let owner = Caller::Duchy(duchy.to_owned());
         let certificate = self.certificates.get(&value.duchy_certificate, &owner).await?;
@@ -143,34 +253,55 @@ fn check_specs(spec: &MeasurementSpec, requisition_spec: &RequisitionSpec) -> Re
     if whole && requisition_spec.event_groups.is_empty() { Ok(()) } else { Err(DataProviderError::Filtered) }
 }
 
-fn liquid_legions(config: &ProtocolConfig) -> Result<&protocol_config::LiquidLegionsV2, DataProviderError> {
-    let protocol = config.protocols.iter().find_map(|protocol| match &protocol.protocol {
-        Some(protocol::Protocol::LiquidLegionsV2(config)) => Some(config),
+/// Finds the ElGamal key of one protocol in a duchy's entry.
+type KeyIn = fn(&duchy_entry::value::Protocol) -> Option<&duchy_entry::LiquidLegionsV2>;
+
+fn liquid_legions_key(entry: &duchy_entry::value::Protocol) -> Option<&duchy_entry::LiquidLegionsV2> {
+    match entry {
+        duchy_entry::value::Protocol::LiquidLegionsV2(key) => Some(key),
         _ => None,
-    });
-    protocol.ok_or(DataProviderError::Protocol)
+    }
+}
+
+fn reach_only_key(entry: &duchy_entry::value::Protocol) -> Option<&duchy_entry::LiquidLegionsV2> {
+    match entry {
+        duchy_entry::value::Protocol::ReachOnlyLiquidLegionsV2(key) => Some(key),
+        _ => None,
+    }
 }
 
 fn sketch_parameters(
     protocol: &protocol_config::LiquidLegionsV2,
 ) -> Result<SketchParameters, DataProviderError> {
     let params = protocol.sketch_params.ok_or(DataProviderError::Malformed("sketch params"))?;
-    let positive = |field, value: i64| {
-        let in_range = (1..=i64::from(u32::MAX)).contains(&value);
-        if in_range { Ok(value) } else { Err(DataProviderError::OutOfRange { field, value }) }
-    };
-    if !(params.decay_rate > 0.0 && params.decay_rate.is_finite()) {
+    let field = "sketch_params.sampling_indicator_size";
+    let sampling_indicator_size = positive(field, params.sampling_indicator_size)?;
+    checked_parameters(params.decay_rate, params.max_size, sampling_indicator_size)
+}
+
+fn reach_only_parameters(
+    protocol: &protocol_config::ReachOnlyLiquidLegionsV2,
+) -> Result<SketchParameters, DataProviderError> {
+    let params = protocol.sketch_params.ok_or(DataProviderError::Malformed("sketch params"))?;
+    // Its registers have no indicators.
+    checked_parameters(params.decay_rate, params.max_size, 1)
+}
+
+fn checked_parameters(
+    decay_rate: f64,
+    size: i64,
+    sampling_indicator_size: i64,
+) -> Result<SketchParameters, DataProviderError> {
+    if !(decay_rate > 0.0 && decay_rate.is_finite()) {
         return Err(DataProviderError::Malformed("decay rate"));
     }
-    Ok(SketchParameters {
-        decay_rate: params.decay_rate,
-        size: positive("sketch_params.max_size", params.max_size)?,
-        sampling_indicator_size: positive(
-            "sketch_params.sampling_indicator_size",
-            params.sampling_indicator_size,
-        )?,
-        salt: None,
-    })
+    let size = positive("sketch_params.max_size", size)?;
+    Ok(SketchParameters { decay_rate, size, sampling_indicator_size, salt: None })
+}
+
+fn positive(field: &'static str, value: i64) -> Result<i64, DataProviderError> {
+    let in_range = (1..=i64::from(u32::MAX)).contains(&value);
+    if in_range { Ok(value) } else { Err(DataProviderError::OutOfRange { field, value }) }
 }
 
 fn maximum_frequency(spec: &MeasurementSpec) -> Result<i32, DataProviderError> {

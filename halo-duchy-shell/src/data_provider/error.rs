@@ -4,6 +4,7 @@ use halo_protocols::data_provider::IntervalError;
 use halo_protocols::kernel::KernelError;
 use tonic::Status;
 
+use crate::consent::ConsentError;
 use crate::hybrid_encryption::HybridEncryptionError;
 use crate::party_certificates::PartyCertificateError;
 use crate::proto::api::requisition::refusal::Justification;
@@ -65,8 +66,37 @@ pub enum DataProviderError {
     #[error("the VID sampling interval: {0}")]
     Interval(#[from] IntervalError),
     /// The measurement is to be computed with a protocol this client does not speak.
-    #[error("only Liquid Legions v2 is supported")]
+    #[error("the requisition's protocol, or that of its duchies' keys, is not supported")]
     Protocol,
+    /// The measurement is to be computed by a share shuffle, for which this client lacks the population, its own signing
+    /// key and the workers.
+    #[error("this data provider is not set up for share shuffles")]
+    NoShareShuffle,
+    /// It must be clear which worker gets the vector and which the seed.
+    #[error("{keys} of {duchies} duchies have a key, expected one of two")]
+    Workers {
+        /// Duchies named.
+        duchies: usize,
+        /// Those with a key.
+        keys: usize,
+    },
+    /// This client does not know where a duchy is.
+    #[error("no fulfillment server of duchy {0} is known")]
+    UnknownDuchy(String),
+    /// The key of a duchy is signed, but nothing can be encrypted for it.
+    #[error("the key of duchy {duchy}: {source}")]
+    DuchyKey {
+        /// Whose key.
+        duchy: String,
+        /// Why.
+        source: ConsentError,
+    },
+    /// The frequency vector cannot be split into shares.
+    #[error("the frequency vector: {0}")]
+    Shares(#[source] KernelError),
+    /// The seed cannot be signed or encrypted.
+    #[error("the seed: {0}")]
+    Seed(#[source] ConsentError),
     /// The duchies' keys do not combine.
     #[error("the duchies' keys: {0}")]
     Keys(#[source] KernelError),
@@ -84,6 +114,7 @@ impl DataProviderError {
         match self {
             Self::Kingdom { .. }
             | Self::Duchy(_)
+            | Self::UnknownDuchy(_)
             | Self::Interrupted
             | Self::Certificate(PartyCertificateError::Kingdom { .. }) => None,
             Self::Certificate(_)
@@ -91,13 +122,19 @@ impl DataProviderError {
             | Self::Decrypt(_)
             | Self::Nonce
             | Self::OtherResultKey
+            | Self::Workers { .. }
+            | Self::DuchyKey { .. }
             | Self::Keys(_) => Some(Justification::ConsentSignalInvalid),
             Self::Malformed(_) | Self::OutOfRange { .. } | Self::Interval(_) => {
                 Some(Justification::SpecInvalid)
             }
-            Self::Filtered | Self::MeasurementType | Self::Protocol | Self::Sketch(_) => {
-                Some(Justification::Unfulfillable)
-            }
+            Self::Filtered
+            | Self::MeasurementType
+            | Self::Protocol
+            | Self::NoShareShuffle
+            | Self::Sketch(_)
+            | Self::Shares(_)
+            | Self::Seed(_) => Some(Justification::Unfulfillable),
         }
     }
 }

@@ -1,32 +1,43 @@
-//! Sends an encrypted sketch to a duchy.
+//! Sends an encrypted sketch, or a share of a frequency vector, to a duchy.
 
 use bytes::Bytes;
 use futures::stream;
 use sha2::{Digest, Sha256};
+use tonic::transport::Channel;
 
 use super::consent_check::Order;
-use super::sketch::EncryptedSketch;
 use super::{DataProvider, DataProviderError, Fulfilled};
 use crate::consent;
-use crate::proto::api::fulfill_requisition_request::{BodyChunk, Header, Payload};
+use crate::proto::api::fulfill_requisition_request::{BodyChunk, Header, Payload, header};
+use crate::proto::api::requisition_fulfillment_client::RequisitionFulfillmentClient;
 use crate::proto::api::{FulfillRequisitionRequest, Requisition};
 
 /// Bytes in a chunk of the body, as upstream's data providers send them.
 pub(super) const CHUNK_BYTES: usize = 32 << 10;
 
+/// What a requisition is fulfilled with.
+pub(super) struct Upload {
+    /// Where to.
+    pub(super) to: RequisitionFulfillmentClient<Channel>,
+    /// What the header says for the protocol.
+    pub(super) protocol: Option<header::Protocol>,
+    pub(super) registers: usize,
+    pub(super) body: Vec<u8>,
+}
+
 impl DataProvider {
-    /// Sends the sketch, from the start again while the duchy is unavailable.
+    /// Sends the data, from the start again while the duchy is unavailable.
     pub(super) async fn upload(
         &self,
         requisition: &Requisition,
         order: &Order,
-        sketch: EncryptedSketch,
+        upload: Upload,
     ) -> Result<Fulfilled, DataProviderError> {
-        let header = Payload::Header(header(requisition, order));
-        let EncryptedSketch { registers, bytes } = sketch;
-        let body = Bytes::from(bytes);
+        let Upload { to, protocol, registers, body } = upload;
+        let header = Payload::Header(Header { protocol, ..header(requisition, order) });
+        let body = Bytes::from(body);
         let fulfilled = self.uploads.unary(|| {
-            let (mut client, header, body) = (self.fulfillment.clone(), header.clone(), body.clone());
+            let (mut client, header, body) = (to.clone(), header.clone(), body.clone());
             async move { client.fulfill_requisition(stream::iter(messages(header, body))).await }
         });
         fulfilled.await.map_err(DataProviderError::Duchy)?;

@@ -8,7 +8,7 @@ use crate::proto::system::computation::mpc_protocol_config::NoiseMechanism;
 /// The configuration of a [`Kingdom`](super::Kingdom).
 #[derive(Clone, Debug)]
 pub struct KingdomConfig {
-    /// The ids of the duchies; all take part in every computation.
+    /// The ids of the duchies; all take part in every computation of a Liquid Legions protocol.
     pub duchies: BTreeSet<String>,
     /// How measurements are computed.
     pub protocol: Protocol,
@@ -25,6 +25,8 @@ pub enum Protocol {
     LiquidLegionsV2(LiquidLegionsSettings),
     /// Reach-only Liquid Legions v2, for reach.
     ReachOnlyLiquidLegionsV2(LiquidLegionsSettings),
+    /// Honest-majority share shuffle, for reach and for reach and frequency.
+    HonestMajorityShareShuffle(ShareShuffleSettings),
 }
 
 /// The parameters of the two Liquid Legions protocols.
@@ -42,6 +44,21 @@ pub struct LiquidLegionsSettings {
     pub publisher_noise: Privacy,
     /// OpenSSL's number of the curve, or of another suite ours.
     pub elliptic_curve_id: i32,
+    /// What distribution all noise has. `NONE` is for duchies that allow it.
+    pub noise_mechanism: NoiseMechanism,
+}
+
+/// The parameters of the honest-majority share shuffle, and who plays which part.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ShareShuffleSettings {
+    /// The workers, the one that starts first. Each is sent shares of about half of the requisitions.
+    pub workers: [String; 2],
+    /// Who reports the result.
+    pub aggregator: String,
+    /// Ring modulus of computations of reach and frequency: above maximum frequency · data providers + 1.
+    pub reach_and_frequency_ring_modulus: i32,
+    /// Ring modulus of computations of reach, a prime above data providers + 1.
+    pub reach_ring_modulus: i32,
     /// What distribution all noise has. `NONE` is for duchies that allow it.
     pub noise_mechanism: NoiseMechanism,
 }
@@ -88,11 +105,27 @@ impl Default for StreamSettings {
     }
 }
 
-impl Protocol {
-    /// The parameters.
-    pub fn settings(&self) -> &LiquidLegionsSettings {
-        match self {
-            Self::LiquidLegionsV2(settings) | Self::ReachOnlyLiquidLegionsV2(settings) => settings,
+impl ShareShuffleSettings {
+    /// Upstream's test configuration for these duchies.
+    pub fn of(workers: [String; 2], aggregator: String) -> Self {
+        Self {
+            workers,
+            aggregator,
+            reach_and_frequency_ring_modulus: 127,
+            reach_ring_modulus: 127,
+            noise_mechanism: NoiseMechanism::DiscreteGaussian,
+        }
+    }
+}
+
+impl KingdomConfig {
+    /// The duchies that take part in a computation.
+    pub fn participants(&self) -> BTreeSet<String> {
+        match &self.protocol {
+            Protocol::LiquidLegionsV2(_) | Protocol::ReachOnlyLiquidLegionsV2(_) => self.duchies.clone(),
+            Protocol::HonestMajorityShareShuffle(settings) => {
+                settings.workers.iter().chain([&settings.aggregator]).cloned().collect()
+            }
         }
     }
 }

@@ -3,7 +3,7 @@
 use prost_types::Any;
 use sha2::{Digest, Sha256};
 
-use super::config::{LiquidLegionsSettings, Privacy, Protocol};
+use super::config::{LiquidLegionsSettings, Privacy, Protocol, ShareShuffleSettings};
 use super::resource_name::{
     ComputationName, ComputationRequisitionName, ExternalId, MeasurementName, ParticipantName,
     RequisitionName,
@@ -99,6 +99,13 @@ fn mpc_protocol(protocol: &Protocol) -> MpcProtocolConfig {
         Protocol::ReachOnlyLiquidLegionsV2(settings) => {
             Case::ReachOnlyLiquidLegionsV2(mpc_settings(settings))
         }
+        Protocol::HonestMajorityShareShuffle(settings) => {
+            Case::HonestMajorityShareShuffle(mpc_protocol_config::HonestMajorityShareShuffle {
+                reach_and_frequency_ring_modulus: settings.reach_and_frequency_ring_modulus,
+                reach_ring_modulus: settings.reach_ring_modulus,
+                noise_mechanism: settings.noise_mechanism.into(),
+            })
+        }
     };
     MpcProtocolConfig { protocol: Some(protocol) }
 }
@@ -129,10 +136,8 @@ pub fn protocol_config(state: &State, measurement: &Measurement) -> api::Protoco
         }
         _ => (ProtocolMeasurementType::Reach, 1),
     };
-    let settings = state.config.protocol.settings();
-    let noise_mechanism = public_noise_mechanism(settings.noise_mechanism).into();
     let case = match &state.config.protocol {
-        Protocol::LiquidLegionsV2(_) => Case::LiquidLegionsV2(protocol_config::LiquidLegionsV2 {
+        Protocol::LiquidLegionsV2(settings) => Case::LiquidLegionsV2(protocol_config::LiquidLegionsV2 {
             sketch_params: Some(api::LiquidLegionsSketchParams {
                 decay_rate: settings.decay_rate,
                 max_size: settings.sketch_size.into(),
@@ -140,18 +145,27 @@ pub fn protocol_config(state: &State, measurement: &Measurement) -> api::Protoco
             }),
             elliptic_curve_id: settings.elliptic_curve_id,
             maximum_frequency,
-            noise_mechanism,
+            noise_mechanism: public_noise_mechanism(settings.noise_mechanism).into(),
             ..Default::default()
         }),
-        Protocol::ReachOnlyLiquidLegionsV2(_) => {
+        Protocol::ReachOnlyLiquidLegionsV2(settings) => {
             Case::ReachOnlyLiquidLegionsV2(protocol_config::ReachOnlyLiquidLegionsV2 {
                 sketch_params: Some(api::ReachOnlyLiquidLegionsSketchParams {
                     decay_rate: settings.decay_rate,
                     max_size: settings.sketch_size.into(),
                 }),
                 elliptic_curve_id: settings.elliptic_curve_id,
-                noise_mechanism,
+                noise_mechanism: public_noise_mechanism(settings.noise_mechanism).into(),
                 ..Default::default()
+            })
+        }
+        Protocol::HonestMajorityShareShuffle(settings) => {
+            Case::HonestMajorityShareShuffle(protocol_config::HonestMajorityShareShuffle {
+                ring_modulus: match measurement_type {
+                    ProtocolMeasurementType::ReachAndFrequency => settings.reach_and_frequency_ring_modulus,
+                    _ => settings.reach_ring_modulus,
+                },
+                noise_mechanism: public_noise_mechanism(settings.noise_mechanism).into(),
             })
         }
     };
@@ -261,7 +275,11 @@ pub fn requisition(
         protocol_config: Some(protocol_config(state, measurement)),
         data_provider_certificate: requisition.data_provider_certificate.clone(),
         encrypted_requisition_spec_ciphertext: requisition.encrypted_spec.ciphertext.clone(),
-        duchies: participants.filter_map(|(duchy, participant)| duchy_entry(duchy, participant)).collect(),
+        duchies: participants
+            .filter_map(|(duchy, participant)| {
+                duchy_entry(&state.config.protocol, duchy, participant, requisition)
+            })
+            .collect(),
         state: public_requisition_state(requisition.state).into(),
         nonce: requisition.nonce.unwrap_or_default(),
         refusal: requisition.refusal.clone(),
@@ -280,7 +298,12 @@ pub fn requisition(
 }
 
 /// A duchy's key, if it has set one.
-fn duchy_entry(duchy: &str, participant: &Participant) -> Option<api::requisition::DuchyEntry> {
+fn duchy_entry(
+    protocol: &Protocol,
+    duchy: &str,
+    participant: &Participant,
+    requisition: &Requisition,
+) -> Option<api::requisition::DuchyEntry> {
     use duchy_entry::value::Protocol as Case;
     let params = participant.params.as_ref()?;
     let key = |params: &requisition_params::LiquidLegionsV2| duchy_entry::LiquidLegionsV2 {
@@ -296,11 +319,24 @@ fn duchy_entry(duchy: &str, participant: &Participant) -> Option<api::requisitio
         requisition_params::Protocol::ReachOnlyLiquidLegionsV2(params) => {
             Case::ReachOnlyLiquidLegionsV2(key(params))
         }
-        // Refused when the duchy set them: the Kingdom is configured for neither.
-        requisition_params::Protocol::HonestMajorityShareShuffle(_)
-        | requisition_params::Protocol::TrusTee(_) => {
-            return None;
+        requisition_params::Protocol::HonestMajorityShareShuffle(params) => {
+            if is_aggregator(protocol, duchy) {
+                return None;
+            }
+            // The duchy without a key gets the vector, the other one the seed.
+            let is_other = requisition.fulfilling_duchy.as_deref() != Some(duchy);
+            let public_key = is_other.then(|| {
+                signed(
+                    "EncryptionPublicKey",
+                    &params.tink_public_key,
+                    &params.tink_public_key_signature,
+                    &params.tink_public_key_signature_algorithm_oid,
+                )
+            });
+            Case::HonestMajorityShareShuffle(duchy_entry::HonestMajorityShareShuffle { public_key })
         }
+        // Refused when the duchy set them: the Kingdom cannot be configured for it.
+        requisition_params::Protocol::TrusTee(_) => return None,
     };
     Some(api::requisition::DuchyEntry {
         key: format!("duchies/{duchy}"),
@@ -309,6 +345,11 @@ fn duchy_entry(duchy: &str, participant: &Participant) -> Option<api::requisitio
             protocol: Some(protocol),
         }),
     })
+}
+
+fn is_aggregator(protocol: &Protocol, duchy: &str) -> bool {
+    let aggregator = |settings: &ShareShuffleSettings| settings.aggregator == duchy;
+    matches!(protocol, Protocol::HonestMajorityShareShuffle(settings) if aggregator(settings))
 }
 
 fn signed(message: &str, value: &[u8], signature: &[u8], signature_algorithm_oid: &str) -> SignedMessage {

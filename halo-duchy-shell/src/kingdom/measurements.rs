@@ -1,7 +1,10 @@
 //! The public API's `Measurements`: what a measurement consumer asks for and gets.
 
+use std::collections::BTreeMap;
+
 use tonic::{Request, Response, Status};
 
+use super::config::Protocol;
 use super::error::KingdomError;
 use super::measurement_request::{DataProviderRequest, MeasurementRequest};
 use super::resource_name::{ExternalId, single};
@@ -78,11 +81,20 @@ fn create(
         state.valid_certificate(&entry.certificate)?;
     }
     let time = state.tick();
-    let participants = state.config.duchies.iter().map(|duchy| (duchy.clone(), participant(time)));
+    let participants = state.config.participants().into_iter().map(|duchy| (duchy, participant(time)));
     let participants = participants.collect();
-    let requisitions = request.data_providers.into_iter();
-    let requisitions =
-        requisitions.map(|entry| (ExternalId::random(&mut state.rng), requisition(entry, time))).collect();
+    let mut requisitions = BTreeMap::new();
+    for entry in request.data_providers {
+        let id = ExternalId::random(&mut state.rng);
+        let fulfilling_duchy = match &state.config.protocol {
+            Protocol::LiquidLegionsV2(_) | Protocol::ReachOnlyLiquidLegionsV2(_) => None,
+            Protocol::HonestMajorityShareShuffle(settings) => {
+                let [first, second] = &settings.workers;
+                Some(if id.number().is_multiple_of(2) { first.clone() } else { second.clone() })
+            }
+        };
+        requisitions.insert(id, requisition(entry, fulfilling_duchy, time));
+    }
     let computation = ExternalId::random(&mut state.rng);
     let measurement = Measurement {
         id: ExternalId::random(&mut state.rng),
@@ -108,7 +120,11 @@ fn participant(update_time: UpdateTime) -> Participant {
     Participant { state: ParticipantState::Created, update_time, params: None, failure: None }
 }
 
-fn requisition(entry: DataProviderRequest, update_time: UpdateTime) -> Requisition {
+fn requisition(
+    entry: DataProviderRequest,
+    fulfilling_duchy: Option<String>,
+    update_time: UpdateTime,
+) -> Requisition {
     Requisition {
         data_provider: entry.data_provider,
         data_provider_certificate: entry.certificate.to_string(),
@@ -118,7 +134,7 @@ fn requisition(entry: DataProviderRequest, update_time: UpdateTime) -> Requisiti
         state: RequisitionState::PendingParams,
         update_time,
         nonce: None,
-        fulfilling_duchy: None,
+        fulfilling_duchy,
         fulfillment_context: None,
         refusal: None,
     }

@@ -136,19 +136,26 @@ fn set_params(
             "belongs to another than the computation participant",
         ));
     }
-    check_protocol(&state.config.protocol, &params)?;
+    check_protocol(&state.config.protocol, &key.duchy, &params)?;
     state.valid_certificate(&certificate)?;
     let found = find(state, key, etag)?;
     watch_params(state, key, &params);
     found.expect(key, ComputationState::PendingRequisitionParams, ParticipantState::Created)?;
 
+    let set = match &state.config.protocol {
+        Protocol::LiquidLegionsV2(_) | Protocol::ReachOnlyLiquidLegionsV2(_) => {
+            ParticipantState::RequisitionParamsSet
+        }
+        // There is nothing to confirm: no key depends on another.
+        Protocol::HonestMajorityShareShuffle(_) => ParticipantState::Ready,
+    };
     let time = state.tick();
     update(state, key, time, |participant| {
-        participant.state = ParticipantState::RequisitionParamsSet;
+        participant.state = set;
         participant.params = Some(params);
     });
     let Some(measurement) = state.measurements.get_mut(&key.computation) else { return Ok(()) };
-    if measurement.all_participants(ParticipantState::RequisitionParamsSet) {
+    if measurement.all_participants(set) {
         measurement.advance(ComputationState::PendingRequisitionFulfillment, time);
         for requisition in measurement.requisitions.values_mut() {
             requisition.state = RequisitionState::Unfulfilled;
@@ -158,11 +165,23 @@ fn set_params(
     Ok(())
 }
 
-fn check_protocol(protocol: &Protocol, params: &RequisitionParams) -> Result<(), KingdomError> {
+fn check_protocol(protocol: &Protocol, duchy: &str, params: &RequisitionParams) -> Result<(), KingdomError> {
     match (protocol, &params.protocol) {
         (Protocol::LiquidLegionsV2(_), Some(ParamsProtocol::LiquidLegionsV2(_)))
         | (Protocol::ReachOnlyLiquidLegionsV2(_), Some(ParamsProtocol::ReachOnlyLiquidLegionsV2(_))) => {
             Ok(())
+        }
+        (
+            Protocol::HonestMajorityShareShuffle(settings),
+            Some(ParamsProtocol::HonestMajorityShareShuffle(key)),
+        ) => {
+            // Data providers encrypt for the workers only.
+            if key.tink_public_key.is_empty() == (settings.aggregator == duchy) {
+                Ok(())
+            } else {
+                let problem = "a worker must have a tink_public_key, the aggregator must have none";
+                Err(KingdomError::invalid("requisition_params.honest_majority_share_shuffle", problem))
+            }
         }
         (_, None) => Err(KingdomError::invalid("requisition_params.protocol", "missing")),
         _ => Err(KingdomError::invalid("requisition_params.protocol", "not the computation's")),

@@ -3,6 +3,7 @@
 use sha2::{Digest, Sha256};
 use tonic::{Request, Response, Status};
 
+use super::config::Protocol;
 use super::error::KingdomError;
 use super::resource_name::ComputationRequisitionName;
 use super::state::{RequisitionState, State};
@@ -54,6 +55,18 @@ fn fulfill(
         state.violations.push(Violation::WrongNonce { computation, requisition, duchy });
     }
 
+    if requisition.fulfilling_duchy.as_ref().is_some_and(|assigned| *assigned != duchy) {
+        let (requisition, duchy) = (key.requisition, duchy.clone());
+        state.violations.push(Violation::FulfilledElsewhere { computation, requisition, duchy });
+    }
+
+    // Without a confirmation phase the duchies begin at once.
+    let next = match state.config.protocol {
+        Protocol::LiquidLegionsV2(_) | Protocol::ReachOnlyLiquidLegionsV2(_) => {
+            ComputationState::PendingParticipantConfirmation
+        }
+        Protocol::HonestMajorityShareShuffle(_) => ComputationState::PendingComputation,
+    };
     let time = state.tick();
     let measurement = state.measurements.get_mut(&computation).ok_or_else(absent)?;
     let requisition = measurement.requisitions.get_mut(&key.requisition).ok_or_else(absent)?;
@@ -64,7 +77,7 @@ fn fulfill(
     requisition.fulfillment_context = request.fulfillment_context;
     let message = convert::computation_requisition(computation, key.requisition, requisition);
     if measurement.requisitions.values().all(|found| found.state == RequisitionState::Fulfilled) {
-        measurement.advance(ComputationState::PendingParticipantConfirmation, time);
+        measurement.advance(next, time);
     }
     Ok(message)
 }

@@ -103,6 +103,7 @@ pub struct Requisition {
     pub update_time: UpdateTime,
     /// Once fulfilled.
     pub nonce: Option<u64>,
+    /// In a share shuffle from the beginning, otherwise once fulfilled.
     pub fulfilling_duchy: Option<String>,
     pub fulfillment_context: Option<FulfillmentContext>,
     pub refusal: Option<api::requisition::Refusal>,

@@ -67,6 +67,18 @@ pub enum Violation {
         /// The duchy.
         duchy: String,
     },
+    /// A duchy took the data of a requisition that the Kingdom gave to another one.
+    #[error(
+        "{duchy} fulfilled requisition {requisition} of computation {computation} in place of another duchy"
+    )]
+    FulfilledElsewhere {
+        /// The computation.
+        computation: ExternalId,
+        /// The requisition.
+        requisition: ExternalId,
+        /// The duchy.
+        duchy: String,
+    },
     /// A log entry or failure text contains a secret (see
     /// [`Kingdom::register_secret`](super::Kingdom::register_secret)).
     #[error("{duchy} wrote a secret into a text about computation {computation}")]

@@ -1,0 +1,93 @@
+//! From impressions to shares of a frequency vector, one of them a seed for the worker that does not get the other
+//! (spec hmss.md §D2).
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use halo_protocols::data_provider::{FrequencyVectorBuilder, VidIndexMap};
+use halo_protocols::hmss::generate_secret_shares;
+use halo_protocols::kernel::KernelContext;
+use halo_protocols::proto::frequency_count::{FrequencyVector, SecretShareGeneratorRequest};
+use prost::Message;
+use tonic::transport::Channel;
+use zeroize::Zeroize;
+
+use super::consent_check::ShareOrder;
+use super::upload::Upload;
+use super::{DataProvider, DataProviderError};
+use crate::consent::{ConsentError, Signer};
+use crate::proto::api::fulfill_requisition_request::header;
+use crate::proto::api::requisition_fulfillment_client::RequisitionFulfillmentClient;
+use crate::proto::api::{EncryptedMessage, RandomSeed};
+
+/// What a data provider needs for share shuffles beyond what it needs for sketches.
+#[derive(Clone)]
+pub struct ShareShuffleSide {
+    /// All people there are, in the order that every data provider of a measurement must have.
+    pub population: Arc<VidIndexMap>,
+    /// Signs seeds.
+    pub signer: Signer,
+    /// The name of its certificate: `dataProviders/{id}/certificates/{id}`.
+    pub certificate: String,
+    /// The fulfillment servers of the workers, by duchy: the Kingdom decides which one gets the data.
+    pub workers: BTreeMap<String, Channel>,
+}
+
+impl fmt::Debug for ShareShuffleSide {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ShareShuffleSide").field("certificate", &self.certificate).finish_non_exhaustive()
+    }
+}
+
+impl DataProvider {
+    /// Counts impressions and splits the counts: the vector for one worker, the seed sealed for the other. The same
+    /// requisition gives the same shares again.
+    pub(super) async fn shares(
+        &self,
+        requisition: &str,
+        order: &ShareOrder,
+    ) -> Result<Upload, DataProviderError> {
+        let side = self.share_shuffle.as_ref().ok_or(DataProviderError::NoShareShuffle)?;
+        let worker = side.workers.get(&order.worker);
+        let worker = worker.ok_or_else(|| DataProviderError::UnknownDuchy(order.worker.clone()))?;
+        let (start, width) = order.interval;
+        let mut frequencies =
+            FrequencyVectorBuilder::new(&side.population, start, width, order.maximum_frequency)?;
+        for (vid, count) in &self.impressions {
+            frequencies.increment_by(*vid, *count);
+        }
+        let request =
+            SecretShareGeneratorRequest { ring_modulus: order.ring_modulus, data: frequencies.build() };
+        let registers = request.data.len();
+        let seed = self.seed.derive(requisition.as_bytes());
+        let context = KernelContext::new(self.executor.clone(), seed.clone());
+        let shares = tokio::task::spawn_blocking(move || generate_secret_shares(&request, &context));
+        let shares = shares.await.map_err(|_| DataProviderError::Interrupted)?;
+        let shares = shares.map_err(DataProviderError::Shares)?;
+
+        let mut share_seed = shares.share_seed.unwrap_or_default();
+        let mut random_seed = RandomSeed { data: [&share_seed.key[..], &share_seed.iv].concat() };
+        share_seed.key.zeroize();
+        let signed = side.signer.sign_message("RandomSeed", &random_seed).map_err(DataProviderError::Seed)?;
+        random_seed.data.zeroize();
+        let mut signed = signed.encode_to_vec();
+        let sealed = order.peer_key.encrypt(&signed, &mut seed.stream("sealed seed", 0));
+        signed.zeroize();
+        let ciphertext = sealed.map_err(|error| DataProviderError::Seed(ConsentError::Encryption(error)))?;
+        let protocol = header::HonestMajorityShareShuffle {
+            secret_seed: Some(EncryptedMessage {
+                ciphertext,
+                type_url: "type.googleapis.com/wfa.measurement.api.v2alpha.SignedMessage".to_owned(),
+            }),
+            register_count: registers as i64,
+            data_provider_certificate: side.certificate.clone(),
+        };
+        Ok(Upload {
+            to: RequisitionFulfillmentClient::new(worker.clone()),
+            protocol: Some(header::Protocol::HonestMajorityShareShuffle(protocol)),
+            registers,
+            body: FrequencyVector { data: shares.share_vector }.encode_to_vec(),
+        })
+    }
+}
