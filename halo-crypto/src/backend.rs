@@ -33,6 +33,15 @@ macro_rules! entry_points {
         }
 
         $(#[$attribute])*
+        pub(super) fn several_multiples(
+            points: &[$crate::backend::Point],
+            scalars: &[p256::Scalar],
+            out: &mut [$crate::backend::Point],
+        ) {
+            $crate::backend::comb::several_multiples::<$vector>(points, scalars, out);
+        }
+
+        $(#[$attribute])*
         pub(super) fn double_scale(
             left: &mut [$crate::backend::Point],
             left_scalar: &p256::Scalar,
@@ -64,6 +73,7 @@ macro_rules! entry_points {
 }
 
 mod batch;
+mod comb;
 mod divsteps;
 mod field;
 mod fixed_base;
@@ -189,6 +199,13 @@ impl Backend {
     pub(crate) fn scale_each(self, points: &mut [Point], scalars: &[Scalar]) {
         match self {
             Self::Portable => portable::scale_each(points, scalars),
+        }
+    }
+
+    /// `out[j·n + i] = scalars[j·n + i] · points[i]` for the `n` points.
+    pub(crate) fn several_multiples(self, points: &[Point], scalars: &[Scalar], out: &mut [Point]) {
+        match self {
+            Self::Portable => portable::several_multiples(points, scalars, out),
         }
     }
 

@@ -154,7 +154,7 @@ fn digits<V: Vector>(
 
 /// Where the results for a vector's points are to be negated.
 #[inline(always)]
-fn signs<V: Vector>(scalars: &[OddScalar], index: usize) -> V::Mask {
+pub(super) fn signs<V: Vector>(scalars: &[OddScalar], index: usize) -> V::Mask {
     let mut negative = [Mask::default(); MAX_LANES];
     for (negative, scalar) in negative.iter_mut().zip(&scalars[index * V::LANES..]).take(V::LANES) {
         *negative = scalar.is_negative();
@@ -335,7 +335,7 @@ pub(super) fn add<V: Vector>(left: &mut [Point], right: impl Fn(usize) -> Point)
 }
 
 /// The scalars, wiped when dropped.
-fn recode(scalars: &[Scalar]) -> Vec<OddScalar> {
+pub(super) fn recode(scalars: &[Scalar]) -> Vec<OddScalar> {
     scalars.iter().map(OddScalar::new).collect()
 }
 

@@ -68,6 +68,18 @@ impl OddScalar {
         Digit { index: upper ^ negative.keep(ones), negative }
     }
 
+    /// The signs of the digits with windows of a single bit, which are all one: `Σ ±2^i`, where bit `i` of the result
+    /// is set if the sign is positive.
+    pub(super) fn signs(&self) -> [u64; 4] {
+        let [first, second, third, fourth] = self.words;
+        [
+            first >> 1 | second << 63,
+            second >> 1 | third << 63,
+            third >> 1 | fourth << 63,
+            fourth >> 1 | 1 << 63,
+        ]
+    }
+
     /// The bits from `start` on, at least as many as a window has (zeros beyond the highest).
     #[inline(always)]
     fn bits_from(&self, start: usize) -> u64 {

@@ -170,6 +170,20 @@ impl Group for P256 {
         Backend::active().scale_each(points, scalars);
     }
 
+    fn multiples(points: &[Point], scalars: &[Self::Scalar]) -> Vec<Point> {
+        assert!(scalars.len().is_multiple_of(points.len()), "as many scalars for each point");
+        if scalars.len() == points.len() {
+            let mut multiples = points.to_vec();
+            Self::scale_each(&mut multiples, scalars);
+            return multiples;
+        }
+        let mut multiples = vec![Point::IDENTITY; scalars.len()];
+        if !scalars.is_empty() {
+            Backend::active().several_multiples(points, scalars, &mut multiples);
+        }
+        multiples
+    }
+
     fn double_scale(
         left: &mut [Point],
         left_scalar: &Self::Scalar,

@@ -1,0 +1,196 @@
+//! Several multiples of each point, by scalars of their own: a comb (Lim and Lee, CRYPTO '94) built for every point.
+//!
+//! For one scalar a table of a few multiples and 252 doublings of the sum are best
+//! ([`multiplication`](super::multiplication)). For several, the doublings are better done once to the point: with the
+//! powers `2^(16·i)·P` at hand, the digits of a scalar at far apart positions are added together, and each further
+//! scalar takes 15 doublings and 63 additions.
+//!
+//! # Digits
+//! An odd `k` below `2^256` is `Σ ±2^i` over the 256 positions `i`: positive in the highest, and in any other exactly
+//! if bit `i + 1` of `k` is set, for the sum is then `2·⌊k/2⌋ - (2^255 - 1) + 2^255`. ([`OddScalar`] replaces an even
+//! scalar by its negative.) Written as `i = 64·t + 16·j + c`, the position belongs to tooth `t`, table `j` and column
+//! `c`. Table `j` has the sums `2^(16·j)·(2^192 ± 2^128 ± 2^64 ± 1)·P` over the four teeth, and the digit of table and
+//! column is one of them or its negative; no digit is zero.
+//!
+//! # Exceptional cases
+//! The sum is taken from the highest column down, with a doubling between columns, and over the tables from the lowest.
+//! Let a digit of column `c` be added. The sum `a·P` and the digit `b·P` are then made of different positions, so
+//! `2^c·(a ± b)` is a sum of `±2^i` over different `i`. Such a sum is not zero, for its lowest term is the only one that
+//! is odd after division by it. It is below `2^256` in size, so for `c ≥ 1` `a ± b` is below `2^255`, and below the
+//! order `n > 2^256 - 2^224`. For `c = 0` and another table than the last, position `240` of column 0 is still
+//! missing: `a ± b` is at most `2^256 - 1 - 2^240` in size, below the order too. So all those points are neither
+//! equal nor opposite, and only the very last addition, that of the highest table in column 0, must be complete. The
+//! same holds for the additions that make the tables: they are sums over different positions that do not have
+//! position 255.
+//!
+//! The identity needs no case of its own: all its multiples are itself, and adding it to itself keeps it.
+//!
+//! # Constant time
+//! A digit is found by reading all eight sums of its table under masks, as with the windows of one scalar.
+
+use p256::Scalar;
+use zeroize::Zeroizing;
+
+use super::batch::{Addends, Batch};
+use super::mask::Mask;
+use super::multiplication::{recode, signs};
+use super::point::Point;
+use super::recoding::OddScalar;
+use super::vector::{Affine, Lanes, MAX_LANES, Vector, load, store};
+
+/// Points that get their tables together. Few enough that one table of all of them stays in the second-level cache
+/// while every scalar's sum goes through it; a multiple of [`MAX_LANES`].
+const CHUNK: usize = 128;
+/// Positions that a table looks up at once.
+const TEETH: usize = 4;
+/// Positions between a tooth and the next, so that a tooth has a word of the scalar to itself.
+const SPACING: usize = 64;
+/// Tables of a point. More would save doublings, and cost as much to make for the numbers of scalars that occur.
+const TABLES: usize = 4;
+/// Positions between a table and the next: a doubling of the sum lies between two of them.
+const COLUMNS: usize = SPACING / TABLES;
+/// Sums in a table: the highest tooth is positive.
+const SUMS: usize = 1 << (TEETH - 1);
+
+/// A table of each point of a chunk. In the sum `e` a tooth `t` is negative where bit `t` of `e` is set.
+type Table<V> = [Lanes<V>; SUMS];
+
+#[inline(always)]
+fn tables<V: Vector>(points: &[Affine<V>]) -> Vec<Table<V>> {
+    let mut batch = Batch::new(points.len());
+    let mut shifted: Lanes<V> = Zeroizing::new(points.to_vec());
+    // By tooth, and then by table.
+    let mut powers: Vec<Lanes<V>> = Vec::with_capacity(TEETH * TABLES);
+    for power in 0..TEETH * TABLES {
+        if power > 0 {
+            batch.double(&mut shifted, COLUMNS);
+        }
+        powers.push(shifted.clone());
+    }
+    let mut tables = Vec::with_capacity(TABLES);
+    for table in 0..TABLES {
+        let mut tooth = [0; TEETH];
+        for (number, tooth) in tooth.iter_mut().enumerate() {
+            *tooth = number * TABLES + table;
+        }
+        let [first, second, third, fourth] = tooth.map(|power| &powers[power]);
+        let upper = [sum(&mut batch, fourth, third), sum(&mut batch, fourth, &negated(third))];
+        let lower = [sum(&mut batch, second, first), sum(&mut batch, second, &negated(first))];
+        let lower = [&lower[0], &lower[1], &negated(&lower[1]), &negated(&lower[0])];
+        let mut sums: Table<V> = Default::default();
+        for (number, sums) in sums.iter_mut().enumerate() {
+            *sums = sum(&mut batch, &upper[number / lower.len()], lower[number % lower.len()]);
+        }
+        tables.push(sums);
+    }
+    tables
+}
+
+/// Sums of points that are neither equal nor opposite.
+#[inline(always)]
+fn sum<V: Vector>(batch: &mut Batch<V>, left: &[Affine<V>], right: &[Affine<V>]) -> Lanes<V> {
+    let mut sums = Zeroizing::new(left.to_vec());
+    batch.add_distinct(&mut sums, right);
+    sums
+}
+
+#[inline(always)]
+fn negated<V: Vector>(points: &[Affine<V>]) -> Lanes<V> {
+    let everywhere = !V::Mask::default();
+    let mut negated = Zeroizing::new(points.to_vec());
+    for point in negated.iter_mut() {
+        *point = point.negate_if(everywhere);
+    }
+    negated
+}
+
+/// Some scalars for each point of a chunk.
+struct Combs {
+    /// For each vector of sums the scalars of its lanes begin at a multiple of [`Vector::LANES`].
+    scalars: Vec<OddScalar>,
+    /// By tooth: a bit for each position, set where its digit is positive.
+    teeth: Zeroizing<Vec<[u64; TEETH]>>,
+}
+
+/// The digits of one column in one table.
+struct Column<'a, V: Vector> {
+    table: &'a Table<V>,
+    combs: &'a Combs,
+    /// The column's position within a tooth.
+    position: usize,
+}
+
+impl<V: Vector> Addends<V> for Column<'_, V> {
+    #[inline(always)]
+    fn get(&self, index: usize) -> Affine<V> {
+        let (mut numbers, mut negative) = ([0; MAX_LANES], [Mask::default(); MAX_LANES]);
+        for (lane, teeth) in self.combs.teeth[index * V::LANES..].iter().take(V::LANES).enumerate() {
+            let [first, second, third, highest] = teeth.map(|tooth| tooth >> self.position & 1);
+            numbers[lane] = (first ^ highest) | (second ^ highest) << 1 | (third ^ highest) << 2;
+            negative[lane] = Mask::from_bit(highest ^ 1);
+        }
+        // The sums of a point's scalars follow each other by the number of points.
+        let point = index % self.table[0].len();
+        let mut selected = Affine::default();
+        for (sums, number) in self.table.iter().zip(0..) {
+            let mut chosen = [Mask::default(); MAX_LANES];
+            for (chosen, wanted) in chosen.iter_mut().zip(numbers).take(V::LANES) {
+                *chosen = Mask::is_equal(number, wanted);
+            }
+            selected = selected.or(&sums[point].keep(V::mask(&chosen)));
+        }
+        selected.negate_if(V::mask(&negative))
+    }
+}
+
+/// `out[j·n + i] = scalars[j·n + i] · points[i]` for the `n` points.
+#[inline(always)]
+pub(super) fn several_multiples<V: Vector>(points: &[Point], scalars: &[Scalar], out: &mut [Point]) {
+    let count = points.len();
+    for (chunk, points) in points.chunks(CHUNK).enumerate() {
+        let lanes = load::<V>(points);
+        let tables = tables(&lanes);
+        // Lanes that hold no point get scalars too, so that those of each multiple begin with a vector.
+        let width = lanes.len() * V::LANES;
+        let first = chunk * CHUNK;
+        let mut padded = Zeroizing::new(vec![Scalar::ONE; scalars.len() / count * width]);
+        for (padded, scalars) in padded.chunks_exact_mut(width).zip(scalars.chunks_exact(count)) {
+            padded[..points.len()].copy_from_slice(&scalars[first..first + points.len()]);
+        }
+        let scalars = recode(&padded);
+        let teeth = Zeroizing::new(scalars.iter().map(OddScalar::signs).collect());
+        let combs = Combs { scalars, teeth };
+        let sums = multiply(&tables, &combs, combs.scalars.len() / V::LANES);
+        for (sums, out) in sums.chunks_exact(lanes.len()).zip(out.chunks_exact_mut(count)) {
+            store(sums, &mut out[first..first + points.len()]);
+        }
+    }
+}
+
+/// The multiples by all scalars, `vectors` in number.
+#[inline(always)]
+fn multiply<V: Vector>(tables: &[Table<V>], combs: &Combs, vectors: usize) -> Lanes<V> {
+    let mut batch = Batch::new(vectors);
+    let mut sums: Lanes<V> = Zeroizing::new(vec![Affine::default(); vectors]);
+    for column in (0..COLUMNS).rev() {
+        if column + 1 < COLUMNS {
+            batch.double(&mut sums, 1);
+        }
+        for (number, table) in tables.iter().enumerate() {
+            let digits = Column { table, combs, position: number * COLUMNS + column };
+            if column + 1 == COLUMNS && number == 0 {
+                for (index, sum) in sums.iter_mut().enumerate() {
+                    *sum = digits.get(index);
+                }
+            } else if column == 0 && number + 1 == TABLES {
+                batch.add(&mut sums, &digits);
+            } else {
+                batch.add_distinct(&mut sums, &digits);
+            }
+        }
+    }
+    for (index, sum) in sums.iter_mut().enumerate() {
+        *sum = sum.negate_if(signs::<V>(&combs.scalars, index));
+    }
+    sums
+}
