@@ -45,13 +45,17 @@ use crate::{client, consent};
 
 mod checks;
 mod delivery;
+mod reach_only;
+mod share_shuffle;
 
 pub(crate) const DUCHIES: [&str; 2] = ["worker0", "aggregator"];
+const PRIVACY: DifferentialPrivacyParams = DifferentialPrivacyParams { epsilon: 0.1, delta: 1e-9 };
 pub(crate) const CONSUMER_CERTIFICATE: &str = "measurementConsumers/mc/certificates/1";
 
 /// Everybody's keys, a running Kingdom, and a duchy that takes data.
 pub(crate) struct World {
     pki: Pki,
+    protocol: Protocol,
     pub(crate) kingdom: Kingdom,
     kingdom_target: String,
     duchy_target: String,
@@ -126,11 +130,31 @@ fn serve_on(listener: TcpListener, pki: &Pki, party: &str, principals: &Arc<Prin
     tokio::spawn(server.serve(listener, routes, std::future::pending()));
 }
 
+pub(crate) fn settings() -> LiquidLegionsSettings {
+    LiquidLegionsSettings {
+        decay_rate: 12.0,
+        sketch_size: 100_000,
+        noise_mechanism: computation::mpc_protocol_config::NoiseMechanism::None,
+        ..LiquidLegionsSettings::default()
+    }
+}
+
 impl World {
-    /// A world whose duchy answers its first `refusals` uploads with `refusal`.
+    /// A world of Liquid Legions v2 whose duchy answers its first `refusals` uploads with `refusal`.
     pub(crate) async fn start(data_providers: &[&str], refusals: usize, refusal: Code) -> Self {
+        Self::of(Protocol::LiquidLegionsV2(settings()), &DUCHIES, data_providers, refusals, refusal).await
+    }
+
+    /// The same of any protocol and any duchies, worker0 being one.
+    pub(crate) async fn of(
+        protocol: Protocol,
+        duchies: &[&str],
+        data_providers: &[&str],
+        refusals: usize,
+        refusal: Code,
+    ) -> Self {
         let spec = PkiSpec {
-            duchies: vec!["aggregator".into(), "worker0".into()],
+            duchies: duchies.iter().map(|id| String::from(*id)).collect(),
             data_providers: data_providers.iter().map(|id| String::from(*id)).collect(),
             ..PkiSpec::default()
         };
@@ -139,20 +163,14 @@ impl World {
         let directory = DuchyDirectory::load(&pki.duchy_cert_config()).unwrap();
         let principals = Arc::new(load_principals(&directory, Some(&pki.principal_map())).unwrap());
 
-        let settings = LiquidLegionsSettings {
-            decay_rate: 12.0,
-            sketch_size: 100_000,
-            noise_mechanism: computation::mpc_protocol_config::NoiseMechanism::None,
-            ..LiquidLegionsSettings::default()
-        };
         let config = KingdomConfig {
-            duchies: DUCHIES.map(String::from).into(),
-            protocol: Protocol::LiquidLegionsV2(settings),
+            duchies: duchies.iter().map(|id| String::from(*id)).collect(),
+            protocol: protocol.clone(),
             stream: StreamSettings::default(),
             certificate_errors_unknown: false,
         };
         let kingdom = Kingdom::new(config, Arc::new(SystemClock), ChaCha20Rng::seed_from_u64(7));
-        let duchies = DUCHIES.iter().map(|id| (format!("duchies/{id}"), *id));
+        let duchies = duchies.iter().map(|id| (format!("duchies/{id}"), *id));
         let providers = data_providers.iter().map(|id| (format!("dataProviders/{id}"), *id));
         for (owner, party) in duchies.chain(providers).chain([("measurementConsumers/mc".into(), "mc")]) {
             let der = std::fs::read(pki.consent_certificate(party)).unwrap();
@@ -169,7 +187,7 @@ impl World {
         };
         let routes = Routes::new(RequisitionFulfillmentServer::new(duchy.clone()));
         let duchy_target = serve(&pki, "worker0", &principals, routes).await;
-        Self { pki, kingdom, kingdom_target, duchy_target, principals, duchy, _dir: dir }
+        Self { pki, protocol, kingdom, kingdom_target, duchy_target, principals, duchy, _dir: dir }
     }
 
     fn tls(&self, party: &str) -> TlsIdentity {
@@ -224,7 +242,11 @@ impl World {
 
     /// Asks for reach and frequency up to 5; the measurement's and the computation's name.
     pub(crate) async fn create_measurement(&self, data_providers: &[&str]) -> (String, String) {
-        let privacy = DifferentialPrivacyParams { epsilon: 0.1, delta: 1e-9 };
+        let metric = Metric::ReachAndFrequency { frequency_privacy: PRIVACY, maximum_frequency: 5 };
+        self.create(data_providers, metric).await
+    }
+
+    pub(crate) async fn create(&self, data_providers: &[&str], metric: Metric) -> (String, String) {
         let recipient = |id: &&str| Recipient {
             name: format!("dataProviders/{id}"),
             certificate: format!("dataProviders/{id}/certificates/1"),
@@ -232,8 +254,8 @@ impl World {
         };
         let request = MeasurementRequest {
             data_providers: data_providers.iter().map(recipient).collect(),
-            metric: Metric::ReachAndFrequency { frequency_privacy: privacy, maximum_frequency: 5 },
-            reach_privacy: privacy,
+            metric,
+            reach_privacy: PRIVACY,
             vid_sampling_interval: VidSamplingInterval { start: 0.0, width: 1.0 },
             reference_id: "trial".into(),
             request_id: "1".into(),
@@ -254,17 +276,32 @@ impl World {
         let key = api::ElGamalPublicKey { generator, element, ..Default::default() };
         let key = prost::Message::encode_to_vec(&key);
         let signature = self.signer(signer).sign(&key).unwrap();
+        let params = requisition_params::LiquidLegionsV2 {
+            el_gamal_public_key: key,
+            el_gamal_public_key_signature: signature.bytes,
+            el_gamal_public_key_signature_algorithm_oid: signature.algorithm_oid,
+        };
+        let params = match self.protocol {
+            Protocol::ReachOnlyLiquidLegionsV2(_) => {
+                requisition_params::Protocol::ReachOnlyLiquidLegionsV2(params)
+            }
+            _ => requisition_params::Protocol::LiquidLegionsV2(params),
+        };
+        self.set_params(computation, duchy, params).await;
+    }
+
+    /// Lets `duchy` publish what the protocol wants of it.
+    pub(crate) async fn set_params(
+        &self,
+        computation: &str,
+        duchy: &str,
+        protocol: requisition_params::Protocol,
+    ) {
         let request = SetParticipantRequisitionParamsRequest {
             name: format!("{computation}/participants/{duchy}"),
             requisition_params: Some(RequisitionParams {
                 duchy_certificate: format!("duchies/{duchy}/certificates/1"),
-                protocol: Some(requisition_params::Protocol::LiquidLegionsV2(
-                    requisition_params::LiquidLegionsV2 {
-                        el_gamal_public_key: key,
-                        el_gamal_public_key_signature: signature.bytes,
-                        el_gamal_public_key_signature_algorithm_oid: signature.algorithm_oid,
-                    },
-                )),
+                protocol: Some(protocol),
                 ..Default::default()
             }),
             etag: String::new(),

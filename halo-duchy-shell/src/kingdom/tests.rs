@@ -40,6 +40,7 @@ use crate::proto::system::{
 mod life_cycle;
 mod public_api;
 mod refusals;
+mod share_shuffle;
 mod stream;
 
 const DUCHIES: [&str; 3] = ["aggregator", "worker1", "worker2"];
@@ -88,9 +89,13 @@ impl Trial {
     }
 
     async fn with_stream(stream: StreamSettings) -> Self {
+        Self::of(Protocol::LiquidLegionsV2(LiquidLegionsSettings::default()), stream).await
+    }
+
+    async fn of(protocol: Protocol, stream: StreamSettings) -> Self {
         let config = KingdomConfig {
             duchies: DUCHIES.map(str::to_owned).into(),
-            protocol: Protocol::LiquidLegionsV2(LiquidLegionsSettings::default()),
+            protocol,
             stream,
             certificate_errors_unknown: false,
         };
