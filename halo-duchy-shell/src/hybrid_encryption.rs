@@ -1,6 +1,6 @@
 //! Hybrid encryption compatible with Tink: what measurement results and the seeds of secret shares are sealed with.
 //!
-//! Keys travel as binary Tink keysets. Two schemes are in use (spec crypto.md A11): HPKE
+//! Keys travel as binary Tink keysets; files may also have the JSON that Tink's tools write, in the clear. Two schemes are in use (spec crypto.md A11): HPKE
 //! (`DHKEM_X25519_HKDF_SHA256_HKDF_SHA256_AES_256_GCM`) and ECIES (`ECIES_P256_HKDF_HMAC_SHA256_AES128_GCM`), both with
 //! empty context info. A ciphertext of a key with Tink's output prefix starts with `01` and the key's id.
 //!
@@ -22,6 +22,7 @@
 
 mod ecies;
 mod hpke;
+mod json;
 mod tink;
 
 use std::fmt;
@@ -29,6 +30,12 @@ use std::fmt;
 use prost::Message;
 use rand_core::CryptoRng;
 use zeroize::{Zeroize, Zeroizing};
+
+/// The longest keyset that is read, in bytes: some hundred keys.
+pub const MAXIMUM_KEYSET_BYTES: usize = 64 << 10;
+
+/// The most keys that a keyset may have, of whatever status.
+pub const MAXIMUM_KEYS: usize = 100;
 
 /// A hybrid encryption scheme.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,8 +51,14 @@ pub enum Scheme {
 #[non_exhaustive]
 pub enum HybridEncryptionError {
     /// The bytes are no keyset.
-    #[error("not a binary Tink keyset")]
+    #[error("not a Tink keyset in the clear")]
     MalformedKeyset,
+    /// The keyset is longer than [`MAXIMUM_KEYSET_BYTES`].
+    #[error("the keyset has {0} bytes, more than {MAXIMUM_KEYSET_BYTES}")]
+    KeysetLength(usize),
+    /// The keyset has more keys than [`MAXIMUM_KEYS`].
+    #[error("the keyset has {0} keys, more than {MAXIMUM_KEYS}")]
+    TooManyKeys(usize),
     /// A key has a type, parameters or material that are not supported.
     #[error("key {key_id} of type `{type_url}` is malformed or not supported")]
     UnsupportedKey {
@@ -133,12 +146,33 @@ impl PublicKeyset {
     /// # Errors
     /// If it is malformed, or an enabled key is unsupported, or the primary is not among them.
     pub fn parse(bytes: &[u8]) -> Result<Self, HybridEncryptionError> {
-        let (primary, keys) = parse(bytes, tink::ASYMMETRIC_PUBLIC, PublicKey::parse)?;
+        Self::from_keyset(decode(bytes)?)
+    }
+
+    /// Reads a keyset without secrets from a file, binary or JSON.
+    ///
+    /// # Errors
+    /// As [`Self::parse`].
+    pub fn parse_file(bytes: &[u8]) -> Result<Self, HybridEncryptionError> {
+        Self::from_keyset(decode_file(bytes)?)
+    }
+
+    fn from_keyset(keyset: tink::Keyset) -> Result<Self, HybridEncryptionError> {
+        let (primary, keys) = parse(keyset, tink::ASYMMETRIC_PUBLIC, PublicKey::parse)?;
         Ok(Self { primary, keys })
     }
 
     /// The binary keyset.
     pub fn to_bytes(&self) -> Vec<u8> {
+        self.to_keyset().encode_to_vec()
+    }
+
+    /// The keyset in JSON.
+    pub fn to_json(&self) -> String {
+        json::print(&self.to_keyset())
+    }
+
+    fn to_keyset(&self) -> tink::Keyset {
         let mut keyset = tink::Keyset { primary_key_id: self.primary, key: Vec::new() };
         for entry in &self.keys {
             let (name, value) = match &entry.key {
@@ -147,7 +181,7 @@ impl PublicKeyset {
             };
             keyset.key.push(serialise(entry, name, value, tink::ASYMMETRIC_PUBLIC));
         }
-        keyset.encode_to_vec()
+        keyset
     }
 
     /// Encrypts `plaintext` to the primary key.
@@ -189,7 +223,19 @@ impl PrivateKeyset {
     /// # Errors
     /// If it is malformed, or an enabled key is unsupported, or the primary is not among them.
     pub fn parse(bytes: &[u8]) -> Result<Self, HybridEncryptionError> {
-        let (primary, keys) = parse(bytes, tink::ASYMMETRIC_PRIVATE, PrivateKey::parse)?;
+        Self::from_keyset(decode(bytes)?)
+    }
+
+    /// Reads a cleartext keyset with private keys from a file, binary or JSON.
+    ///
+    /// # Errors
+    /// As [`Self::parse`].
+    pub fn parse_file(bytes: &[u8]) -> Result<Self, HybridEncryptionError> {
+        Self::from_keyset(decode_file(bytes)?)
+    }
+
+    fn from_keyset(keyset: tink::Keyset) -> Result<Self, HybridEncryptionError> {
+        let (primary, keys) = parse(keyset, tink::ASYMMETRIC_PRIVATE, PrivateKey::parse)?;
         Ok(Self { primary, keys })
     }
 
@@ -198,6 +244,24 @@ impl PrivateKeyset {
     /// # Security
     /// It holds the private keys.
     pub fn to_bytes(&self) -> Zeroizing<Vec<u8>> {
+        let mut keyset = self.to_keyset();
+        let bytes = Zeroizing::new(keyset.encode_to_vec());
+        wipe(&mut keyset);
+        bytes
+    }
+
+    /// The cleartext keyset in JSON.
+    ///
+    /// # Security
+    /// It holds the private keys.
+    pub fn to_json(&self) -> Zeroizing<String> {
+        let mut keyset = self.to_keyset();
+        let text = Zeroizing::new(json::print(&keyset));
+        wipe(&mut keyset);
+        text
+    }
+
+    fn to_keyset(&self) -> tink::Keyset {
         let mut keyset = tink::Keyset { primary_key_id: self.primary, key: Vec::new() };
         for entry in &self.keys {
             let (name, value) = match &entry.key {
@@ -216,9 +280,7 @@ impl PrivateKeyset {
             };
             keyset.key.push(serialise(entry, name, value, tink::ASYMMETRIC_PRIVATE));
         }
-        let bytes = Zeroizing::new(keyset.encode_to_vec());
-        wipe(&mut keyset);
-        bytes
+        keyset
     }
 
     /// The keyset to publish.
@@ -287,13 +349,36 @@ impl PrivateKey {
     }
 }
 
+fn decode(bytes: &[u8]) -> Result<tink::Keyset, HybridEncryptionError> {
+    check_length(bytes)?;
+    tink::Keyset::decode(bytes).map_err(|_| HybridEncryptionError::MalformedKeyset)
+}
+
+/// A binary keyset cannot begin with a brace: as a tag that would begin a group.
+fn decode_file(bytes: &[u8]) -> Result<tink::Keyset, HybridEncryptionError> {
+    check_length(bytes)?;
+    if bytes.trim_ascii_start().starts_with(b"{") {
+        json::parse(bytes).ok_or(HybridEncryptionError::MalformedKeyset)
+    } else {
+        decode(bytes)
+    }
+}
+
+fn check_length(bytes: &[u8]) -> Result<(), HybridEncryptionError> {
+    let length = bytes.len();
+    if length > MAXIMUM_KEYSET_BYTES { Err(HybridEncryptionError::KeysetLength(length)) } else { Ok(()) }
+}
+
 /// The primary's id and the enabled keys. Disabled and destroyed keys are passed over.
 fn parse<K>(
-    bytes: &[u8],
+    mut keyset: tink::Keyset,
     material: i32,
     parse_key: impl Fn(&str, &[u8]) -> Option<K>,
 ) -> Result<(u32, Vec<Entry<K>>), HybridEncryptionError> {
-    let mut keyset = tink::Keyset::decode(bytes).map_err(|_| HybridEncryptionError::MalformedKeyset)?;
+    if keyset.key.len() > MAXIMUM_KEYS {
+        wipe(&mut keyset);
+        return Err(HybridEncryptionError::TooManyKeys(keyset.key.len()));
+    }
     let mut keys: Vec<Entry<K>> = Vec::new();
     for key in keyset.key.iter().filter(|key| key.status == tink::ENABLED) {
         let data = key.key_data.as_ref().ok_or(HybridEncryptionError::MalformedKeyset)?;

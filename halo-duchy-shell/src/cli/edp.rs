@@ -84,7 +84,7 @@ impl FulfillCommand {
         let tls = self.tls.load()?;
         let (kingdom, certificates) = self.kingdom.connect(&tls)?;
         let connections = Connections { kingdom, duchy: self.duchy(&tls)?, certificates };
-        let keyset = PrivateKeyset::parse(&read_file(&self.data_provider_encryption_private_keyset)?)?;
+        let keyset = PrivateKeyset::parse_file(&read_file(&self.data_provider_encryption_private_keyset)?)?;
         let name = &self.data_provider_resource_name;
         let seed = SeedSource::OperatingSystem.seed(name, "", "")?;
         let impressions = self.impressions()?;

@@ -166,7 +166,7 @@ impl ConsumerOptions {
     fn connect(&self) -> Result<MeasurementConsumer, CliError> {
         let (kingdom, certificates) = self.kingdom.connect(&self.tls.load()?)?;
         let signer = Signer::load(&self.certificate_der_file, &self.private_key_der_file)?;
-        let keyset = PrivateKeyset::parse(&read_file(&self.encryption_private_key_file)?)?;
+        let keyset = PrivateKeyset::parse_file(&read_file(&self.encryption_private_key_file)?)?;
         let certificate = &self.measurement_consumer_certificate;
         Ok(MeasurementConsumer::new(certificate, signer, keyset, kingdom, certificates)?)
     }
@@ -203,7 +203,7 @@ impl CreateCommand {
 
 fn recipient(certificate: &str, public_key: &Path) -> Result<Recipient, CliError> {
     let name = CertificateName::parse(certificate).map(|certificate| certificate.owner).unwrap_or_default();
-    let public_key = PublicKeyset::parse(&read_file(public_key)?)?;
+    let public_key = PublicKeyset::parse_file(&read_file(public_key)?)?;
     Ok(Recipient { name, certificate: certificate.to_owned(), public_key })
 }
 

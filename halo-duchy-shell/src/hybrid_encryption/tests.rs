@@ -26,6 +26,59 @@ fn keysets_and_ciphertexts_round_trip() {
 }
 
 #[test]
+fn json_and_binary_say_the_same() {
+    for scheme in SCHEMES {
+        let keyset = PrivateKeyset::generate(scheme, &mut rng());
+        for file in [keyset.to_json().as_bytes(), &keyset.to_bytes()] {
+            let reread = PrivateKeyset::parse_file(file).expect("own keyset");
+            assert_eq!(reread.to_bytes(), keyset.to_bytes());
+        }
+        let public = keyset.public();
+        for file in [public.to_json().as_bytes(), &public.to_bytes()] {
+            assert_eq!(PublicKeyset::parse_file(file), Ok(public.clone()));
+        }
+        assert_eq!(
+            PublicKeyset::parse(public.to_json().as_bytes()),
+            Err(HybridEncryptionError::MalformedKeyset),
+            "messages hold binary keysets"
+        );
+        let json = public.to_json();
+        for (old, new) in [
+            ("ENABLED", "enabled"),
+            ("TINK", "OTHER"),
+            ("\"keyId\":", "\"keyId\":-"),
+            ("value\":\"", "value\":\"?"),
+        ] {
+            let altered = json.replacen(old, new, 1);
+            assert_ne!(altered, json, "{old}");
+            let refused = PublicKeyset::parse_file(altered.as_bytes());
+            assert_eq!(refused, Err(HybridEncryptionError::MalformedKeyset), "{new}");
+        }
+    }
+    // What Tink writes for a keyset under another key.
+    let encrypted = br#"{"encryptedKeyset":"AAAA","keysetInfo":{"primaryKeyId":1,"keyInfo":[]}}"#;
+    assert!(PublicKeyset::parse_file(encrypted).is_err());
+}
+
+#[test]
+fn huge_keysets_are_refused_before_they_are_read() {
+    let keyset = PrivateKeyset::generate(Scheme::Hpke, &mut rng()).public();
+    let mut message = keyset.to_keyset();
+    let key = message.key[0].clone();
+    // Keys that are not enabled count too.
+    message.key = vec![tink::Key { status: 2, ..key.clone() }; MAXIMUM_KEYS];
+    message.key[0] = key.clone();
+    assert!(PublicKeyset::parse(&message.encode_to_vec()).is_ok());
+    message.key.push(key);
+    let refused = PublicKeyset::parse(&message.encode_to_vec());
+    assert_eq!(refused, Err(HybridEncryptionError::TooManyKeys(MAXIMUM_KEYS + 1)));
+    let long = vec![b'{'; MAXIMUM_KEYSET_BYTES + 1];
+    for refused in [PublicKeyset::parse(&long), PublicKeyset::parse_file(&long)] {
+        assert_eq!(refused, Err(HybridEncryptionError::KeysetLength(MAXIMUM_KEYSET_BYTES + 1)));
+    }
+}
+
+#[test]
 fn ciphertexts_have_tinks_layout() {
     for (scheme, overhead) in [(Scheme::Hpke, 5 + 32 + 16), (Scheme::Ecies, 5 + 65 + 12 + 16)] {
         let keyset = PrivateKeyset::generate(scheme, &mut rng());
