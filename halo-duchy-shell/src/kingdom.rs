@@ -90,6 +90,7 @@ impl Kingdom {
             requests: Default::default(),
             certificates: Default::default(),
             log_entries: Default::default(),
+            forgeries: Default::default(),
             violations: Vec::new(),
             attempts: Default::default(),
             secrets: Vec::new(),
@@ -174,6 +175,24 @@ impl Kingdom {
         state.measurements.get(&id).map(|measurement| convert::computation(&state, id, measurement))
     }
 
+    /// Shows a computation to duchies otherwise than it is from now on: a Kingdom that lies, to see what duchies believe.
+    /// The forgery is told the id of the duchy that looks.
+    ///
+    /// # Errors
+    /// If there is no such computation.
+    pub fn forge(
+        &self,
+        computation: &str,
+        forgery: impl Fn(&str, &mut Computation) + Send + 'static,
+    ) -> Result<(), KingdomError> {
+        let found = ComputationName::parse(computation).map(|ComputationName(id)| id);
+        let mut state = self.state();
+        let id = found.filter(|id| state.measurements.contains_key(id));
+        let id = id.ok_or_else(|| not_found("computation", computation))?;
+        state.forgeries.insert(id, Box::new(forgery));
+        Ok(())
+    }
+
     /// What duchies logged about a computation, oldest first, each with the duchy's id.
     pub fn log_entries(&self, computation: &str) -> Vec<(String, ComputationLogEntry)> {
         let id = ComputationName::parse(computation).map(|ComputationName(id)| id);
@@ -183,6 +202,13 @@ impl Kingdom {
     /// Every invariant that a duchy broke, oldest first.
     pub fn violations(&self) -> Vec<Violation> {
         self.state().violations.clone()
+    }
+
+    /// A computation as `duchy` is shown it.
+    fn shown(&self, duchy: &str, name: &str) -> Option<Computation> {
+        let mut computation = self.computation(name)?;
+        self.state().forge(duchy, &mut computation);
+        Some(computation)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -34,10 +34,10 @@ impl Computations for Kingdom {
         &self,
         request: Request<GetComputationRequest>,
     ) -> Result<Response<Computation>, Status> {
-        calling_duchy(&request)?;
+        let duchy = calling_duchy(&request)?;
         let name = &request.get_ref().name;
         computation_name("name", name)?;
-        let computation = self.computation(name);
+        let computation = self.shown(duchy, name);
         Ok(Response::new(computation.ok_or_else(|| not_found("computation", name).unknown())?))
     }
 
@@ -179,8 +179,10 @@ impl Walk {
         next.truncate(limit.max(1));
         for (position, measurement) in next {
             self.position = Some(position);
+            let mut computation = convert::computation(&state, position.1, measurement);
+            state.forge(&self.duchy, &mut computation);
             self.found.push_back(StreamActiveComputationsResponse {
-                computation: Some(convert::computation(&state, position.1, measurement)),
+                computation: Some(computation),
                 continuation_token: token(position),
             });
         }

@@ -194,13 +194,24 @@ fn certificates_by_sha1_and_small_keys_are_not() {
 #[test]
 fn keys_are_read_in_pkcs8_and_in_no_other_form() {
     let Some(openssl) = Openssl::new() else { return };
+    openssl.key("ca", KEYS[0].1);
+    openssl.root("ca", &["-sha256"]);
     for (name, kind) in KEYS {
         openssl.key(name, kind);
-        openssl.root(name, &["-sha256"]);
-        let (key, certificate) = (format!("{name}.key"), openssl.path(&format!("{name}.pem")));
+        openssl.leaf(name, "ca", &["-sha256"]);
+        let (key, certificate) = (format!("{name}.key"), openssl.path(&format!("{name}.der")));
         openssl.run(&["pkcs8", "-topk8", "-nocrypt", "-in", &key, "-outform", "DER", "-out", "pkcs8.der"]);
         for file in [&key, "pkcs8.der"] {
             Signer::load(&certificate, &openssl.path(file)).unwrap_or_else(|error| panic!("{file}: {error}"));
+        }
+        if name != "rsa" {
+            // As Java writes them.
+            openssl.run(&["ec", "-in", &key, "-no_public", "-outform", "DER", "-out", "sec1.der"]);
+            let from = ["-topk8", "-nocrypt", "-inform", "DER", "-in", "sec1.der"];
+            openssl.run(&[&["pkcs8"], &from[..], &["-outform", "DER", "-out", "private.der"]].concat());
+            assert!(openssl.read("private.der").len() < openssl.read("pkcs8.der").len() - 60, "{name}");
+            Signer::load(&certificate, &openssl.path("private.der"))
+                .unwrap_or_else(|error| panic!("{name} without its public half: {error}"));
         }
         // SEC 1 or PKCS #1.
         for (form, file) in [("PEM", "traditional.pem"), ("DER", "traditional.der")] {
