@@ -128,10 +128,10 @@ fn of_nonces_and_data() -> Vec<Forgery> {
             "data that a duchy does not have",
             "fulfilled at this duchy, but its data is not here",
             requisitions(|requisitions| {
-                let [first, second, ..] = &mut requisitions[..] else { panic!("three requisitions") };
-                first
-                    .fulfilling_computation_participant
-                    .clone_from(&second.fulfilling_computation_participant);
+                for requisition in requisitions {
+                    let at = &mut requisition.fulfilling_computation_participant;
+                    *at = at.replace("/aggregator", "/worker1");
+                }
             }),
         ),
     ]
