@@ -69,9 +69,11 @@ fn open(
             .map_err(|_| malformed())
     };
 
-    let connector = TlsConnector::from(std::sync::Arc::clone(tls.client()));
+    let tls = tls.clone();
     let connect = tower::service_fn(move |_: Uri| {
-        let (connector, host, name) = (connector.clone(), host.clone(), name.clone());
+        // The certificate and roots of the day: they may have been replaced since the last connection.
+        let connector = TlsConnector::from(tls.client());
+        let (host, name) = (host.clone(), name.clone());
         async move {
             let stream = TcpStream::connect((host, port)).await?;
             stream.set_nodelay(true)?;

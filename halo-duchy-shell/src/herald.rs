@@ -21,6 +21,7 @@ use tonic::{Code, Status, Streaming};
 
 use crate::config::ProtocolsSetup;
 use crate::internal_api::InternalApi;
+use crate::live::Live;
 use crate::proto::system::StreamActiveComputationsResponse;
 use crate::proto::system::computation::State;
 use crate::shutdown::Shutdown;
@@ -92,7 +93,7 @@ struct Inner {
     /// What log entries call this process.
     id: String,
     duchy: String,
-    setup: ProtocolsSetup,
+    setup: Live<ProtocolsSetup>,
     kingdom: SystemApi,
     internal: InternalApi,
     options: HeraldOptions,
@@ -107,7 +108,7 @@ impl Herald {
     pub fn new(
         id: impl Into<String>,
         duchy: impl Into<String>,
-        setup: ProtocolsSetup,
+        setup: impl Into<Live<ProtocolsSetup>>,
         kingdom: SystemApi,
         internal: InternalApi,
         options: HeraldOptions,
@@ -118,7 +119,9 @@ impl Herald {
         }
         let permits = Semaphore::new(options.concurrency.max(1));
         let (id, duchy) = (id.into(), duchy.into());
-        Ok(Self { inner: Arc::new(Inner { id, duchy, setup, kingdom, internal, options, permits }) })
+        Ok(Self {
+            inner: Arc::new(Inner { id, duchy, setup: setup.into(), kingdom, internal, options, permits }),
+        })
     }
 
     /// Follows the stream until told to stop. Items in progress are left to the next herald: nothing is half done that

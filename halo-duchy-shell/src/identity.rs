@@ -10,10 +10,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
 use tonic::service::Interceptor;
 use tonic::{Request, Status};
+
+use crate::live::Live;
 
 /// The party at the other end of a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -121,22 +123,22 @@ impl Principals {
 
 /// The principals in force. Clones share one set, which can be replaced while servers run.
 #[derive(Clone, Debug, Default)]
-pub struct Identities(Arc<RwLock<Arc<Principals>>>);
+pub struct Identities(Live<Principals>);
 
 impl Identities {
     /// Starts with `principals`.
     pub fn new(principals: Principals) -> Self {
-        Self(Arc::new(RwLock::new(Arc::new(principals))))
+        Self(Live::new(principals))
     }
 
     /// Puts `principals` in force for all RPCs that start from now on.
     pub fn replace(&self, principals: Principals) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(principals);
+        self.0.replace(principals);
     }
 
     /// The principals in force now.
     pub fn current(&self) -> Arc<Principals> {
-        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+        self.0.current()
     }
 }
 

@@ -31,6 +31,7 @@ use crate::herald::{Herald, HeraldError, HeraldOptions};
 use crate::identity::{Authenticate, Caller, Identities};
 use crate::internal_api::InternalApi;
 use crate::kingdom_log::KingdomLog;
+use crate::live::Live;
 use crate::mill::{Consent, Mill, MillOptions, MillParts, MillStartError, StageObserver};
 use crate::peer::{PeerOptions, Peers};
 use crate::proto::system::computation_log_entries_client::ComputationLogEntriesClient;
@@ -104,7 +105,7 @@ pub struct DuchyConfig {
     /// Who may call: the duchies, the data providers and the Kingdom.
     pub identities: Identities,
     /// Its roles.
-    pub setup: ProtocolsSetup,
+    pub setup: Live<ProtocolsSetup>,
     /// Its signing key and whom it believes.
     pub consent: Consent,
     /// Its computations.

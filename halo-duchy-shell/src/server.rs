@@ -121,7 +121,6 @@ async fn accept(
     limits: ServerLimits,
     connections: mpsc::Sender<io::Result<Connection>>,
 ) {
-    let acceptor = TlsAcceptor::from(Arc::clone(tls.server()));
     let slots = Arc::new(Semaphore::new(limits.connections));
     while let Ok(slot) = Arc::clone(&slots).acquire_owned().await {
         let (stream, peer) = tokio::select! {
@@ -136,8 +135,8 @@ async fn accept(
                 }
             },
         };
-        let acceptor = acceptor.clone();
-        let roots = Arc::clone(tls.roots());
+        let (config, roots) = tls.acceptor();
+        let acceptor = TlsAcceptor::from(config);
         let connections = connections.clone();
         tokio::spawn(async move {
             match handshake(acceptor, stream, &roots, limits.handshake, slot).await {

@@ -13,6 +13,7 @@ use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
+use crate::live::Live;
 use crate::x509::{self, CertificateError, TrustedRoots};
 
 const HTTP_2: &[u8] = b"h2";
@@ -71,9 +72,13 @@ pub enum TlsError {
     Target(String),
 }
 
-/// What a process needs to serve and to call over TLS.
+/// What a process needs to serve and to call over TLS. Clones share it; [`Self::replace`] changes it for all of them.
 #[derive(Clone, Debug)]
-pub struct TlsIdentity {
+pub struct TlsIdentity(Live<Material>);
+
+/// What is in force for the connections that begin now.
+#[derive(Debug)]
+struct Material {
     server: Arc<ServerConfig>,
     client: Arc<ClientConfig>,
     roots: Arc<TrustedRoots>,
@@ -81,6 +86,11 @@ pub struct TlsIdentity {
 }
 
 impl TlsFiles {
+    /// The three files.
+    pub fn paths(&self) -> [&Path; 3] {
+        [&self.cert, &self.key, &self.collection]
+    }
+
     /// Loads and checks the files.
     ///
     /// # Errors
@@ -140,31 +150,48 @@ impl TlsIdentity {
         client.alpn_protocols = vec![HTTP_2.to_vec()];
         client.resumption = Resumption::disabled();
 
-        Ok(Self { server: Arc::new(server), client: Arc::new(client), roots: Arc::new(roots), leaf })
+        Ok(Self(Live::new(Material {
+            server: Arc::new(server),
+            client: Arc::new(client),
+            roots: Arc::new(roots),
+            leaf,
+        })))
     }
 
     /// The key identifier of the root that issued our own certificate, by which others know us.
     ///
     /// # Errors
     /// If the certificate is malformed or its issuer is not among the trusted roots.
-    pub fn authority(&self) -> Result<&[u8], CertificateError> {
-        let leaf = x509::parse(self.leaf.as_deref().unwrap_or_default())?;
-        self.roots.issuer(&leaf)
+    pub fn authority(&self) -> Result<Vec<u8>, CertificateError> {
+        let material = self.0.current();
+        let leaf = x509::parse(material.leaf.as_deref().unwrap_or_default())?;
+        material.roots.issuer(&leaf).map(<[u8]>::to_vec)
+    }
+
+    /// Takes over certificate, key and roots from `newer`, for connections that begin from now on.
+    pub fn replace(&self, newer: &Self) {
+        self.0.replace(newer.0.current());
+    }
+
+    /// The configuration of a server with the roots that it trusts, of one moment.
+    pub(crate) fn acceptor(&self) -> (Arc<ServerConfig>, Arc<TrustedRoots>) {
+        let material = self.0.current();
+        (Arc::clone(&material.server), Arc::clone(&material.roots))
     }
 
     /// The configuration of a server.
-    pub fn server(&self) -> &Arc<ServerConfig> {
-        &self.server
+    pub fn server(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.0.current().server)
     }
 
     /// The configuration of a client.
-    pub fn client(&self) -> &Arc<ClientConfig> {
-        &self.client
+    pub fn client(&self) -> Arc<ClientConfig> {
+        Arc::clone(&self.0.current().client)
     }
 
     /// The roots trusted; the signatures of other parties are checked against the same ones.
-    pub fn roots(&self) -> &Arc<TrustedRoots> {
-        &self.roots
+    pub fn roots(&self) -> Arc<TrustedRoots> {
+        Arc::clone(&self.0.current().roots)
     }
 }
 

@@ -320,12 +320,12 @@ impl Base {
         let duchy_config = DuchyConfig {
             duchy: duchy.to_owned(),
             identities: self.identities.clone(),
-            setup: ProtocolsSetup::load(&self.pki.protocols_setup(duchy), duchy, &self.directory)?,
+            setup: ProtocolsSetup::load(&self.pki.protocols_setup(duchy), duchy, &self.directory)?.into(),
             consent: Consent {
                 signer: self.signer(duchy)?,
                 certificate_name: certificate_name(&format!("duchies/{duchy}")),
                 directory: self.directory.clone(),
-                roots: Arc::clone(tls.roots()),
+                roots: tls.roots(),
             },
             tls,
             store: Arc::new(store),
@@ -399,7 +399,7 @@ impl Base {
     fn to_kingdom(&self, party: &str, kingdom: &Target) -> Result<(Channel, PartyCertificates), TrialError> {
         let tls = self.pki.tls(party).load()?;
         let to_kingdom = channel(&tls, &kingdom.address, kingdom.cert_host.as_deref())?;
-        let roots = Arc::clone(tls.roots());
+        let roots = tls.roots();
         let certificates = PartyCertificates::new(to_kingdom.clone(), roots, self.identities.current());
         Ok((to_kingdom, certificates))
     }

@@ -45,9 +45,15 @@ impl AsyncControlCommand {
         let tls = self.tls.load()?;
         let directory = self.duchy_info.load(&self.duchy)?;
         let identities = Identities::new(load_principals(&directory, None)?);
+        let reloader = self.client.reloader().tls(&self.tls, &tls).principals(
+            duchy,
+            &self.duchy_info.duchy_info_config,
+            None,
+            &identities,
+        );
         let routes = routes_async_control(duchy, self.internal_api.channel(&tls)?, self.max_advance_attempts);
         let authenticate = Authenticate::only(identities, Caller::Duchy(duchy.clone()));
         let name = "async computation control";
-        process::serve(name, self.port.port, &self.listen, tls, authenticate, routes).await
+        process::serve(name, self.port.port, &self.listen, tls, authenticate, routes, reloader).await
     }
 }

@@ -64,6 +64,12 @@ impl ControlCommand {
         let tls = self.tls.load()?;
         let directory = self.duchy_info.load(&self.duchy)?;
         let identities = Identities::new(load_principals(&directory, None)?);
+        let reloader = self.client.reloader().tls(&self.tls, &tls).principals(
+            duchy,
+            &self.duchy_info.duchy_info_config,
+            None,
+            &identities,
+        );
         let routes = routes_control(
             duchy,
             self.internal_api.channel(&tls)?,
@@ -73,6 +79,6 @@ impl ControlCommand {
         );
         let authenticate = Authenticate::new(identities);
         let name = "computation control";
-        process::serve(name, self.port.port, &self.listen, tls, authenticate, routes).await
+        process::serve(name, self.port.port, &self.listen, tls, authenticate, routes, reloader).await
     }
 }

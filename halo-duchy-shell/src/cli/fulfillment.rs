@@ -1,6 +1,6 @@
 //! `halo-duchy requisition-fulfillment-server`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
@@ -9,7 +9,7 @@ use super::options::{
     BlobOptions, ClientOptions, DuchyOptions, InternalApiOptions, KingdomOptions, ListenOptions, PortOptions,
 };
 use super::process::{self, Process};
-use crate::config::{self, parse_principal_map};
+use crate::config::{self, ConfigError, parse_principal_map};
 use crate::identity::{Authenticate, Identities, Principals};
 use crate::serve::routes_fulfillment;
 use crate::service::FulfillmentLimits;
@@ -63,6 +63,11 @@ impl RequisitionOptions {
     }
 }
 
+/// The principals of the map alone: other duchies have no business here.
+fn load_others(map: &Path) -> Result<Principals, ConfigError> {
+    Ok(Principals::new(parse_principal_map(&config::read(map)?)?)?)
+}
+
 impl FulfillmentCommand {
     pub(super) fn run(&self) -> Result<(), CliError> {
         Process::server(&self.listen, &self.client).run(self.serve())
@@ -70,8 +75,13 @@ impl FulfillmentCommand {
 
     async fn serve(&self) -> Result<(), CliError> {
         let tls = self.tls.load()?;
-        let map = config::read(&self.principals.authority_key_identifier_to_principal_map_file)?;
-        let identities = Identities::new(Principals::new(parse_principal_map(&map)?)?);
+        let map = self.principals.authority_key_identifier_to_principal_map_file.clone();
+        let identities = Identities::new(load_others(&map)?);
+        let reloader = self.client.reloader().tls(&self.tls, &tls);
+        let (others, reloaded) = (map.clone(), identities.clone());
+        let reloader = reloader.watch("the principals", [&map], move || {
+            load_others(&others).map(|principals| reloaded.replace(principals))
+        });
         let routes = routes_fulfillment(
             &self.duchy.duchy_name,
             self.internal_api.channel(&tls)?,
@@ -81,6 +91,6 @@ impl FulfillmentCommand {
         );
         let authenticate = Authenticate::new(identities);
         let name = "requisition fulfillment";
-        process::serve(name, self.port.port, &self.listen, tls, authenticate, routes).await
+        process::serve(name, self.port.port, &self.listen, tls, authenticate, routes, reloader).await
     }
 }

@@ -7,7 +7,7 @@ use clap::Args;
 use super::CliError;
 use super::options::{
     BlobOptions, ClientOptions, DuchyOptions, KingdomOptions, ListenOptions, PortOptions, StoreOptions,
-    own_identity,
+    own_identity, own_principals,
 };
 use super::process::{self, Process};
 use crate::clock::SystemClock;
@@ -48,13 +48,24 @@ impl InternalApiCommand {
         let duchy = &self.duchy.duchy_name;
         let tls = self.tls.load()?;
         let own = own_identity(&tls, duchy)?;
+        let reloader = self.client.reloader().watch("TLS", self.tls.paths(), {
+            let (files, duchy, tls, own) = (self.tls.clone(), duchy.clone(), tls.clone(), own.clone());
+            move || {
+                let newer = files.load()?;
+                let principals = own_principals(&newer, &duchy)?;
+                tls.replace(&newer);
+                own.replace(principals);
+                Ok::<_, CliError>(())
+            }
+        });
         let (log, sender) = KingdomLog::new(duchy, Arc::new(SystemClock), KINGDOM_LOG_CAPACITY);
         let logging = tokio::spawn(sender.run(ComputationLogEntriesClient::new(self.kingdom.channel(&tls)?)));
         let store: Arc<dyn Store> = Arc::new(self.store.open()?);
         let routes = routes_internal_api(duchy, &store, &self.blobs.open(&self.duchy)?, Some(log));
         let authenticate = Authenticate::only(own, Caller::Duchy(duchy.clone()));
         let served =
-            process::serve("internal API", self.port.port, &self.listen, tls, authenticate, routes).await;
+            process::serve("internal API", self.port.port, &self.listen, tls, authenticate, routes, reloader)
+                .await;
         logging.abort();
         served
     }

@@ -150,7 +150,8 @@ impl KingdomCommand {
         let identities = Identities::new(load_principals(&directory, Some(&pki.principal_map()))?);
         let authenticate = Authenticate::new(identities);
         let tls = pki.tls(KINGDOM).load()?;
-        process::serve("Kingdom", self.port.port, &self.listen, tls, authenticate, kingdom.routes()).await
+        let (routes, reloader) = (kingdom.routes(), self.client.reloader());
+        process::serve("Kingdom", self.port.port, &self.listen, tls, authenticate, routes, reloader).await
     }
 }
 

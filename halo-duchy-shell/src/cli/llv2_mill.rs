@@ -164,7 +164,7 @@ impl ConsentOptions {
             &self.consent_signaling_certificate_der_file,
             &self.consent_signaling_private_key_der_file,
         )?;
-        Ok(Consent { signer, certificate_name: name.clone(), directory, roots: Arc::clone(tls.roots()) })
+        Ok(Consent { signer, certificate_name: name.clone(), directory, roots: tls.roots() })
     }
 }
 
@@ -186,6 +186,7 @@ impl MillCommand {
         let shutdown = shutdown_on_signal()?;
         let duchy = &self.duchy.duchy_name;
         let tls = self.tls.load()?;
+        tokio::spawn(self.client.reloader().tls(&self.tls, &tls).run(shutdown.clone()));
         let directory = self.duchy_info.load(&self.duchy)?;
         let targets = self.peers.targets(&directory, duchy)?;
         let parts = MillParts {

@@ -16,6 +16,7 @@ use crate::clock::SystemClock;
 use crate::config::{DuchyDirectory, is_valid_id, load_principals, parse_duration, parse_positive_duration};
 use crate::identity::{Caller, Identities, Principals};
 use crate::party_certificates::PartyCertificates;
+use crate::reload::Reloader;
 use crate::serve::{Target, make_directory};
 use crate::server::ServerLimits;
 use crate::store::SqliteStore;
@@ -70,9 +71,12 @@ pub(super) struct PortOptions {
     pub port: u16,
 }
 
-/// How a process calls others.
+/// How a process calls others and keeps up with its configuration files.
 #[derive(Args, Clone, Debug)]
 pub(super) struct ClientOptions {
+    /// How often certificates, keys and configuration files are looked at; those that changed are read again.
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_positive_duration)]
+    pub config_poll_interval: Duration,
     /// How long connections to others may take to close at the end.
     #[arg(long, value_name = "DURATION", default_value = "3s", value_parser = parse_duration)]
     pub channel_shutdown_timeout: Duration,
@@ -188,6 +192,13 @@ impl ListenOptions {
     }
 }
 
+impl ClientOptions {
+    /// What keeps the process's files in force.
+    pub(super) fn reloader(&self) -> Reloader {
+        Reloader::new(self.config_poll_interval)
+    }
+}
+
 impl InternalApiOptions {
     pub(super) fn channel(&self, tls: &TlsIdentity) -> Result<Channel, TlsError> {
         let host = Some(self.computations_service_cert_host.as_str());
@@ -228,7 +239,7 @@ impl PublicApiOptions {
         let directory = DuchyDirectory::load(&self.duchy_info.duchy_info_config)?;
         let map = &self.authority_key_identifier_to_principal_map_file;
         let principals = Identities::new(load_principals(&directory, Some(map))?).current();
-        let certificates = PartyCertificates::new(kingdom.clone(), Arc::clone(tls.roots()), principals);
+        let certificates = PartyCertificates::new(kingdom.clone(), tls.roots(), principals);
         Ok((kingdom, certificates))
     }
 }
@@ -277,8 +288,13 @@ impl BlobOptions {
 
 /// The duchy itself and nobody else, known by the root of the certificate that its processes share.
 pub(super) fn own_identity(tls: &TlsIdentity, duchy: &str) -> Result<Identities, CliError> {
-    let authority = tls.authority().map_err(CliError::OwnCertificate)?.to_vec();
-    Ok(Identities::new(Principals::new([(authority, Caller::Duchy(duchy.to_owned()))])?))
+    own_principals(tls, duchy).map(Identities::new)
+}
+
+/// As [`own_identity`], to be put in force.
+pub(super) fn own_principals(tls: &TlsIdentity, duchy: &str) -> Result<Principals, CliError> {
+    let authority = tls.authority().map_err(CliError::OwnCertificate)?;
+    Ok(Principals::new([(authority, Caller::Duchy(duchy.to_owned()))])?)
 }
 
 /// What is in a file that a flag names.

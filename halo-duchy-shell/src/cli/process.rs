@@ -13,6 +13,7 @@ use tracing_subscriber::filter::Directive;
 use super::CliError;
 use super::options::{ClientOptions, ListenOptions};
 use crate::identity::Authenticate;
+use crate::reload::Reloader;
 use crate::serve::{ServeError, listen, run_server, with_reflection};
 use crate::server::{Server, serve_health};
 use crate::shutdown::{self, Shutdown};
@@ -108,7 +109,7 @@ pub(super) fn shutdown_on_signal() -> Result<Shutdown, CliError> {
     Ok(shutdown)
 }
 
-/// Serves `routes` and the health service until asked to stop, or until one of them fails.
+/// Serves `routes` and the health service, with the files in force that `reloader` knows, until asked to stop, or until one of them fails.
 ///
 /// # Errors
 /// The first failure.
@@ -119,12 +120,14 @@ pub(super) async fn serve(
     tls: TlsIdentity,
     authenticate: Authenticate,
     routes: Routes,
+    reloader: Reloader,
 ) -> Result<(), CliError> {
     let asked = shutdown_on_signal()?;
     let listener = listen(options.address(port)).await?;
     let server = Server { tls, authenticate, limits: options.limits() };
     let routes = with_reflection(routes)?;
     let (stop, shutdown) = shutdown::channel();
+    tokio::spawn(reloader.run(shutdown.clone()));
     let mut serving = JoinSet::new();
     serving.spawn(run_server(name, server, listener, routes, shutdown.clone()));
     let health = options.address(options.health_port);

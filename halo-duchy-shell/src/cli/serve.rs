@@ -75,6 +75,15 @@ impl ServeCommand {
     async fn serve(&self) -> Result<(), CliError> {
         let shutdown = shutdown_on_signal()?;
         let (config, peers) = self.config()?;
+        let duchies = &self.duchy_info.duchy_info_config;
+        let map = &self.principals.authority_key_identifier_to_principal_map_file;
+        let reloader = self
+            .client
+            .reloader()
+            .tls(&self.tls, &config.tls)
+            .principals(&config.duchy, duchies, Some(map), &config.identities)
+            .setup(&config.duchy, &self.herald.protocols_setup_config, duchies, &config.setup);
+        tokio::spawn(reloader.run(shutdown.clone()));
         let mut running = config.bind().await?.start(&self.kingdom.target(), &peers)?;
         let ended = tokio::select! {
             () = shutdown.requested() => Ok(()),
@@ -97,7 +106,7 @@ impl ServeCommand {
         let config = DuchyConfig {
             duchy: duchy.clone(),
             identities: Identities::new(load_principals(&directory, Some(map))?),
-            setup: ProtocolsSetup::load(&self.herald.protocols_setup_config, duchy, &directory)?,
+            setup: ProtocolsSetup::load(&self.herald.protocols_setup_config, duchy, &directory)?.into(),
             consent: self.consent.load(duchy, directory, &tls)?,
             tls,
             store: Arc::new(self.store.open()?),

@@ -144,7 +144,7 @@ fn participants_keys_are_tied_to_their_roots() {
     };
     let now = SystemTime::now();
     let check = |participant: &ParticipantKey<'_>, now| {
-        verify_participant_key(participant, &directory, tls.roots(), now)
+        verify_participant_key(participant, &directory, &tls.roots(), now)
     };
     check(&participant, now).expect("genuine");
 

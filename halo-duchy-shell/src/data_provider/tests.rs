@@ -199,7 +199,7 @@ impl World {
     }
 
     fn certificates(&self, party: &str) -> PartyCertificates {
-        let roots = Arc::clone(self.tls(party).roots());
+        let roots = self.tls(party).roots();
         PartyCertificates::new(self.to_kingdom(party), roots, Arc::clone(&self.principals))
     }
 

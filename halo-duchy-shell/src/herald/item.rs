@@ -151,7 +151,8 @@ impl Inner {
     }
 
     async fn create(&self, id: &str, computation: &Computation) -> Result<Progressed, ItemError> {
-        let setup = self.setup.liquid_legions_v2.as_ref();
+        let setup = self.setup.current();
+        let setup = setup.liquid_legions_v2.as_ref();
         let request = convert::new_computation(computation, &self.duchy, setup, self.options.noise_policy)?;
         match self.internal.create(request).await {
             Ok(_) => tracing::info!(computation = id, "created"),
@@ -170,7 +171,8 @@ impl Inner {
             // A mill that has published its key will also take it to the waiting stage.
             return Ok(before(stage, Stage::WaitRequisitionsAndKeySet));
         }
-        let setup = self.setup.liquid_legions_v2.as_ref();
+        let setup = self.setup.current();
+        let setup = setup.liquid_legions_v2.as_ref();
         let aggregator = &setup.ok_or(ConvertError::Protocol("Liquid Legions v2"))?.aggregator;
         let event = convert::key_set_published(computation, aggregator)?;
         let requisitions = convert::requisition_entries(computation)?;

@@ -29,7 +29,8 @@ fn configuration_names_every_party_by_its_root() {
         let tls = pki.tls(party).load().expect("own files");
         let consent = std::fs::read(pki.consent_certificate(party)).expect("written");
         let leaf = x509::parse(&consent).expect("a certificate");
-        let issuer = tls.roots().issuer(&leaf).expect("a trusted root");
+        let roots = tls.roots();
+        let issuer = roots.issuer(&leaf).expect("a trusted root");
         assert_eq!(principals.get(issuer), Some(&caller));
     }
 }

@@ -113,7 +113,7 @@ async fn nobody_gets_in_without_a_certificate_of_ours() {
                 let found = alert(Arc::clone(&nobody), address).await;
                 assert_eq!(found, AlertDescription::CertificateRequired, "{server}");
                 for (party, tls, expected) in &impostors {
-                    let found = alert(Arc::clone(tls.client()), address).await;
+                    let found = alert(tls.client(), address).await;
                     assert_eq!(found, *expected, "{party} at {server}");
                 }
             }
@@ -218,7 +218,7 @@ async fn noise_on_the_ports_disturbs_nobody() {
                 }
                 // A client of ours, but what it speaks is not HTTP/2.
                 let tls = world.trial.pki.tls("news").load().expect("own files");
-                let mut stream = handshake(Arc::clone(tls.client()), address).await;
+                let mut stream = handshake(tls.client(), address).await;
                 stream.write_all(&[0xff; 4096]).await.expect("sent");
                 let _ = stream.read_to_end(&mut Vec::new()).await;
                 // Nothing, and the beginning of a handshake; both stay open.

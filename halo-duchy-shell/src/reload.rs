@@ -1,0 +1,163 @@
+//! Configuration files that are read again when they change, without a restart and without cutting connections.
+//!
+//! Files are compared by their content, not by their times: Kubernetes swaps symbolic links, and secrets are often
+//! written in place. Certificate and key change one after the other; between the two they do not match, which is
+//! treated as any broken file: it is logged, what was in force stays, and the next change is tried again.
+
+use std::error::Error;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+
+use crate::config::{DuchyDirectory, ProtocolsSetup, load_principals};
+use crate::identity::Identities;
+use crate::live::Live;
+use crate::shutdown::Shutdown;
+use crate::tls::{TlsFiles, TlsIdentity};
+
+type Apply = Box<dyn Fn() -> Result<(), Box<dyn Error + Send + Sync>> + Send>;
+
+/// Files and what is to be done when they change.
+#[derive(Debug)]
+pub struct Reloader {
+    interval: Duration,
+    sets: Vec<FileSet>,
+}
+
+/// Files that are only of use together.
+struct FileSet {
+    what: &'static str,
+    files: Vec<PathBuf>,
+    /// The digest of what was last tried. None at first: a file may have changed since it was read at the start.
+    tried: Option<[u8; 32]>,
+    apply: Apply,
+}
+
+impl fmt::Debug for FileSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FileSet")
+            .field("what", &self.what)
+            .field("files", &self.files)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Reloader {
+    /// Looks at its files every `interval` once it runs.
+    pub fn new(interval: Duration) -> Self {
+        Self { interval, sets: Vec::new() }
+    }
+
+    /// Calls `apply`, which reads `files` and puts in force what they say, when one of them has changed. If it fails it
+    /// must leave everything as it was. `what` names them in logs.
+    #[must_use]
+    pub fn watch<E: Into<Box<dyn Error + Send + Sync>>>(
+        mut self,
+        what: &'static str,
+        files: impl IntoIterator<Item = impl AsRef<Path>>,
+        apply: impl Fn() -> Result<(), E> + Send + 'static,
+    ) -> Self {
+        let files = files.into_iter().map(|file| file.as_ref().to_owned()).collect();
+        self.sets.push(FileSet {
+            what,
+            files,
+            tried: None,
+            apply: Box::new(move || apply().map_err(Into::into)),
+        });
+        self
+    }
+
+    /// Keeps `identity` as `files` say: for new connections, the certificate, the key and the roots.
+    #[must_use]
+    pub fn tls(self, files: &TlsFiles, identity: &TlsIdentity) -> Self {
+        let (source, identity) = (files.clone(), identity.clone());
+        self.watch("TLS", files.paths(), move || source.load().map(|newer| identity.replace(&newer)))
+    }
+
+    /// Keeps `identities` as the duchy configuration at `duchies` and the principal map at `map` say. A configuration
+    /// without `duchy`, which is this one, is refused.
+    #[must_use]
+    pub fn principals(
+        self,
+        duchy: &str,
+        duchies: &Path,
+        map: Option<&Path>,
+        identities: &Identities,
+    ) -> Self {
+        let duchy = duchy.to_owned();
+        let (directory, others) = (duchies.to_owned(), map.map(Path::to_owned));
+        let identities = identities.clone();
+        self.watch("the principals", [Some(duchies), map].into_iter().flatten(), move || {
+            let directory = DuchyDirectory::load(&directory)?;
+            if directory.get(&duchy).is_none() {
+                return Err(format!("duchy {duchy}, which is this one, is not listed").into());
+            }
+            identities.replace(load_principals(&directory, others.as_deref())?);
+            Ok::<_, Box<dyn Error + Send + Sync>>(())
+        })
+    }
+
+    /// Keeps the roles of `duchy` as the file at `path` and the duchy configuration at `duchies` say.
+    #[must_use]
+    pub fn setup(self, duchy: &str, path: &Path, duchies: &Path, setup: &Live<ProtocolsSetup>) -> Self {
+        let (duchy, setup) = (duchy.to_owned(), setup.clone());
+        let (source, directory) = (path.to_owned(), duchies.to_owned());
+        self.watch("the protocols' setup", [path, duchies], move || {
+            let newer = ProtocolsSetup::load(&source, &duchy, &DuchyDirectory::load(&directory)?)?;
+            setup.replace(newer);
+            Ok::<_, crate::config::ConfigError>(())
+        })
+    }
+
+    /// Looks at the files until told to stop.
+    pub async fn run(mut self, shutdown: Shutdown) {
+        while shutdown.unless_requested(tokio::time::sleep(self.interval)).await.is_some() {
+            self.check();
+        }
+    }
+
+    /// Looks at the files once.
+    pub fn check(&mut self) {
+        for set in &mut self.sets {
+            let found = digest(&set.files);
+            let first = set.tried.is_none();
+            if set.tried.replace(found) == Some(found) {
+                continue;
+            }
+            match (set.apply)() {
+                Ok(()) if first => {}
+                Ok(()) => tracing::info!(what = set.what, "configuration files were read again"),
+                Err(error) => {
+                    tracing::error!(what = set.what, error = %chain(&*error), "changed files are refused; the old values stay");
+                }
+            }
+        }
+    }
+}
+
+/// A digest of the files' contents; one that cannot be read counts as such.
+fn digest(files: &[PathBuf]) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    for file in files {
+        match std::fs::read(file) {
+            Ok(content) => {
+                hash.update([1]);
+                hash.update(Sha256::digest(zeroize::Zeroizing::new(content).as_slice()));
+            }
+            Err(_) => hash.update([0]),
+        }
+    }
+    hash.finalize().into()
+}
+
+fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
