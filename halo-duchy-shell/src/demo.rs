@@ -72,7 +72,7 @@ pub enum DemoError {
         requisition: String,
         /// Why.
         #[source]
-        source: DataProviderError,
+        source: Box<DataProviderError>,
     },
 }
 
@@ -137,7 +137,7 @@ async fn measure(
         .map(|outcome| match outcome {
             Outcome::Fulfilled(fulfilled) => Ok(fulfilled),
             Outcome::Refused { requisition, error: source } => {
-                Err(DemoError::Refused { requisition, source })
+                Err(DemoError::Refused { requisition, source: Box::new(source) })
             }
         })
         .collect::<Result<_, _>>()?;
