@@ -16,7 +16,7 @@ pub use self::point::Point;
 
 /// Instantiates the operations on batches for a vector, in functions that enable what its instructions need.
 macro_rules! entry_points {
-    ($vector:ty $(, $attribute:meta)*) => {
+    ($vector:ty, $tables:path $(, $attribute:meta)*) => {
         $(#[$attribute])*
         pub(super) fn add(left: &mut [$crate::backend::Point], right: impl Fn(usize) -> $crate::backend::Point) {
             $crate::backend::multiplication::add::<$vector>(left, right);
@@ -61,8 +61,8 @@ macro_rules! entry_points {
         }
 
         $(#[$attribute])*
-        pub(super) fn multiples(base: &$crate::backend::Point) -> $crate::backend::fixed_base::Multiples<$vector> {
-            $crate::backend::fixed_base::Multiples::new(base)
+        pub(super) fn fixed_base(base: &$crate::backend::Point) -> $crate::backend::FixedBase {
+            $crate::backend::FixedBase($tables($crate::backend::fixed_base::Multiples::new(base)))
         }
 
         $(#[$attribute])*
@@ -72,6 +72,8 @@ macro_rules! entry_points {
     };
 }
 
+#[cfg(target_arch = "x86_64")]
+mod avx2;
 mod batch;
 mod comb;
 mod divsteps;
@@ -82,6 +84,8 @@ mod mask;
 mod multiplication;
 mod point;
 mod portable;
+#[cfg(any(test, target_arch = "x86_64"))]
+mod radix29;
 mod recoding;
 mod roots;
 mod vector;
@@ -90,6 +94,8 @@ mod vector;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Backend {
+    /// Four elements in step, by the AVX2 instructions of x86-64 processors.
+    Avx2,
     /// Plain Rust, for any processor.
     Portable,
 }
@@ -99,12 +105,13 @@ static ACTIVE: OnceLock<Backend> = OnceLock::new();
 
 impl Backend {
     /// All backends, from the most to the least preferred.
-    pub const ALL: [Self; 1] = [Self::Portable];
+    pub const ALL: [Self; 2] = [Self::Avx2, Self::Portable];
 
     /// The name by which options call it.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
+            Self::Avx2 => "avx2",
             Self::Portable => "portable",
         }
     }
@@ -113,6 +120,10 @@ impl Backend {
     #[must_use]
     pub fn is_available(self) -> bool {
         match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => std::arch::is_x86_feature_detected!("avx2"),
+            #[cfg(not(target_arch = "x86_64"))]
+            Self::Avx2 => false,
             Self::Portable => true,
         }
     }
@@ -182,31 +193,41 @@ pub enum BackendError {
     },
 }
 
+/// Calls an operation of a backend.
+macro_rules! dispatch {
+    ($backend:expr, $operation:ident($($argument:expr),*)) => {
+        match $backend {
+            #[cfg(target_arch = "x86_64")]
+            Backend::Avx2 => {
+                assert!(Backend::Avx2.is_available(), "the processor has no AVX2");
+                // SAFETY: The function needs AVX2, and the processor has it.
+                unsafe { avx2::$operation($($argument),*) }
+            }
+            #[cfg(not(target_arch = "x86_64"))]
+            Backend::Avx2 => unreachable!("it is not available"),
+            Backend::Portable => portable::$operation($($argument),*),
+        }
+    };
+}
+
 /// The operations on batches. See [`Group`](crate::Group) for what they do.
+#[expect(unsafe_code, reason = "functions that use instructions which not every processor has")]
 impl Backend {
     pub(crate) fn add(self, left: &mut [Point], right: impl Fn(usize) -> Point) {
-        match self {
-            Self::Portable => portable::add(left, right),
-        }
+        dispatch!(self, add(left, right));
     }
 
     pub(crate) fn scale(self, points: &mut [Point], scalar: &Scalar) {
-        match self {
-            Self::Portable => portable::scale(points, scalar),
-        }
+        dispatch!(self, scale(points, scalar));
     }
 
     pub(crate) fn scale_each(self, points: &mut [Point], scalars: &[Scalar]) {
-        match self {
-            Self::Portable => portable::scale_each(points, scalars),
-        }
+        dispatch!(self, scale_each(points, scalars));
     }
 
     /// `out[j·n + i] = scalars[j·n + i] · points[i]` for the `n` points.
     pub(crate) fn several_multiples(self, points: &[Point], scalars: &[Scalar], out: &mut [Point]) {
-        match self {
-            Self::Portable => portable::several_multiples(points, scalars, out),
-        }
+        dispatch!(self, several_multiples(points, scalars, out));
     }
 
     pub(crate) fn double_scale(
@@ -216,28 +237,29 @@ impl Backend {
         right: &[Point],
         right_scalar: &Scalar,
     ) {
-        match self {
-            Self::Portable => portable::double_scale(left, left_scalar, right, right_scalar),
-        }
+        dispatch!(self, double_scale(left, left_scalar, right, right_scalar));
     }
 
     pub(crate) fn fixed_base(self, base: &Point) -> FixedBase {
-        FixedBase(match self {
-            Self::Portable => Tables::Portable(portable::multiples(base)),
-        })
+        dispatch!(self, fixed_base(base))
     }
 
     /// For each pair of an `x` and whether `y` is odd, which are public: the point, if there is one.
     pub(crate) fn decompress(self, candidates: &[(FieldElement, Choice)], out: &mut [Option<Point>]) {
-        match self {
-            Self::Portable => portable::decompress(candidates, out),
-        }
+        dispatch!(self, decompress(candidates, out));
     }
 }
 
 /// `points[i] += scalars[i] · base`, by the backend that the base was prepared for.
+#[expect(unsafe_code, reason = "functions that use instructions which not every processor has")]
 pub(crate) fn add_fixed_base_multiples(points: &mut [Point], base: &FixedBase, scalars: &[Scalar]) {
     match &base.0 {
+        #[cfg(target_arch = "x86_64")]
+        Tables::Avx2(multiples) => {
+            assert!(Backend::Avx2.is_available(), "the processor has no AVX2");
+            // SAFETY: The function needs AVX2, and the processor has it.
+            unsafe { avx2::add_fixed_base_multiples(points, multiples, scalars) }
+        }
         Tables::Portable(multiples) => portable::add_fixed_base_multiples(points, multiples, scalars),
     }
 }

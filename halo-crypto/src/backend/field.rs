@@ -129,6 +129,19 @@ impl FieldElement {
         reduce([w0, w1, w2, w3, 0, 0, 0, 0]).0
     }
 
+    /// The words of `x·2^256 mod p`, lowest first.
+    #[inline(always)]
+    pub(super) fn montgomery_words(&self) -> [u64; 4] {
+        self.0
+    }
+
+    /// The element `x` for the words, lowest first, of `x·2^256 mod p`.
+    #[inline(always)]
+    pub(super) fn from_montgomery_words(words: [u64; 4]) -> Self {
+        debug_assert!(words.iter().rev().lt(MODULUS.iter().rev()), "not reduced");
+        Self(words)
+    }
+
     /// Reads 32 big-endian bytes; `None` unless they are below the modulus. The bytes are public.
     pub(crate) fn from_bytes(bytes: &[u8; 32]) -> Option<Self> {
         let words = words_from_bytes(bytes);

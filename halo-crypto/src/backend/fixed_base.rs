@@ -2,6 +2,8 @@
 
 use zeroize::Zeroizing;
 
+#[cfg(target_arch = "x86_64")]
+use super::avx2;
 use super::batch::Batch;
 use super::point::Point;
 use super::recoding::OddScalar;
@@ -13,6 +15,8 @@ pub struct FixedBase(pub(super) Tables);
 
 /// The tables of each backend.
 pub(super) enum Tables {
+    #[cfg(target_arch = "x86_64")]
+    Avx2(Multiples<avx2::Quadruple>),
     Portable(Multiples<portable::Single>),
 }
 

@@ -1,6 +1,7 @@
 //! P-256 in plain Rust: the backend that runs everywhere, and the one that others are tested against.
 
 use super::field::FieldElement;
+use super::fixed_base::Tables;
 use super::mask::Mask;
 use super::point::Point;
 use super::vector::{Affine, MAX_LANES, Vector};
@@ -119,4 +120,4 @@ impl Vector for FieldElement {
     }
 }
 
-entry_points!(Single);
+entry_points!(Single, Tables::Portable);

@@ -51,16 +51,16 @@ fn names_are_read_back() {
     assert_eq!("sse2".parse::<Backend>(), Err(BackendError::Unknown("sse2".to_owned())));
 }
 
-fn modulus() -> BigUint {
+pub(super) fn modulus() -> BigUint {
     BigUint::from_bytes_be(&FieldElement::ONE.negate().to_bytes()) + 1u8
 }
 
-fn number(element: &FieldElement) -> BigUint {
+pub(super) fn number(element: &FieldElement) -> BigUint {
     BigUint::from_bytes_be(&element.to_bytes())
 }
 
 /// Elements of every kind: random, small, just below the modulus, and with words of zeros and ones.
-fn element() -> impl Strategy<Value = FieldElement> {
+pub(super) fn element() -> impl Strategy<Value = FieldElement> {
     let words = || prop_oneof![2 => any::<u64>(), 1 => Just(0), 1 => Just(u64::MAX), 1 => 0u64..4];
     prop_oneof![
         4 => [words(), words(), words(), words()].prop_map(|words| {

@@ -1,0 +1,581 @@
+//! [`Radix29`]: four field elements as nine limbs of 29 bits each, for processors that multiply 32 bits in a lane.
+//!
+//! An element `x` is held as a number `Σ limbs[i]·2^(29·i)` that is `x·R` modulo `p`, with `R = 2^261`, in Montgomery
+//! form. The four lanes of a [`Quad`] word hold the same limb of four elements.
+//!
+//! # Bounds
+//! * [`Radix29`]: every limb is below `2^29`, the number is below `2p`. So each number has one form, and zero is held
+//!   as 0 or as `p`.
+//! * [`Loose`]: every limb is below `2^31`, the number is below `16p`.
+//!
+//! Every operation keeps them:
+//! * Addition: limbs below `2^30`, numbers below `4p`.
+//! * Subtraction adds `4p` ([`FOUR_P`]), each of whose limbs is at least the largest that may be subtracted: `2^29 - 1`,
+//!   and `2^25` for the highest, since `2p < 2^25·2^232`. Its limbs are below `2^30`, so the result's are below
+//!   `2^30 + 2^29`; the number is below `6p`.
+//! * Subtraction of two adds `8p` ([`EIGHT_P`]) with limbs of at least `2^30 - 2`, the highest `2^26`. They are below
+//!   `2^30 + 2^29`, so the result's are below `2^31`; the number is below `10p`.
+//! * Carrying subtracts `t·p` where `t` is the highest limb divided by `2^24`: at most the number divided by `2^256`,
+//!   so the rest is not negative. For limbs below `2^31` the lower eight make up less than `2^235`, so the number is
+//!   below `(t + 1)·2^256 + 2^235`, and with `t ≤ 2^5` the rest is below `2^256 + 2^235 + 2^5·(2^256 - p) < 2p`.
+//!   As `2^256 - p = 2^224 - 2^192 - 2^96 + 1`, that is `t` added to limb 0 and (at bit 21) to limb 7, and subtracted
+//!   from limb 3 (at bit 9) and from limb 6 (at bit 18). To keep limbs from going below zero, limb 3 is lent `2^29`,
+//!   which costs limb 4 one; that is lent `2^29` too, and so on to limb 7. While the carry goes up, each limb is
+//!   below `2^33` and not negative: limbs 3 to 6 had more lent than `t·2^18 + 1 ≤ 2^24`; limb 7 is one short only,
+//!   and if it is zero and `t` is, then limb 3 returns its loan in full as a carry, and so do 4 to 6. The highest
+//!   limb is what remains of a number that is not negative and below `2p`.
+//! * Products (a `Radix29` times a `Loose`): a column adds at most nine products below `2^60`, reductions below
+//!   `2^38 + 2^47 + 2^58 + 2^53`, and the carry of the column before, below `2^35`: below `2^64`. The result is
+//!   `(a·b + m·p)/R` with `m < R`, so below `2p·16p/2^261 + p`, and that below `2p`, as `32p < 2^261`.
+//! * Squares: twice a limb is below `2^30`, which is a bound of `Loose` as well.
+//!
+//! # Reduction
+//! `p = -1 mod 2^96`, so the multiplier that clears the lowest limb is that limb, and adding `m·p` is dropping it and
+//! adding `m·(p + 1)`, where `p + 1` has four limbs that are not zero: `2^9` (limb 3), `2^18` (limb 6), `2^29 - 2^21`
+//! (limb 7) and `2^24 - 1` (limb 8). None is negative, so no column can be.
+
+use core::fmt::Debug;
+use core::ops::{BitAnd, BitOr, Not};
+
+use zeroize::DefaultIsZeroes;
+
+use super::field::{FieldElement, MODULUS};
+use super::mask::Mask;
+use super::point::Point;
+use super::vector::{Affine, MAX_LANES, Vector};
+
+/// Limbs of an element.
+pub(super) const LIMBS: usize = 9;
+/// The low bits of a word that a limb has.
+const LIMB_BITS: u64 = (1 << 29) - 1;
+
+/// The modulus.
+const P: [u64; LIMBS] = split(MODULUS);
+/// `4p`, with limbs of at least `2^29 - 1`, the highest of at least `2^25`.
+const FOUR_P: [u64; LIMBS] = lend(multiple_of_p(2), 1);
+/// `8p`, with limbs of at least `2^30 - 2`, the highest of at least `2^26`.
+const EIGHT_P: [u64; LIMBS] = lend(multiple_of_p(3), 2);
+/// `R mod p = 2^261 - 32p`, which stands for one.
+const ONE: [u64; LIMBS] =
+    [1 << 5, 0, 0, LIMB_BITS + 1 - (1 << 14), LIMB_BITS, LIMB_BITS, LIMB_BITS - (1 << 23), (1 << 26) - 1, 0];
+/// `2^256 mod p`, by which a product takes `x·2^261` to `x·2^256`.
+const TO_FLAT: [u64; LIMBS] =
+    [1, 0, 0, LIMB_BITS + 1 - (1 << 9), LIMB_BITS, LIMB_BITS, LIMB_BITS - (1 << 18), (1 << 21) - 1, 0];
+/// One as a number, by which a product takes `x·2^261` to `x`.
+const TO_NUMBER: [u64; LIMBS] = [1, 0, 0, 0, 0, 0, 0, 0, 0];
+
+/// The limbs of a number of 256 bits.
+const fn split(words: [u64; 4]) -> [u64; LIMBS] {
+    let [w0, w1, w2, w3] = words;
+    [
+        w0 & LIMB_BITS,
+        w0 >> 29 & LIMB_BITS,
+        (w0 >> 58 | w1 << 6) & LIMB_BITS,
+        w1 >> 23 & LIMB_BITS,
+        (w1 >> 52 | w2 << 12) & LIMB_BITS,
+        w2 >> 17 & LIMB_BITS,
+        (w2 >> 46 | w3 << 18) & LIMB_BITS,
+        w3 >> 11 & LIMB_BITS,
+        w3 >> 40,
+    ]
+}
+
+/// `2^shift·p`, with limbs below `2^29`.
+const fn multiple_of_p(shift: u32) -> [u64; LIMBS] {
+    let mut limbs = P;
+    let (mut carry, mut index) = (0, 0);
+    while index < LIMBS - 1 {
+        let limb = (limbs[index] << shift) + carry;
+        limbs[index] = limb & LIMB_BITS;
+        carry = limb >> 29;
+        index += 1;
+    }
+    limbs[LIMBS - 1] = (limbs[LIMBS - 1] << shift) + carry;
+    limbs
+}
+
+/// The same number with `units·2^29` more in each limb but the highest, at the cost of the next.
+const fn lend(mut limbs: [u64; LIMBS], units: u64) -> [u64; LIMBS] {
+    let mut index = LIMBS - 1;
+    while index > 0 {
+        limbs[index] -= units;
+        limbs[index - 1] += units << 29;
+        index -= 1;
+    }
+    limbs
+}
+
+/// Four words of 64 bits, and the few operations that the field needs: by intrinsics, or by their model in the tests.
+pub(super) trait Quad: Copy + Debug + Default + Send + Sync + 'static {
+    /// Four words.
+    type Word: Copy + Debug + Send + Sync;
+    /// Zero in each.
+    const ZERO: Self::Word;
+
+    fn from_array(words: [u64; 4]) -> Self::Word;
+    fn to_array(words: Self::Word) -> [u64; 4];
+    /// The same word four times.
+    fn splat(word: u64) -> Self::Word;
+    /// The sums modulo `2^64`.
+    fn add(left: Self::Word, right: Self::Word) -> Self::Word;
+    /// The differences modulo `2^64`.
+    fn sub(left: Self::Word, right: Self::Word) -> Self::Word;
+    /// The products of the lower halves.
+    fn mul(left: Self::Word, right: Self::Word) -> Self::Word;
+    fn shift_left<const BITS: i32>(words: Self::Word) -> Self::Word;
+    fn shift_right<const BITS: i32>(words: Self::Word) -> Self::Word;
+    fn and(left: Self::Word, right: Self::Word) -> Self::Word;
+    fn or(left: Self::Word, right: Self::Word) -> Self::Word;
+    fn xor(left: Self::Word, right: Self::Word) -> Self::Word;
+    /// All ones where the words are equal, else zero.
+    fn equal(left: Self::Word, right: Self::Word) -> Self::Word;
+    /// For each word the entry whose number are its lowest three bits, in the lower half; the upper half is undefined.
+    fn choose(entries: &[u32; 8], words: Self::Word) -> Self::Word;
+
+    /// [`product`], as a call if that pays.
+    fn product(left: &[Self::Word; LIMBS], right: &[Self::Word; LIMBS], out: &mut [Self::Word; LIMBS]);
+    /// [`square`], as a call if that pays.
+    fn square(element: &[Self::Word; LIMBS], out: &mut [Self::Word; LIMBS]);
+}
+
+/// What the multipliers `m` of the reduction add to a column.
+#[inline(always)]
+fn reduction<S: Quad>(m: &[S::Word; LIMBS], column: usize) -> S::Word {
+    let mut sum = S::ZERO;
+    if (3..3 + LIMBS).contains(&column) {
+        sum = S::shift_left::<9>(m[column - 3]);
+    }
+    if (6..6 + LIMBS).contains(&column) {
+        sum = S::add(sum, S::shift_left::<18>(m[column - 6]));
+    }
+    if (7..7 + LIMBS).contains(&column) {
+        sum = S::add(sum, S::mul(m[column - 7], S::splat((1 << 29) - (1 << 21))));
+    }
+    if (8..8 + LIMBS).contains(&column) {
+        sum = S::add(sum, S::mul(m[column - 8], S::splat((1 << 24) - 1)));
+    }
+    sum
+}
+
+/// Ends a column: its lowest 29 bits are a multiplier or a limb of the result, the rest is carried.
+#[inline(always)]
+fn end_column<S: Quad>(
+    column: usize,
+    products: S::Word,
+    m: &mut [S::Word; LIMBS],
+    out: &mut [S::Word; LIMBS],
+    carry: S::Word,
+) -> S::Word {
+    let sum = S::add(S::add(products, reduction::<S>(m, column)), carry);
+    let low = S::and(sum, S::splat(LIMB_BITS));
+    if column < LIMBS {
+        m[column] = low;
+    } else {
+        out[column - LIMBS] = low;
+    }
+    S::shift_right::<29>(sum)
+}
+
+/// `left·right/R`, column by column. The loops are written out, for the compiler leaves them rolled.
+#[inline(always)]
+pub(super) fn product<S: Quad>(
+    left: &[S::Word; LIMBS],
+    right: &[S::Word; LIMBS],
+    out: &mut [S::Word; LIMBS],
+) {
+    let mut m = [S::ZERO; LIMBS];
+    let mut carry = S::ZERO;
+    macro_rules! column {
+        ($column:literal: $($i:literal * $j:literal),*) => {
+            let mut sum = S::ZERO;
+            $(sum = S::add(sum, S::mul(left[$i], right[$j]));)*
+            carry = end_column::<S>($column, sum, &mut m, out, carry);
+        };
+    }
+    column!(0: 0 * 0);
+    column!(1: 0 * 1, 1 * 0);
+    column!(2: 0 * 2, 1 * 1, 2 * 0);
+    column!(3: 0 * 3, 1 * 2, 2 * 1, 3 * 0);
+    column!(4: 0 * 4, 1 * 3, 2 * 2, 3 * 1, 4 * 0);
+    column!(5: 0 * 5, 1 * 4, 2 * 3, 3 * 2, 4 * 1, 5 * 0);
+    column!(6: 0 * 6, 1 * 5, 2 * 4, 3 * 3, 4 * 2, 5 * 1, 6 * 0);
+    column!(7: 0 * 7, 1 * 6, 2 * 5, 3 * 4, 4 * 3, 5 * 2, 6 * 1, 7 * 0);
+    column!(8: 0 * 8, 1 * 7, 2 * 6, 3 * 5, 4 * 4, 5 * 3, 6 * 2, 7 * 1, 8 * 0);
+    column!(9: 1 * 8, 2 * 7, 3 * 6, 4 * 5, 5 * 4, 6 * 3, 7 * 2, 8 * 1);
+    column!(10: 2 * 8, 3 * 7, 4 * 6, 5 * 5, 6 * 4, 7 * 3, 8 * 2);
+    column!(11: 3 * 8, 4 * 7, 5 * 6, 6 * 5, 7 * 4, 8 * 3);
+    column!(12: 4 * 8, 5 * 7, 6 * 6, 7 * 5, 8 * 4);
+    column!(13: 5 * 8, 6 * 7, 7 * 6, 8 * 5);
+    column!(14: 6 * 8, 7 * 7, 8 * 6);
+    column!(15: 7 * 8, 8 * 7);
+    column!(16: 8 * 8);
+    out[LIMBS - 1] = carry;
+}
+
+/// `element²/R`: as [`product`], with the products of different limbs once, by twice the first.
+#[inline(always)]
+pub(super) fn square<S: Quad>(element: &[S::Word; LIMBS], out: &mut [S::Word; LIMBS]) {
+    let mut m = [S::ZERO; LIMBS];
+    let mut carry = S::ZERO;
+    let mut twice = [S::ZERO; LIMBS];
+    for (twice, limb) in twice.iter_mut().zip(element) {
+        *twice = S::add(*limb, *limb);
+    }
+    macro_rules! column {
+        ($column:literal: $($i:literal * $j:literal),* $(+ $own:literal)?) => {
+            let mut sum = S::ZERO;
+            $(sum = S::add(sum, S::mul(twice[$i], element[$j]));)*
+            $(sum = S::add(sum, S::mul(element[$own], element[$own]));)?
+            carry = end_column::<S>($column, sum, &mut m, out, carry);
+        };
+    }
+    column!(0:  + 0);
+    column!(1: 0 * 1);
+    column!(2: 0 * 2 + 1);
+    column!(3: 0 * 3, 1 * 2);
+    column!(4: 0 * 4, 1 * 3 + 2);
+    column!(5: 0 * 5, 1 * 4, 2 * 3);
+    column!(6: 0 * 6, 1 * 5, 2 * 4 + 3);
+    column!(7: 0 * 7, 1 * 6, 2 * 5, 3 * 4);
+    column!(8: 0 * 8, 1 * 7, 2 * 6, 3 * 5 + 4);
+    column!(9: 1 * 8, 2 * 7, 3 * 6, 4 * 5);
+    column!(10: 2 * 8, 3 * 7, 4 * 6 + 5);
+    column!(11: 3 * 8, 4 * 7, 5 * 6);
+    column!(12: 4 * 8, 5 * 7 + 6);
+    column!(13: 5 * 8, 6 * 7);
+    column!(14: 6 * 8 + 7);
+    column!(15: 7 * 8);
+    column!(16:  + 8);
+    out[LIMBS - 1] = carry;
+}
+
+/// Four elements, reduced as far as the [bounds](self) say.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Radix29<S: Quad>([S::Word; LIMBS]);
+
+/// Four sums or differences.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Loose<S: Quad>([S::Word; LIMBS]);
+
+/// Four conditions: words of ones or zeros.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LaneMask<S: Quad>(S::Word);
+
+impl<S: Quad> Default for Radix29<S> {
+    #[inline(always)]
+    fn default() -> Self {
+        Self([S::ZERO; LIMBS])
+    }
+}
+
+impl<S: Quad> Default for Loose<S> {
+    #[inline(always)]
+    fn default() -> Self {
+        Self([S::ZERO; LIMBS])
+    }
+}
+
+impl<S: Quad> Default for LaneMask<S> {
+    #[inline(always)]
+    fn default() -> Self {
+        Self(S::ZERO)
+    }
+}
+
+impl<S: Quad> DefaultIsZeroes for Radix29<S> {}
+impl<S: Quad> DefaultIsZeroes for Loose<S> {}
+impl<S: Quad> DefaultIsZeroes for LaneMask<S> {}
+
+impl<S: Quad> BitAnd for LaneMask<S> {
+    type Output = Self;
+
+    #[inline(always)]
+    fn bitand(self, other: Self) -> Self {
+        Self(S::and(self.0, other.0))
+    }
+}
+
+impl<S: Quad> BitOr for LaneMask<S> {
+    type Output = Self;
+
+    #[inline(always)]
+    fn bitor(self, other: Self) -> Self {
+        Self(S::or(self.0, other.0))
+    }
+}
+
+impl<S: Quad> Not for LaneMask<S> {
+    type Output = Self;
+
+    #[inline(always)]
+    fn not(self) -> Self {
+        Self(S::xor(self.0, S::splat(u64::MAX)))
+    }
+}
+
+/// Where all limbs equal those of a number.
+#[inline(always)]
+fn equals<S: Quad>(limbs: &[S::Word; LIMBS], number: &[u64; LIMBS]) -> S::Word {
+    let mut difference = S::ZERO;
+    for index in 0..LIMBS {
+        let limb = match number[index] {
+            0 => limbs[index],
+            expected => S::xor(limbs[index], S::splat(expected)),
+        };
+        difference = S::or(difference, limb);
+    }
+    S::equal(difference, S::ZERO)
+}
+
+/// A number in every lane.
+#[inline(always)]
+fn splat<S: Quad>(number: &[u64; LIMBS]) -> [S::Word; LIMBS] {
+    let mut limbs = [S::ZERO; LIMBS];
+    for (limb, value) in limbs.iter_mut().zip(number) {
+        *limb = S::splat(*value);
+    }
+    limbs
+}
+
+/// See [bounds](self). Limbs are below `2^31`, the number is below `32p`.
+#[inline(always)]
+fn carry<S: Quad>(limbs: &[S::Word; LIMBS]) -> [S::Word; LIMBS] {
+    let mut limbs = *limbs;
+    let excess = S::shift_right::<24>(limbs[8]);
+    limbs[8] = S::and(limbs[8], S::splat((1 << 24) - 1));
+    limbs[0] = S::add(limbs[0], excess);
+    limbs[3] = S::sub(limbs[3], S::shift_left::<9>(excess));
+    limbs[6] = S::sub(limbs[6], S::shift_left::<18>(excess));
+    limbs[7] = S::add(limbs[7], S::shift_left::<21>(excess));
+    limbs[3] = S::add(limbs[3], S::splat(1 << 29));
+    for limb in &mut limbs[4..7] {
+        *limb = S::add(*limb, S::splat((1 << 29) - 1));
+    }
+    limbs[7] = S::sub(limbs[7], S::splat(1));
+    for index in 0..LIMBS - 1 {
+        limbs[index + 1] = S::add(limbs[index + 1], S::shift_right::<29>(limbs[index]));
+        limbs[index] = S::and(limbs[index], S::splat(LIMB_BITS));
+    }
+    limbs
+}
+
+/// The number below `p` for one below `2p`.
+#[inline(always)]
+fn canonical<S: Quad>(limbs: &[S::Word; LIMBS]) -> [S::Word; LIMBS] {
+    let mut reduced = [S::ZERO; LIMBS];
+    let mut borrow = S::ZERO;
+    for index in 0..LIMBS {
+        let difference = S::sub(S::sub(limbs[index], S::splat(P[index])), borrow);
+        borrow = S::shift_right::<63>(difference);
+        reduced[index] = S::and(difference, S::splat(LIMB_BITS));
+    }
+    let below_p = LaneMask::<S>(S::equal(borrow, S::splat(1)));
+    Radix29::<S>::select(below_p, &Radix29(*limbs), &Radix29(reduced)).0
+}
+
+impl<S: Quad> Vector for Radix29<S> {
+    const LANES: usize = 4;
+    const FIXED_BASE_WINDOW: usize = 7;
+
+    type Mask = LaneMask<S>;
+    type Loose = Loose<S>;
+    /// For each eight points the limbs of their `x`, then those of their `y`.
+    type Table = Vec<[[[u32; 8]; LIMBS]; 2]>;
+
+    #[inline(always)]
+    fn load(elements: &[FieldElement]) -> Self {
+        let mut lanes = [[0; 4]; 4];
+        for (lane, element) in elements.iter().enumerate().take(4) {
+            for (word, value) in element.montgomery_words().into_iter().enumerate() {
+                lanes[word][lane] = value;
+            }
+        }
+        let [w0, w1, w2, w3] = [
+            S::from_array(lanes[0]),
+            S::from_array(lanes[1]),
+            S::from_array(lanes[2]),
+            S::from_array(lanes[3]),
+        ];
+        // Shifted up by five bits, which takes x·2^256 to x·2^261, below 32p.
+        let limbs = [
+            S::shift_left::<5>(w0),
+            S::shift_right::<24>(w0),
+            S::or(S::shift_right::<53>(w0), S::shift_left::<11>(w1)),
+            S::shift_right::<18>(w1),
+            S::or(S::shift_right::<47>(w1), S::shift_left::<17>(w2)),
+            S::shift_right::<12>(w2),
+            S::or(S::shift_right::<41>(w2), S::shift_left::<23>(w3)),
+            S::shift_right::<6>(w3),
+            S::shift_right::<35>(w3),
+        ];
+        let mut masked = limbs;
+        for limb in &mut masked {
+            *limb = S::and(*limb, S::splat(LIMB_BITS));
+        }
+        Self(carry::<S>(&masked))
+    }
+
+    #[inline(always)]
+    fn store(&self, elements: &mut [FieldElement]) {
+        let [l0, l1, l2, l3, l4, l5, l6, l7, l8] = canonical::<S>(&self.mul(&Loose(splat::<S>(&TO_FLAT))).0);
+        let words = [
+            S::or(S::or(l0, S::shift_left::<29>(l1)), S::shift_left::<58>(l2)),
+            S::or(S::or(S::shift_right::<6>(l2), S::shift_left::<23>(l3)), S::shift_left::<52>(l4)),
+            S::or(S::or(S::shift_right::<12>(l4), S::shift_left::<17>(l5)), S::shift_left::<46>(l6)),
+            S::or(S::or(S::shift_right::<18>(l6), S::shift_left::<11>(l7)), S::shift_left::<40>(l8)),
+        ];
+        let [w0, w1, w2, w3] =
+            [S::to_array(words[0]), S::to_array(words[1]), S::to_array(words[2]), S::to_array(words[3])];
+        for (lane, element) in elements.iter_mut().enumerate().take(4) {
+            *element = FieldElement::from_montgomery_words([w0[lane], w1[lane], w2[lane], w3[lane]]);
+        }
+    }
+
+    #[inline(always)]
+    fn one() -> Self {
+        Self(splat::<S>(&ONE))
+    }
+
+    #[inline(always)]
+    fn mask(conditions: &[Mask; MAX_LANES]) -> LaneMask<S> {
+        let [c0, c1, c2, c3, ..] = conditions;
+        let ones = u64::MAX;
+        LaneMask(S::from_array([c0.keep(ones), c1.keep(ones), c2.keep(ones), c3.keep(ones)]))
+    }
+
+    #[inline(always)]
+    fn splat_mask(condition: Mask) -> LaneMask<S> {
+        LaneMask(S::splat(condition.keep(u64::MAX)))
+    }
+
+    #[inline(always)]
+    fn loose(&self) -> Loose<S> {
+        Loose(self.0)
+    }
+
+    #[inline(always)]
+    fn carry(loose: &Loose<S>) -> Self {
+        Self(carry::<S>(&loose.0))
+    }
+
+    #[inline(always)]
+    fn add(&self, other: &Self) -> Loose<S> {
+        let mut limbs = self.0;
+        for (limb, other) in limbs.iter_mut().zip(&other.0) {
+            *limb = S::add(*limb, *other);
+        }
+        Loose(limbs)
+    }
+
+    #[inline(always)]
+    fn sub(&self, other: &Self) -> Loose<S> {
+        let mut limbs = self.0;
+        for index in 0..LIMBS {
+            limbs[index] = S::sub(S::add(limbs[index], S::splat(FOUR_P[index])), other.0[index]);
+        }
+        Loose(limbs)
+    }
+
+    #[inline(always)]
+    fn sub_two(&self, first: &Self, second: &Self) -> Self {
+        let mut limbs = self.0;
+        for index in 0..LIMBS {
+            let both = S::add(first.0[index], second.0[index]);
+            limbs[index] = S::sub(S::add(limbs[index], S::splat(EIGHT_P[index])), both);
+        }
+        Self(carry::<S>(&limbs))
+    }
+
+    #[inline(always)]
+    fn mul(&self, other: &Loose<S>) -> Self {
+        let mut out = [S::ZERO; LIMBS];
+        S::product(&self.0, &other.0, &mut out);
+        Self(out)
+    }
+
+    #[inline(always)]
+    fn square(&self) -> Self {
+        let mut out = [S::ZERO; LIMBS];
+        S::square(&self.0, &mut out);
+        Self(out)
+    }
+
+    #[inline(always)]
+    fn is_zero(&self) -> LaneMask<S> {
+        LaneMask(S::or(equals::<S>(&self.0, &[0; LIMBS]), equals::<S>(&self.0, &P)))
+    }
+
+    #[inline(always)]
+    fn is_odd(&self) -> LaneMask<S> {
+        let number = canonical::<S>(&self.mul(&Loose(splat::<S>(&TO_NUMBER))).0);
+        LaneMask(S::equal(S::and(number[0], S::splat(1)), S::splat(1)))
+    }
+
+    #[inline(always)]
+    fn keep(&self, condition: LaneMask<S>) -> Self {
+        let mut limbs = self.0;
+        for limb in &mut limbs {
+            *limb = S::and(*limb, condition.0);
+        }
+        Self(limbs)
+    }
+
+    #[inline(always)]
+    fn or(&self, other: &Self) -> Self {
+        let mut limbs = self.0;
+        for (limb, other) in limbs.iter_mut().zip(&other.0) {
+            *limb = S::or(*limb, *other);
+        }
+        Self(limbs)
+    }
+
+    #[inline(always)]
+    fn select_loose(condition: LaneMask<S>, if_true: &Loose<S>, if_false: &Loose<S>) -> Loose<S> {
+        let mut limbs = if_false.0;
+        for (limb, if_true) in limbs.iter_mut().zip(&if_true.0) {
+            let difference = S::xor(*limb, *if_true);
+            *limb = S::xor(*limb, S::and(difference, condition.0));
+        }
+        Loose(limbs)
+    }
+
+    #[inline(always)]
+    fn table(points: &[Point]) -> Self::Table {
+        let mut table = Vec::with_capacity(points.len() / 8);
+        for points in points.chunks_exact(8) {
+            let mut eight = [[[0; 8]; LIMBS]; 2];
+            for (entry, point) in points.iter().enumerate() {
+                for (limbs, coordinate) in eight.iter_mut().zip([point.x, point.y]) {
+                    let coordinate = Self::load(&[coordinate]).0;
+                    for (limb, value) in limbs.iter_mut().zip(coordinate) {
+                        // A limb has 29 bits.
+                        limb[entry] = S::to_array(value)[0] as u32;
+                    }
+                }
+            }
+            table.push(eight);
+        }
+        table
+    }
+
+    /// By permutations within registers: each eight entries are read in full, and give theirs for the index modulo
+    /// eight, to be kept under a mask.
+    #[inline(always)]
+    fn look_up(table: &Self::Table, indices: &[u64; MAX_LANES]) -> Affine<Self> {
+        let [i0, i1, i2, i3, ..] = *indices;
+        let indices = S::from_array([i0, i1, i2, i3]);
+        let eights = S::shift_right::<3>(indices);
+        let mut selected = Affine::<Self>::default();
+        for (number, [x, y]) in (0..).zip(table) {
+            let chosen = S::and(S::equal(eights, S::splat(number)), S::splat(LIMB_BITS));
+            for limb in 0..LIMBS {
+                selected.x.0[limb] = S::or(selected.x.0[limb], S::and(S::choose(&x[limb], indices), chosen));
+                selected.y.0[limb] = S::or(selected.y.0[limb], S::and(S::choose(&y[limb], indices), chosen));
+            }
+        }
+        selected
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests;

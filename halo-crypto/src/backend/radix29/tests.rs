@@ -1,0 +1,252 @@
+//! The field over the model of its instructions, which runs everywhere, and the instructions against their model.
+
+use num_bigint::BigUint;
+use proptest::prelude::*;
+
+use super::*;
+use crate::backend::tests::{element, modulus, number};
+
+/// Four words in plain Rust. An overflow that the bounds exclude panics.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Model;
+
+fn each(left: [u64; 4], right: [u64; 4], operation: impl Fn(u64, u64) -> u64) -> [u64; 4] {
+    core::array::from_fn(|lane| operation(left[lane], right[lane]))
+}
+
+impl Quad for Model {
+    type Word = [u64; 4];
+    const ZERO: [u64; 4] = [0; 4];
+
+    fn from_array(words: [u64; 4]) -> [u64; 4] {
+        words
+    }
+
+    fn to_array(words: [u64; 4]) -> [u64; 4] {
+        words
+    }
+
+    fn splat(word: u64) -> [u64; 4] {
+        [word; 4]
+    }
+
+    fn add(left: [u64; 4], right: [u64; 4]) -> [u64; 4] {
+        each(left, right, u64::wrapping_add)
+    }
+
+    fn sub(left: [u64; 4], right: [u64; 4]) -> [u64; 4] {
+        each(left, right, u64::wrapping_sub)
+    }
+
+    fn mul(left: [u64; 4], right: [u64; 4]) -> [u64; 4] {
+        each(left, right, |left, right| (left & 0xffff_ffff) * (right & 0xffff_ffff))
+    }
+
+    fn shift_left<const BITS: i32>(words: [u64; 4]) -> [u64; 4] {
+        words.map(|word| word << BITS)
+    }
+
+    fn shift_right<const BITS: i32>(words: [u64; 4]) -> [u64; 4] {
+        words.map(|word| word >> BITS)
+    }
+
+    fn and(left: [u64; 4], right: [u64; 4]) -> [u64; 4] {
+        each(left, right, |left, right| left & right)
+    }
+
+    fn or(left: [u64; 4], right: [u64; 4]) -> [u64; 4] {
+        each(left, right, |left, right| left | right)
+    }
+
+    fn xor(left: [u64; 4], right: [u64; 4]) -> [u64; 4] {
+        each(left, right, |left, right| left ^ right)
+    }
+
+    fn equal(left: [u64; 4], right: [u64; 4]) -> [u64; 4] {
+        each(left, right, |left, right| if left == right { u64::MAX } else { 0 })
+    }
+
+    fn choose(entries: &[u32; 8], words: [u64; 4]) -> [u64; 4] {
+        // The upper half is undefined, so let it be something.
+        words.map(|word| u64::from(entries[(word & 7) as usize]) | 0xdead_beef << 32)
+    }
+
+    fn product(left: &[[u64; 4]; LIMBS], right: &[[u64; 4]; LIMBS], out: &mut [[u64; 4]; LIMBS]) {
+        product::<Self>(left, right, out);
+    }
+
+    fn square(element: &[[u64; 4]; LIMBS], out: &mut [[u64; 4]; LIMBS]) {
+        square::<Self>(element, out);
+    }
+}
+
+type Modelled = Radix29<Model>;
+
+/// What the limbs of a lane add up to.
+fn held(limbs: &[[u64; 4]; LIMBS], lane: usize) -> BigUint {
+    limbs.iter().rev().fold(BigUint::ZERO, |sum, limb| (sum << 29) + limb[lane])
+}
+
+/// Checks the bounds of reduced elements, and returns them.
+fn reduced(elements: &Modelled) -> Modelled {
+    for lane in 0..4 {
+        assert!(elements.0.iter().all(|limb| limb[lane] < 1 << 29), "{:?}", elements.0);
+        assert!(held(&elements.0, lane) < modulus() * 2u8);
+    }
+    *elements
+}
+
+/// Checks the bounds of sums and differences, and returns them.
+fn bounded(sums: &Loose<Model>) -> Loose<Model> {
+    for lane in 0..4 {
+        assert!(sums.0.iter().all(|limb| limb[lane] < 1 << 31), "{:?}", sums.0);
+        assert!(held(&sums.0, lane) < modulus() * 16u8);
+    }
+    *sums
+}
+
+fn numbers(elements: &Modelled) -> Vec<BigUint> {
+    elements.elements()[..4].iter().map(number).collect()
+}
+
+fn from_limbs(limbs: [u64; LIMBS]) -> [[u64; 4]; LIMBS] {
+    limbs.map(|limb| [limb; 4])
+}
+
+/// Elements in every form that the bounds allow.
+fn any_form() -> impl Strategy<Value = Modelled> {
+    let limb = || prop_oneof![3 => 0..1u64 << 29, 1 => Just(0), 1 => Just((1u64 << 29) - 1)];
+    let highest = prop_oneof![3 => 0..(1u64 << 25) - 1, 1 => Just(0), 1 => Just((1 << 25) - 2)];
+    let lane = (prop::array::uniform8(limb()), highest)
+        .prop_map(|(low, high)| core::array::from_fn(|index| low.get(index).copied().unwrap_or(high)));
+    let lane = prop_oneof![5 => lane, 1 => Just(P), 1 => Just([0; LIMBS]), 1 => Just(ONE)];
+    prop::array::uniform4(lane).prop_map(|lanes: [[u64; LIMBS]; 4]| {
+        Radix29(core::array::from_fn(|limb| core::array::from_fn(|lane| lanes[lane][limb])))
+    })
+}
+
+/// Sums and differences in every form that the bounds allow.
+fn any_loose() -> impl Strategy<Value = Loose<Model>> {
+    let limb = || prop_oneof![2 => 0..1u64 << 31, 1 => Just(0), 1 => Just((1u64 << 31) - 1)];
+    let highest = prop_oneof![2 => 0..(1u64 << 28) - 16, 1 => Just(0), 1 => Just((1 << 28) - 17)];
+    (prop::array::uniform8(prop::array::uniform4(limb())), prop::array::uniform4(highest))
+        .prop_map(|(low, high)| Loose(core::array::from_fn(|index| low.get(index).copied().unwrap_or(high))))
+}
+
+#[test]
+fn constants_are_what_they_say() {
+    let (p, r) = (modulus(), BigUint::from(1u8) << 261);
+    let value = |limbs: [u64; LIMBS]| held(&from_limbs(limbs), 0);
+    assert_eq!(value(P), p);
+    assert_eq!(value(FOUR_P), &p * 4u8);
+    assert_eq!(value(EIGHT_P), &p * 8u8);
+    assert_eq!(value(ONE), &r % &p);
+    assert_eq!(value(TO_FLAT), (BigUint::from(1u8) << 256) % &p);
+    assert!(FOUR_P[..8].iter().all(|limb| ((1 << 29) - 1..1 << 30).contains(limb)) && FOUR_P[8] >= 1 << 25);
+    assert!(EIGHT_P[..8].iter().all(|limb| ((1 << 30) - 2..3 << 29).contains(limb)) && EIGHT_P[8] >= 1 << 26);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1000))]
+
+    #[test]
+    fn elements_are_read_back(elements in prop::array::uniform4(element())) {
+        let vector = reduced(&Modelled::load(&elements));
+        let expected: Vec<BigUint> = elements.iter().map(number).collect();
+        prop_assert_eq!(numbers(&vector), expected);
+        for (odd, element) in vector.is_odd().0.into_iter().zip(&elements) {
+            prop_assert_eq!(odd == u64::MAX, number(element).bit(0));
+        }
+    }
+
+    #[test]
+    fn the_vector_is_integers_modulo_p(a in any_form(), b in any_form(), c in any_form(), l in any_loose()) {
+        let p = modulus();
+        let (x, y, z) = (numbers(&a), numbers(&b), numbers(&c));
+        let carried = |loose: &Loose<Model>| numbers(&reduced(&Modelled::carry(loose)));
+        let (sum, difference) = (carried(&bounded(&a.add(&b))), carried(&bounded(&a.sub(&b))));
+        let (two, square) = (numbers(&reduced(&a.sub_two(&b, &c))), numbers(&reduced(&a.square())));
+        let (product, negated) = (numbers(&reduced(&a.mul(&b.loose()))), numbers(&reduced(&a.negate_if(!LaneMask::default()))));
+        let of_sum = numbers(&reduced(&a.mul(&b.sub(&c))));
+        for lane in 0..4 {
+            prop_assert_eq!(&sum[lane], &((&x[lane] + &y[lane]) % &p));
+            prop_assert_eq!(&difference[lane], &((&x[lane] + &p - &y[lane]) % &p));
+            prop_assert_eq!(&two[lane], &((&x[lane] + &p + &p - &y[lane] - &z[lane]) % &p));
+            prop_assert_eq!(&square[lane], &(&x[lane] * &x[lane] % &p));
+            prop_assert_eq!(&product[lane], &(&x[lane] * &y[lane] % &p));
+            prop_assert_eq!(&negated[lane], &((&p - &x[lane]) % &p));
+            prop_assert_eq!(&of_sum[lane], &(&x[lane] * (&y[lane] + &p - &z[lane]) % &p));
+            prop_assert_eq!(a.is_zero().0[lane] == u64::MAX, x[lane] == BigUint::ZERO);
+        }
+        // The whole range of what may be carried or multiplied.
+        let r_inverse = BigUint::from(2u8).modpow(&(&p - 262u16), &p);
+        let (reduced_l, product) = (reduced(&Modelled::carry(&l)), reduced(&a.mul(&l)));
+        for lane in 0..4 {
+            prop_assert_eq!(held(&reduced_l.0, lane) % &p, held(&l.0, lane) % &p);
+            let expected = held(&a.0, lane) * held(&l.0, lane) % &p * &r_inverse % &p;
+            prop_assert_eq!(held(&product.0, lane) % &p, expected);
+        }
+    }
+
+    #[test]
+    fn tables_give_the_entry_asked_for(indices in prop::array::uniform8(0u64..64)) {
+        let points: Vec<Point> = (1..65)
+            .map(|small| Point {
+                x: FieldElement::from_words([small, 0, 0, 0]),
+                y: FieldElement::from_words([0, small, 0, 0]),
+            })
+            .collect();
+        let found = Modelled::look_up(&Modelled::table(&points), &indices);
+        let (x, y) = (numbers(&reduced(&found.x)), numbers(&reduced(&found.y)));
+        for lane in 0..4 {
+            let point = &points[indices[lane] as usize];
+            prop_assert_eq!(&x[lane], &number(&point.x));
+            prop_assert_eq!(&y[lane], &number(&point.y));
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod instructions {
+    use super::*;
+    use crate::Backend;
+    use crate::backend::avx2::Avx2;
+
+    proptest! {
+        #[test]
+        fn instructions_do_what_their_model_does(a in any::<[u64; 4]>(), b in any::<[u64; 4]>(), entries in any::<[u32; 8]>()) {
+            if !Backend::Avx2.is_available() {
+                return Ok(());
+            }
+            let binary = |ours: fn(_, _) -> _, model: fn(_, _) -> [u64; 4], b| {
+                let result = Avx2::to_array(ours(Avx2::from_array(a), Avx2::from_array(b)));
+                assert_eq!(result, model(a, b));
+            };
+            binary(Avx2::add, Model::add, b);
+            binary(Avx2::sub, Model::sub, b);
+            binary(Avx2::mul, Model::mul, b);
+            binary(Avx2::and, Model::and, b);
+            binary(Avx2::or, Model::or, b);
+            binary(Avx2::xor, Model::xor, b);
+            let partly_equal = [a[0], b[1], a[2], b[3]];
+            binary(Avx2::equal, Model::equal, partly_equal);
+            prop_assert_eq!(Avx2::to_array(Avx2::splat(a[0])), Model::splat(a[0]));
+            let word = Avx2::from_array(a);
+            prop_assert_eq!(Avx2::to_array(Avx2::shift_left::<9>(word)), Model::shift_left::<9>(a));
+            prop_assert_eq!(Avx2::to_array(Avx2::shift_right::<29>(word)), Model::shift_right::<29>(a));
+            let lower = |words: [u64; 4]| words.map(|word| word as u32);
+            prop_assert_eq!(lower(Avx2::to_array(Avx2::choose(&entries, word))), lower(Model::choose(&entries, a)));
+        }
+
+        #[test]
+        fn products_are_the_model_s(a in any_form(), b in any_loose()) {
+            if !Backend::Avx2.is_available() {
+                return Ok(());
+            }
+            let vector = Radix29::<Avx2>(a.0.map(Avx2::from_array));
+            let factor = Loose::<Avx2>(b.0.map(Avx2::from_array));
+            prop_assert_eq!(vector.mul(&factor).0.map(Avx2::to_array), a.mul(&b).0);
+            prop_assert_eq!(vector.square().0.map(Avx2::to_array), a.square().0);
+        }
+    }
+}
