@@ -21,6 +21,7 @@ mod measurement;
 mod options;
 mod process;
 mod serve;
+mod upstream;
 
 #[cfg(test)]
 mod tests;
@@ -88,6 +89,20 @@ enum Command {
 }
 
 impl Cli {
+    /// The command line of this process. Upstream's flags without effect are taken with a warning on standard error;
+    /// a malformed command line ends the process with clap's message.
+    ///
+    /// # Errors
+    /// [`CliError::Flag`] for a flag of upstream's that needs another one here.
+    #[allow(clippy::result_large_err, reason = "once, at the start of a process")]
+    pub fn from_arguments() -> Result<Self, CliError> {
+        let (arguments, warnings) = upstream::screen(std::env::args_os())?;
+        for warning in warnings {
+            eprintln!("halo-duchy: warning: {warning}");
+        }
+        Ok(Self::parse_from(arguments))
+    }
+
     /// Does what the command line says; a server or daemon returns once it is told to stop.
     ///
     /// # Errors

@@ -58,6 +58,14 @@ pub(super) struct ListenOptions {
     #[arg(long, value_name = "BOOL", action = ArgAction::Set, num_args = 0..=1, require_equals = true,
         default_value_t = false, default_missing_value = "true")]
     pub debug_verbose_grpc_server_logging: bool,
+    /// Connections at once; further ones wait in the system's queue.
+    #[arg(long, value_name = "N", default_value_t = ServerLimits::default().connections,
+        value_parser = connections)]
+    pub max_connections: usize,
+    /// RPCs at once on one connection.
+    #[arg(long, value_name = "N", default_value_t = ServerLimits::default().streams_per_connection,
+        value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_concurrent_streams: u32,
     /// Threads of the process. Default: one for each core.
     #[arg(long, value_name = "N")]
     pub grpc_thread_pool_size: Option<NonZeroU16>,
@@ -188,7 +196,12 @@ impl ListenOptions {
     /// What clients may cost.
     pub(super) fn limits(&self) -> ServerLimits {
         let grace = Duration::from_secs(self.shutdown_grace_period_seconds.into());
-        ServerLimits { grace, ..ServerLimits::default() }
+        ServerLimits {
+            connections: self.max_connections,
+            streams_per_connection: self.max_concurrent_streams,
+            grace,
+            ..ServerLimits::default()
+        }
     }
 }
 
@@ -314,6 +327,13 @@ fn peer(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((duchy, target)) if !target.is_empty() => Ok((id(duchy)?, target.to_owned())),
         _ => Err("ID=HOST:PORT is expected".to_owned()),
+    }
+}
+
+fn connections(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(count @ 1..=1_000_000) => Ok(count),
+        _ => Err("a number from 1 to 1000000 is expected".to_owned()),
     }
 }
 

@@ -69,9 +69,11 @@ pub fn routes_fulfillment(
 /// # Errors
 /// [`ServeError::Reflection`] if our own descriptors cannot be read.
 pub fn with_reflection(routes: Routes) -> Result<Routes, ServeError> {
-    let reflection = tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(DESCRIPTORS)
-        .build_v1()
-        .map_err(|error| ServeError::Reflection(error.into()))?;
-    Ok(routes.add_service(reflection))
+    let builder =
+        || tonic_reflection::server::Builder::configure().register_encoded_file_descriptor_set(DESCRIPTORS);
+    let malformed = |error: tonic_reflection::server::Error| ServeError::Reflection(error.into());
+    // Older clients, grpcurl's releases among them, know v1alpha only.
+    let v1 = builder().build_v1().map_err(malformed)?;
+    let v1alpha = builder().build_v1alpha().map_err(malformed)?;
+    Ok(routes.add_service(v1).add_service(v1alpha))
 }
