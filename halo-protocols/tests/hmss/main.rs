@@ -7,6 +7,8 @@
 
 mod case;
 mod chains;
+#[path = "../llv2/chi_squared.rs"]
+mod chi_squared;
 mod errors;
 mod machine;
 mod privacy;

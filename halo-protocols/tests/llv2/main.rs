@@ -8,6 +8,7 @@
 
 mod case;
 mod chains;
+mod chi_squared;
 mod edit;
 mod encryption;
 mod errors;
@@ -15,7 +16,9 @@ mod hostile_input;
 mod measurement;
 mod opening;
 mod plain;
+mod privacy;
 mod reproducibility;
 mod run;
 mod statistics;
 mod vectors;
+mod view;

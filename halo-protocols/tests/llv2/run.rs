@@ -123,18 +123,20 @@ impl<G: Group> Run<G> {
     }
 
     /// From the duchy at position `from` on.
-    pub fn phase_one(&self, mut registers: Vec<u8>, from: usize) -> Result<Vec<u8>, KernelError> {
-        for pair in &self.non_aggregators()[from..] {
-            let request = CompleteExecutionPhaseOneRequest {
-                combined_register_vector: registers,
-                local_el_gamal_key_pair: Some(pair.clone()),
-                composite_el_gamal_public_key: Some(self.composite.clone()),
-                curve_id: G::CURVE_ID,
-                parallelism: 1,
-            };
-            registers = complete_execution_phase_one::<G>(&request, &self.context)?.combined_register_vector;
-        }
-        Ok(registers)
+    pub fn phase_one(&self, registers: Vec<u8>, from: usize) -> Result<Vec<u8>, KernelError> {
+        (from..self.non_aggregators().len())
+            .try_fold(registers, |registers, position| self.phase_one_at(position, registers))
+    }
+
+    pub fn phase_one_at(&self, position: usize, registers: Vec<u8>) -> Result<Vec<u8>, KernelError> {
+        let request = CompleteExecutionPhaseOneRequest {
+            combined_register_vector: registers,
+            local_el_gamal_key_pair: Some(self.non_aggregators()[position].clone()),
+            composite_el_gamal_public_key: Some(self.composite.clone()),
+            curve_id: G::CURVE_ID,
+            parallelism: 1,
+        };
+        Ok(complete_execution_phase_one::<G>(&request, &self.context)?.combined_register_vector)
     }
 
     pub fn phase_one_at_aggregator(&self, registers: Vec<u8>) -> Result<Vec<u8>, KernelError> {
@@ -152,21 +154,23 @@ impl<G: Group> Run<G> {
     }
 
     /// From the duchy at position `from` on.
-    pub fn phase_two(&self, mut tuples: Vec<u8>, from: usize) -> Result<Vec<u8>, KernelError> {
-        for (position, pair) in self.non_aggregators().iter().enumerate().skip(from) {
-            let request = CompleteExecutionPhaseTwoRequest {
-                flag_count_tuples: tuples,
-                local_el_gamal_key_pair: Some(pair.clone()),
-                curve_id: G::CURVE_ID,
-                composite_el_gamal_public_key: Some(self.composite.clone()),
-                partial_composite_el_gamal_public_key: Some(combine::<G>(&self.pairs[position + 1..])),
-                noise_parameters: self.tuple_noise(),
-                noise_mechanism: self.mechanism(),
-                parallelism: 1,
-            };
-            tuples = complete_execution_phase_two::<G>(&request, &self.context)?.flag_count_tuples;
-        }
-        Ok(tuples)
+    pub fn phase_two(&self, tuples: Vec<u8>, from: usize) -> Result<Vec<u8>, KernelError> {
+        (from..self.non_aggregators().len())
+            .try_fold(tuples, |tuples, position| self.phase_two_at(position, tuples))
+    }
+
+    pub fn phase_two_at(&self, position: usize, tuples: Vec<u8>) -> Result<Vec<u8>, KernelError> {
+        let request = CompleteExecutionPhaseTwoRequest {
+            flag_count_tuples: tuples,
+            local_el_gamal_key_pair: Some(self.non_aggregators()[position].clone()),
+            curve_id: G::CURVE_ID,
+            composite_el_gamal_public_key: Some(self.composite.clone()),
+            partial_composite_el_gamal_public_key: Some(combine::<G>(&self.pairs[position + 1..])),
+            noise_parameters: self.tuple_noise(),
+            noise_mechanism: self.mechanism(),
+            parallelism: 1,
+        };
+        Ok(complete_execution_phase_two::<G>(&request, &self.context)?.flag_count_tuples)
     }
 
     pub fn phase_two_at_aggregator(&self, tuples: Vec<u8>) -> Result<(i64, Vec<u8>), KernelError> {
@@ -191,17 +195,19 @@ impl<G: Group> Run<G> {
     }
 
     /// From the duchy at position `from` on.
-    pub fn phase_three(&self, mut matrix: Vec<u8>, from: usize) -> Result<Vec<u8>, KernelError> {
-        for pair in &self.non_aggregators()[from..] {
-            let request = CompleteExecutionPhaseThreeRequest {
-                same_key_aggregator_matrix: matrix,
-                local_el_gamal_key_pair: Some(pair.clone()),
-                curve_id: G::CURVE_ID,
-                parallelism: 1,
-            };
-            matrix = complete_execution_phase_three::<G>(&request, &self.context)?.same_key_aggregator_matrix;
-        }
-        Ok(matrix)
+    pub fn phase_three(&self, matrix: Vec<u8>, from: usize) -> Result<Vec<u8>, KernelError> {
+        (from..self.non_aggregators().len())
+            .try_fold(matrix, |matrix, position| self.phase_three_at(position, matrix))
+    }
+
+    pub fn phase_three_at(&self, position: usize, matrix: Vec<u8>) -> Result<Vec<u8>, KernelError> {
+        let request = CompleteExecutionPhaseThreeRequest {
+            same_key_aggregator_matrix: matrix,
+            local_el_gamal_key_pair: Some(self.non_aggregators()[position].clone()),
+            curve_id: G::CURVE_ID,
+            parallelism: 1,
+        };
+        Ok(complete_execution_phase_three::<G>(&request, &self.context)?.same_key_aggregator_matrix)
     }
 
     pub fn phase_three_at_aggregator(&self, matrix: Vec<u8>) -> Result<Vec<(i64, f64)>, KernelError> {

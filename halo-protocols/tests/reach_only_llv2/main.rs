@@ -10,6 +10,8 @@
 #[allow(dead_code, reason = "shared with the tests of Liquid Legions v2")]
 mod case;
 mod chains;
+#[path = "../llv2/chi_squared.rs"]
+mod chi_squared;
 #[path = "../llv2/edit.rs"]
 mod edit;
 mod errors;
@@ -22,8 +24,11 @@ mod measurement;
 #[allow(dead_code, reason = "shared with the tests of Liquid Legions v2")]
 mod opening;
 mod plain;
+mod privacy;
 mod run;
 mod vectors;
+#[path = "../llv2/view.rs"]
+mod view;
 
 /// The recorded computations of this protocol.
 const CASES: [&str; 5] = [

@@ -76,14 +76,27 @@ impl<G: Group> Run<G> {
 
     pub fn setup(&self, requisitions: &[Vec<u8>]) -> Result<Blob, KernelError> {
         let (own, others) = requisitions.split_last().unwrap();
-        let mut combined = Blob { registers: own.clone(), excessive_noise: Vec::new() };
-        for (duchy, requisition) in others.iter().enumerate() {
-            // Duchies draw from seeds of their own.
-            let context = context(50 + duchy as u8);
-            let request = self.setup_request(requisition.clone(), Vec::new());
-            let response = complete_reach_only_setup_phase::<G>(&request, &context)?;
-            combined.registers.extend(response.combined_register_vector);
-            combined.excessive_noise.extend(response.serialized_excessive_noise_ciphertext);
+        let blobs: Result<Vec<Blob>, KernelError> =
+            others.iter().enumerate().map(|(duchy, registers)| self.setup_at(duchy, registers)).collect();
+        self.setup_at_aggregator(own.clone(), blobs?)
+    }
+
+    pub fn setup_at(&self, duchy: usize, requisition: &[u8]) -> Result<Blob, KernelError> {
+        // Duchies draw from seeds of their own.
+        let context = context(50 + duchy as u8);
+        let request = self.setup_request(requisition.to_vec(), Vec::new());
+        let response = complete_reach_only_setup_phase::<G>(&request, &context)?;
+        Ok(Blob {
+            registers: response.combined_register_vector,
+            excessive_noise: response.serialized_excessive_noise_ciphertext,
+        })
+    }
+
+    pub fn setup_at_aggregator(&self, own: Vec<u8>, others: Vec<Blob>) -> Result<Blob, KernelError> {
+        let mut combined = Blob { registers: own, excessive_noise: Vec::new() };
+        for blob in others {
+            combined.registers.extend(blob.registers);
+            combined.excessive_noise.extend(blob.excessive_noise);
         }
         let request = self.setup_request(combined.registers, combined.excessive_noise);
         let response = complete_reach_only_setup_phase_at_aggregator::<G>(&request, &self.context)?;
@@ -111,20 +124,21 @@ impl<G: Group> Run<G> {
 
     /// From the duchy at position `from` on.
     pub fn execution(&self, blob: Blob, from: usize) -> Result<Blob, KernelError> {
-        let (_, others) = self.pairs.split_last().unwrap();
-        others[from..].iter().try_fold(blob, |blob, pair| {
-            let request = CompleteReachOnlyExecutionPhaseRequest {
-                combined_register_vector: blob.registers,
-                local_el_gamal_key_pair: Some(pair.clone()),
-                curve_id: G::CURVE_ID,
-                serialized_excessive_noise_ciphertext: blob.excessive_noise,
-                parallelism: 1,
-            };
-            let response = complete_reach_only_execution_phase::<G>(&request, &self.context)?;
-            Ok(Blob {
-                registers: response.combined_register_vector,
-                excessive_noise: response.serialized_excessive_noise_ciphertext,
-            })
+        (from..self.pairs.len() - 1).try_fold(blob, |blob, position| self.execution_at(position, blob))
+    }
+
+    pub fn execution_at(&self, position: usize, blob: Blob) -> Result<Blob, KernelError> {
+        let request = CompleteReachOnlyExecutionPhaseRequest {
+            combined_register_vector: blob.registers,
+            local_el_gamal_key_pair: Some(self.pairs[position].clone()),
+            curve_id: G::CURVE_ID,
+            serialized_excessive_noise_ciphertext: blob.excessive_noise,
+            parallelism: 1,
+        };
+        let response = complete_reach_only_execution_phase::<G>(&request, &self.context)?;
+        Ok(Blob {
+            registers: response.combined_register_vector,
+            excessive_noise: response.serialized_excessive_noise_ciphertext,
         })
     }
 
