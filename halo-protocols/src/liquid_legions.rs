@@ -19,7 +19,7 @@ pub use step_error::{Retry, StepError};
 
 pub(crate) use details::{Row, stored_participants};
 pub(crate) use opening::{
-    Opening, Stepped, aggregator, collect, confirm, finished, gather, initialize, keep_and_send, moved,
-    next_in_ring, only_message, receive, require_messages, stopped, unexpected,
+    Opening, Stepped, aggregator, collect, confirm, finished, gather, initialize, joined, keep_and_send,
+    moved, next_in_ring, only_message, receive, require_messages, stopped, unexpected,
 };
 pub(crate) use state::Known;

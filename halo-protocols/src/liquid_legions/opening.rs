@@ -205,6 +205,19 @@ pub(crate) fn require_messages<S: RingStage>(
     }
 }
 
+/// The registers of several senders one behind the other. Each sender's are given back as soon as they are copied, and
+/// those of an only one are not copied.
+pub(crate) fn joined(mut vectors: Vec<Vec<u8>>) -> Vec<u8> {
+    if vectors.len() == 1 {
+        return vectors.pop().unwrap_or_default();
+    }
+    let mut whole = Vec::with_capacity(vectors.iter().map(Vec::len).sum());
+    for vector in vectors {
+        whole.extend_from_slice(&vector);
+    }
+    whole
+}
+
 /// The message of a stage that works on one.
 pub(crate) fn only_message<S: RingStage>(
     stage: S,

@@ -9,7 +9,7 @@ use crate::effect::{Effect, MeasurementResult, Payload};
 use crate::kernel::KernelContext;
 use crate::liquid_legions::{
     Confirmed, Created, Keyed, Opening, Stepped, aggregator, collect, confirm, finished, gather, initialize,
-    keep_and_send, moved, next_in_ring, only_message, receive, require_messages, stopped, unexpected,
+    joined, keep_and_send, moved, next_in_ring, only_message, receive, require_messages, stopped, unexpected,
 };
 use crate::proto::protocol;
 use crate::role::Role;
@@ -85,8 +85,8 @@ fn setup_phase<G: Group>(state: Confirmed, inputs: StageInputs, context: &Kernel
         None => {
             require_messages(stage, &inputs.messages, expected)?;
             let request = protocol::CompleteSetupPhaseRequest {
-                requisition_register_vector: inputs.requisitions.concat(),
-                combined_register_vector: inputs.messages.concat(),
+                requisition_register_vector: joined(inputs.requisitions),
+                combined_register_vector: joined(inputs.messages),
                 noise_parameters: setting.register_noise(Some(&state.keys.composite)),
                 maximum_frequency: setting.parameters.maximum_frequency,
                 noise_mechanism: state.setting().noise_mechanism(),

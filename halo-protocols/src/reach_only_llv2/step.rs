@@ -10,7 +10,7 @@ use crate::effect::{MeasurementResult, Payload};
 use crate::kernel::KernelContext;
 use crate::liquid_legions::{
     Confirmed, Created, Keyed, Opening, StageInputs, Stepped, aggregator, collect, confirm, finished, gather,
-    initialize, keep_and_send, moved, next_in_ring, only_message, receive, require_messages, stopped,
+    initialize, joined, keep_and_send, moved, next_in_ring, only_message, receive, require_messages, stopped,
     unexpected,
 };
 use crate::proto::protocol;
@@ -76,7 +76,7 @@ fn setup_phase<G: Group>(state: Confirmed, inputs: StageInputs, context: &Kernel
                 Role::NonAggregator => 0,
             };
             require_messages(stage, &inputs.messages, senders)?;
-            let mut combined_register_vector = inputs.requisitions.concat();
+            let mut combined_register_vector = joined(inputs.requisitions);
             let mut excessive_noise = Vec::new();
             for (message, payload) in inputs.messages.iter().enumerate() {
                 let (registers, ciphertext) = take_apart::<G>(stage, message, payload)?;
