@@ -195,6 +195,7 @@ fn trial_config(
         // A run with a seed is one of many: each puts people into registers in its own way, so that the sketch's error
         // is drawn anew like the noise.
         sketch_salt: args.seed,
+        population: None,
         parallelism: threads(),
         seed,
         observer,

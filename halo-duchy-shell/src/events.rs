@@ -16,7 +16,7 @@
 //! # Ok::<(), halo_duchy_shell::events::EventLogError>(())
 //! ```
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
 use std::io::{self, BufReader, Read, Take};
 use std::path::Path;
@@ -198,6 +198,21 @@ impl EventLog {
             parse(name, MultiGzDecoder::new(BufReader::new(reader)).take(MAXIMUM_BYTES))
         } else {
             parse(name, reader.take(MAXIMUM_BYTES))
+        }
+    }
+
+    /// The same log with its people numbered from 1 on, in the order of their ids: a share shuffle needs a population
+    /// whose ids are dense and below 2^31.
+    #[must_use]
+    pub fn numbered(&self) -> Self {
+        let people: BTreeSet<Vid> = self.publishers.values().flatten().copied().collect();
+        let numbers: HashMap<Vid, Vid> = people.into_iter().zip(1..).collect();
+        let number = |vid: &Vid| numbers.get(vid).copied().unwrap_or_default();
+        let publishers = self.publishers.iter();
+        Self {
+            publishers: publishers
+                .map(|(name, vids)| (name.clone(), vids.iter().map(number).collect()))
+                .collect(),
         }
     }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use halo_crypto::parallel::Executor;
 use halo_crypto::prg::StreamSeed;
+use halo_protocols::data_provider::{PopulationError, VidIndexMap};
 use halo_protocols::llv2::NoisePolicy;
 use rand_chacha::ChaCha20Rng;
 use tokio::task::JoinHandle;
@@ -18,7 +19,7 @@ use crate::client::channel;
 use crate::clock::SystemClock;
 use crate::config::{ConfigError, DuchyDirectory, ProtocolsSetup, load_principals};
 use crate::consent::{ConsentError, Signer};
-use crate::data_provider::{Connections, DataProvider, DataProviderError, Outcome};
+use crate::data_provider::{Connections, DataProvider, DataProviderError, Outcome, ShareShuffleSide};
 use crate::events::Vid;
 use crate::herald::HeraldOptions;
 use crate::hybrid_encryption::{HybridEncryptionError, PrivateKeyset, Scheme};
@@ -57,6 +58,9 @@ pub struct TrialConfig {
     pub seed: Option<StreamSeed>,
     /// The salt of the data providers' sketches.
     pub sketch_salt: Option<u64>,
+    /// The largest id of the population, which has all ids from 1 on. Data providers need it for share shuffles, which
+    /// they refuse without.
+    pub population: Option<Vid>,
     /// Threads of each duchy's kernels.
     pub parallelism: usize,
     /// Who watches the duchies.
@@ -114,6 +118,9 @@ pub enum TrialError {
     /// There is no result.
     #[error("the measurement")]
     Measurement(#[from] MeasurementError),
+    /// The population of a share shuffle is refused.
+    #[error("the population")]
+    Population(#[from] PopulationError),
     /// There are no duchies.
     #[error("a trial takes at least one duchy")]
     NoDuchies,
@@ -362,6 +369,7 @@ impl Base {
     ) -> Result<(Vec<DataProvider>, Vec<Recipient>), TrialError> {
         let mut providers = Vec::new();
         let mut recipients = Vec::new();
+        let population = config.population.map(|last| VidIndexMap::new(1..=last)).transpose()?.map(Arc::new);
         for (index, (id, impressions)) in config.data_providers.iter().enumerate() {
             let name = format!("dataProviders/{id}");
             let chosen = config.duchies.get(index % config.duchies.len().max(1));
@@ -383,9 +391,31 @@ impl Base {
             let impressions = impressions.iter().copied();
             let executor = Executor::serial();
             let provider = DataProvider::new(&name, impressions, keyset, connections, executor, seed);
-            providers.push(provider.with_sketch_salt(config.sketch_salt));
+            let side =
+                population.as_ref().map(|people| self.share_shuffle(id, people, duchies)).transpose()?;
+            providers.push(provider.with_sketch_salt(config.sketch_salt).with_share_shuffle(side));
         }
         Ok((providers, recipients))
+    }
+
+    /// What the data provider `id` needs for share shuffles.
+    fn share_shuffle(
+        &self,
+        id: &str,
+        population: &Arc<VidIndexMap>,
+        duchies: &BTreeMap<String, BoundDuchy>,
+    ) -> Result<ShareShuffleSide, TrialError> {
+        let tls = self.pki.tls(id).load()?;
+        let worker = |(duchy, bound): (&String, &BoundDuchy)| {
+            let target = bound.addresses().fulfillment.to_string();
+            Ok::<_, TrialError>((duchy.clone(), channel(&tls, &target, Some(INTERNAL_CERT_HOST))?))
+        };
+        Ok(ShareShuffleSide {
+            population: Arc::clone(population),
+            signer: self.signer(id)?,
+            certificate: certificate_name(&format!("dataProviders/{id}")),
+            workers: duchies.iter().map(worker).collect::<Result<_, _>>()?,
+        })
     }
 
     fn consumer(&self, spec: &PkiSpec, kingdom: &Target) -> Result<MeasurementConsumer, TrialError> {

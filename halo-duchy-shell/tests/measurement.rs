@@ -42,6 +42,7 @@ async fn start(folder: &TempDir, noise_mechanism: NoiseMechanism, noise_policy: 
         noise_policy,
         seed: None,
         sketch_salt: None,
+        population: None,
         parallelism: 1,
         observer: Arc::new(Silent),
     };

@@ -149,3 +149,17 @@ proptest! {
         prop_assert_eq!(log.publishers().collect::<Vec<_>>(), [("p", expected.as_slice())]);
     }
 }
+
+#[test]
+fn numbering_people_changes_no_count() -> Result<(), EventLogError> {
+    let log = EventLog::bundled()?;
+    let numbered = log.numbered();
+    let people: BTreeSet<Vid> = numbered.publishers().flat_map(|(_, vids)| vids).copied().collect();
+    assert!(people.into_iter().eq(1..=2048));
+    assert_eq!(numbered.truth(10, |_| true), log.truth(10, |_| true));
+    let names = |log: &EventLog| {
+        log.publishers().map(|(name, vids)| (name.to_owned(), vids.len())).collect::<Vec<_>>()
+    };
+    assert_eq!(names(&numbered), names(&log));
+    Ok(())
+}

@@ -91,6 +91,7 @@ fn config(folder: &TempDir) -> TrialConfig {
         noise_policy: NoisePolicy::AllowNone,
         seed: None,
         sketch_salt: None,
+        population: None,
         parallelism: 1,
         observer: Arc::new(Silent),
     }

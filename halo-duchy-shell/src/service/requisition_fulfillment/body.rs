@@ -212,3 +212,6 @@ fn shares(
         }),
     })
 }
+
+#[cfg(test)]
+mod tests;
