@@ -51,6 +51,7 @@ async fn start(folder: &TempDir) -> Trial {
         noise_policy: NoisePolicy::AllowNone,
         seed: None,
         sketch_salt: None,
+        population: None,
         parallelism: 1,
         observer: Arc::new(Silent),
     };
