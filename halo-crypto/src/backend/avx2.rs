@@ -14,6 +14,7 @@ use core::mem::transmute;
 
 use super::fixed_base::Tables;
 use super::radix29::{self, LIMBS, Quad, Radix29};
+use super::vector::Task;
 
 /// Four elements in registers of 256 bits.
 pub(super) type Quadruple = Radix29<Avx2>;
@@ -23,6 +24,12 @@ pub(super) type Quadruple = Radix29<Avx2>;
 pub(super) struct Avx2;
 
 type Limbs = [__m256i; LIMBS];
+
+#[target_feature(enable = "avx2")]
+#[inline(never)]
+fn perform(task: impl Task) {
+    task.run();
+}
 
 #[target_feature(enable = "avx2")]
 #[inline(never)]
@@ -36,7 +43,7 @@ fn square(element: &Limbs, out: &mut Limbs) {
     radix29::square::<Avx2>(element, out);
 }
 
-/// Calls an intrinsic.
+/// Calls what needs AVX2.
 macro_rules! intrinsic {
     ($call:expr) => {
         // SAFETY: It needs AVX2 and nothing else, and the processor has it: see the entry points.
@@ -116,6 +123,11 @@ impl Quad for Avx2 {
         // SAFETY: As for `ZERO`.
         let entries: __m256i = unsafe { transmute(*entries) };
         intrinsic!(_mm256_permutevar8x32_epi32(entries, words))
+    }
+
+    #[inline(always)]
+    fn perform(task: impl Task) {
+        intrinsic!(perform(task));
     }
 
     #[inline(always)]

@@ -17,7 +17,7 @@ use zeroize::Zeroize;
 
 use super::field::FieldElement;
 use super::inversion::Denominators;
-use super::vector::{Affine, Vector};
+use super::vector::{Affine, Task, Vector};
 
 /// Points to be added to a batch, made when they are asked for.
 pub(super) trait Addends<V: Vector> {
@@ -94,6 +94,11 @@ impl<V: Vector> Batch<V> {
     /// `points[i] = 2^times · points[i]`
     #[inline(always)]
     pub(super) fn double(&mut self, points: &mut [Affine<V>], times: usize) {
+        V::perform(Doubling { batch: self, points, times });
+    }
+
+    #[inline(always)]
+    fn double_inline(&mut self, points: &mut [Affine<V>], times: usize) {
         if times == 0 {
             return;
         }
@@ -127,6 +132,11 @@ impl<V: Vector> Batch<V> {
     /// `points[i] += addends[i]`, for any points.
     #[inline(always)]
     pub(super) fn add(&mut self, points: &mut [Affine<V>], addends: &(impl Addends<V> + ?Sized)) {
+        V::perform(Addition { batch: self, points, addends });
+    }
+
+    #[inline(always)]
+    fn add_inline(&mut self, points: &mut [Affine<V>], addends: &(impl Addends<V> + ?Sized)) {
         for (index, point) in points.iter().enumerate() {
             let addend = addends.get(index);
             self.addends[index] = addend;
@@ -156,6 +166,11 @@ impl<V: Vector> Batch<V> {
     /// right all the same.
     #[inline(always)]
     pub(super) fn add_distinct(&mut self, points: &mut [Affine<V>], addends: &(impl Addends<V> + ?Sized)) {
+        V::perform(DistinctAddition { batch: self, points, addends });
+    }
+
+    #[inline(always)]
+    fn add_distinct_inline(&mut self, points: &mut [Affine<V>], addends: &(impl Addends<V> + ?Sized)) {
         for (index, point) in points.iter().enumerate() {
             let addend = addends.get(index);
             self.addends[index] = addend;
@@ -167,6 +182,48 @@ impl<V: Vector> Batch<V> {
             let slope = self.denominators.pop(index).mul(&addend.y.sub(&point.y));
             *point = chord(point, &addend.x, &slope);
         }
+    }
+}
+
+/// [`Batch::double`] as a call.
+struct Doubling<'a, V: Vector> {
+    batch: &'a mut Batch<V>,
+    points: &'a mut [Affine<V>],
+    times: usize,
+}
+
+impl<V: Vector> Task for Doubling<'_, V> {
+    #[inline(always)]
+    fn run(self) {
+        self.batch.double_inline(self.points, self.times);
+    }
+}
+
+/// [`Batch::add`] as a call.
+struct Addition<'a, V: Vector, A: ?Sized> {
+    batch: &'a mut Batch<V>,
+    points: &'a mut [Affine<V>],
+    addends: &'a A,
+}
+
+impl<V: Vector, A: Addends<V> + ?Sized> Task for Addition<'_, V, A> {
+    #[inline(always)]
+    fn run(self) {
+        self.batch.add_inline(self.points, self.addends);
+    }
+}
+
+/// [`Batch::add_distinct`] as a call.
+struct DistinctAddition<'a, V: Vector, A: ?Sized> {
+    batch: &'a mut Batch<V>,
+    points: &'a mut [Affine<V>],
+    addends: &'a A,
+}
+
+impl<V: Vector, A: Addends<V> + ?Sized> Task for DistinctAddition<'_, V, A> {
+    #[inline(always)]
+    fn run(self) {
+        self.batch.add_distinct_inline(self.points, self.addends);
     }
 }
 

@@ -4,7 +4,7 @@ use super::field::FieldElement;
 use super::fixed_base::Tables;
 use super::mask::Mask;
 use super::point::Point;
-use super::vector::{Affine, MAX_LANES, Vector};
+use super::vector::{Affine, MAX_LANES, Task, Vector};
 
 /// A vector of one element, always reduced: its bounds are those of [`FieldElement`], and carrying does nothing.
 pub(super) type Single = FieldElement;
@@ -102,6 +102,11 @@ impl Vector for FieldElement {
     #[inline(always)]
     fn select_loose(condition: Mask, if_true: &Self, if_false: &Self) -> Self {
         FieldElement::select(condition, if_true, if_false)
+    }
+
+    #[inline(never)]
+    fn perform(task: impl Task) {
+        task.run();
     }
 
     fn table(points: &[Point]) -> Vec<Point> {

@@ -42,7 +42,7 @@ use zeroize::DefaultIsZeroes;
 use super::field::{FieldElement, MODULUS};
 use super::mask::Mask;
 use super::point::Point;
-use super::vector::{Affine, MAX_LANES, Vector};
+use super::vector::{Affine, MAX_LANES, Task, Vector};
 
 /// Limbs of an element.
 pub(super) const LIMBS: usize = 9;
@@ -132,6 +132,8 @@ pub(super) trait Quad: Copy + Debug + Default + Send + Sync + 'static {
     /// For each word the entry whose number are its lowest three bits, in the lower half; the upper half is undefined.
     fn choose(entries: &[u32; 8], words: Self::Word) -> Self::Word;
 
+    /// See [`Vector::perform`].
+    fn perform(task: impl Task);
     /// [`product`], as a call if that pays.
     fn product(left: &[Self::Word; LIMBS], right: &[Self::Word; LIMBS], out: &mut [Self::Word; LIMBS]);
     /// [`square`], as a call if that pays.
@@ -537,6 +539,11 @@ impl<S: Quad> Vector for Radix29<S> {
             *limb = S::xor(*limb, S::and(difference, condition.0));
         }
         Loose(limbs)
+    }
+
+    #[inline(always)]
+    fn perform(task: impl Task) {
+        S::perform(task);
     }
 
     #[inline(always)]

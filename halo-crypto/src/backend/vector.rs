@@ -14,7 +14,8 @@
 //! # Features of the processor
 //! Code of an instruction set must be inlined into a function that enables it, or every vector goes through memory.
 //! A backend's entry points enable it (`#[target_feature]`), and everything generic between them and the trait's
-//! methods is `#[inline(always)]`, closures excluded, which cannot be. Only long products are calls.
+//! methods is `#[inline(always)]`, closures excluded, which cannot be. Calls are the long products, and each sweep over
+//! a batch, by [`Vector::perform`].
 //!
 //! # Constant time
 //! Every method takes the same time for all values, in every lane.
@@ -29,6 +30,12 @@ use super::point::Point;
 
 /// The largest [`Vector::LANES`].
 pub(super) const MAX_LANES: usize = 8;
+
+/// Work on vectors that is large enough to be a call.
+pub(super) trait Task {
+    /// Does it. To be inlined.
+    fn run(self);
+}
 
 /// [`Vector::LANES`] elements of the field. The default is zero in every lane.
 pub(super) trait Vector: DefaultIsZeroes {
@@ -103,6 +110,9 @@ pub(super) trait Vector: DefaultIsZeroes {
 
     /// For each lane the point with its index. Every address read is the same for all indices.
     fn look_up(table: &Self::Table, indices: &[u64; MAX_LANES]) -> Affine<Self>;
+
+    /// Runs a task in a function of its own that enables what the vector's instructions need.
+    fn perform(task: impl Task);
 
     /// The element in every lane.
     #[inline(always)]

@@ -71,6 +71,10 @@ impl Quad for Model {
         words.map(|word| u64::from(entries[(word & 7) as usize]) | 0xdead_beef << 32)
     }
 
+    fn perform(task: impl Task) {
+        task.run();
+    }
+
     fn product(left: &[[u64; 4]; LIMBS], right: &[[u64; 4]; LIMBS], out: &mut [[u64; 4]; LIMBS]) {
         product::<Self>(left, right, out);
     }
