@@ -8,7 +8,8 @@
 //! `λ = (y2 - y1)/(x2 - x1)` for points with different `x`, and
 //! `λ = 3(x1² - 1)/(2·y1)` for a point and itself.
 //!
-//! Every operation here is right for the identity too, and [`Batch::add`] for all pairs of points. A denominator is
+//! Every operation here but [`Batch::double_distinct`] is right for the identity too, and [`Batch::add`] for all pairs
+//! of points. A denominator is
 //! zero only in a lane whose result does not come from the formula (or does not matter, see
 //! [`Batch::add_distinct`]), and [`Denominators`] takes one in its place: no lane can spoil another, whatever points
 //! a peer sent. Which case a lane is in decides masks, never branches.
@@ -94,16 +95,23 @@ impl<V: Vector> Batch<V> {
     /// `points[i] = 2^times · points[i]`
     #[inline(always)]
     pub(super) fn double(&mut self, points: &mut [Affine<V>], times: usize) {
-        V::perform(Doubling { batch: self, points, times });
+        V::perform(Doubling::<_, true> { batch: self, points, times });
+    }
+
+    /// `points[i] = 2^times · points[i]`, for points that the caller has proven not to be the identity. One that is
+    /// spoils the batch.
+    #[inline(always)]
+    pub(super) fn double_distinct(&mut self, points: &mut [Affine<V>], times: usize) {
+        V::perform(Doubling::<_, false> { batch: self, points, times });
     }
 
     #[inline(always)]
-    fn double_inline(&mut self, points: &mut [Affine<V>], times: usize) {
+    fn double_inline<const ANY: bool>(&mut self, points: &mut [Affine<V>], times: usize) {
         if times == 0 {
             return;
         }
         for (index, point) in points.iter().enumerate() {
-            self.push_doubling(index, point);
+            self.push_doubling::<ANY>(index, point);
         }
         // Each sweep ends one doubling and begins the next, so it runs against the direction of the one before.
         for step in 1..=times {
@@ -114,10 +122,10 @@ impl<V: Vector> Batch<V> {
                 let index = if step % 2 == 1 { count - 1 - swept } else { swept };
                 let point = &mut points[index];
                 let slope = self.denominators.pop(index).mul(&point.x.square().sub(&V::one()));
-                let is_point = !point.is_identity();
-                *point = chord(point, &point.x, &slope).keep(is_point);
+                let doubled = chord(point, &point.x, &slope);
+                *point = if ANY { doubled.keep(!point.is_identity()) } else { doubled };
                 if !last {
-                    self.push_doubling(index, point);
+                    self.push_doubling::<ANY>(index, point);
                 }
             }
         }
@@ -125,8 +133,12 @@ impl<V: Vector> Batch<V> {
 
     /// The slope is `(x² - 1)·(3/2)/y`. Only for the identity is `y` zero.
     #[inline(always)]
-    fn push_doubling(&mut self, index: usize, point: &Affine<V>) {
-        self.denominators.push(index, &point.y.loose());
+    fn push_doubling<const ANY: bool>(&mut self, index: usize, point: &Affine<V>) {
+        if ANY {
+            self.denominators.push(index, &point.y.loose());
+        } else {
+            self.denominators.push_nonzero(index, &point.y.loose());
+        }
     }
 
     /// `points[i] += addends[i]`, for any points.
@@ -185,17 +197,17 @@ impl<V: Vector> Batch<V> {
     }
 }
 
-/// [`Batch::double`] as a call.
-struct Doubling<'a, V: Vector> {
+/// [`Batch::double`], if for any points, or [`Batch::double_distinct`] as a call.
+struct Doubling<'a, V: Vector, const ANY: bool> {
     batch: &'a mut Batch<V>,
     points: &'a mut [Affine<V>],
     times: usize,
 }
 
-impl<V: Vector> Task for Doubling<'_, V> {
+impl<V: Vector, const ANY: bool> Task for Doubling<'_, V, ANY> {
     #[inline(always)]
     fn run(self) {
-        self.batch.double_inline(self.points, self.times);
+        self.batch.double_inline::<ANY>(self.points, self.times);
     }
 }
 

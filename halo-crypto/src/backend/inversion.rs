@@ -44,6 +44,13 @@ impl<V: Vector> Denominators<V> {
         self.product = V::select(is_zero, &self.product, &product);
     }
 
+    /// Enters denominators that the caller has proven not to be zero. A zero makes all inverses of its lane wrong.
+    #[inline(always)]
+    pub(super) fn push_nonzero(&mut self, index: usize, denominators: &V::Loose) {
+        self.vectors[index] = (*denominators, self.product);
+        self.product = self.product.mul(denominators);
+    }
+
     /// Ends a round of pushes. Each inverse will come multiplied by `factor`, which this way costs one
     /// multiplication for all of them.
     #[inline(always)]

@@ -10,7 +10,8 @@
 //! addition of digit `d_i` the sum is `a·P` with `a = 16·k_(i+1)`, and `k_(i+1)` is odd, so `16 ≤ a`, while
 //! `|d_i| ≤ 15`; hence `a ± d_i` is not zero, and for `i ≥ 1` it is below the order in size, as `a ≤ n/16 + 16`. So
 //! those additions may be [`Batch::add_distinct`]. In the last one `a + d_0 = k` may be `n` itself (the scalar is 0),
-//! or `a - d_0` may be (the scalar is 2 or `n - 2`).
+//! or `a - d_0` may be (the scalar is 2 or `n - 2`). None of the sums that are doubled is the identity, if `P` is not,
+//! for their factors are between 1 and `n/2 + 8`; so the generator stands in for an identity, whose result is masked.
 //!
 //! With two bases nothing of the kind holds, for a peer may have chosen one as a multiple of the other: there every
 //! addition is the complete one.
@@ -22,7 +23,8 @@
 //! and of the point to be added to, must be complete.
 //!
 //! # Identity
-//! It needs no case of its own: doubling leaves it as it is, so do the additions of its own (identical) multiples.
+//! Elsewhere it needs no case of its own: doubling leaves it as it is, so do the additions of its own (identical)
+//! multiples.
 //! The lanes of a vector that a batch does not fill hold it.
 //!
 //! # Constant time
@@ -44,7 +46,7 @@ use super::roots;
 use super::vector::{Affine, Lanes, MAX_LANES, Vector, load, store};
 
 /// Points worked on in step; a multiple of [`MAX_LANES`].
-const CHUNK: usize = 512;
+const CHUNK: usize = 1024;
 /// Bits of a window of a multiplication by one scalar.
 const WINDOW: usize = 4;
 /// The odd multiples that a digit of [`WINDOW`] bits may ask for.
@@ -185,6 +187,12 @@ impl<V: Vector> Digits<V> for [OddScalar] {
 /// Multiplies a chunk of points by the scalars that `scalars` are the digits of.
 #[inline(always)]
 fn multiply<V: Vector>(points: &mut [Affine<V>], scalars: &(impl Digits<V> + ?Sized)) {
+    let generator = Affine::<V>::load(&[Point::GENERATOR; MAX_LANES][..V::LANES]);
+    let mut identities = Zeroizing::new(vec![V::Mask::default(); points.len()]);
+    for (point, identity) in points.iter_mut().zip(identities.iter_mut()) {
+        *identity = point.is_identity();
+        *point = generator.keep(*identity).or(&point.keep(!*identity));
+    }
     let mut batch = Batch::new(points.len());
     let multiples = odd_multiples(&mut batch, points, MULTIPLES);
     let highest = OddScalar::digits(WINDOW) - 1;
@@ -193,13 +201,16 @@ fn multiply<V: Vector>(points: &mut [Affine<V>], scalars: &(impl Digits<V> + ?Si
         *point = first.get(index);
     }
     for position in (0..highest).rev() {
-        batch.double(points, WINDOW);
+        batch.double_distinct(points, WINDOW);
         let addends = scalars.choose(&multiples, position);
         if position > 0 {
             batch.add_distinct(points, &addends);
         } else {
             batch.add(points, &addends);
         }
+    }
+    for (point, identity) in points.iter_mut().zip(identities.iter()) {
+        *point = point.keep(!*identity);
     }
 }
 
