@@ -10,7 +10,7 @@ use std::time::Duration;
 use criterion::measurement::WallTime;
 use criterion::{Bencher, BenchmarkId, Criterion, SamplingMode, Throughput};
 use halo_benches::openssl_p256::OpenSsl;
-use halo_benches::{SIZES, encodings, points, scalars};
+use halo_benches::{SIZES, choose_backend, encodings, points, scalars};
 use halo_crypto::{Group, P256, Ristretto255};
 
 const OPENSSL: &str = "openssl-p256";
@@ -32,6 +32,7 @@ const OPERATIONS: [(&str, f64, &str); 11] = [
 ];
 
 fn main() {
+    choose_backend().expect("HALO_BACKEND names a backend of this processor");
     let results = Path::new(env!("CARGO_TARGET_TMPDIR")).join("criterion");
     let mut criterion = Criterion::default().output_directory(&results).configure_from_args();
     openssl(&mut criterion);

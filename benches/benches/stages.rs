@@ -44,6 +44,7 @@ const MAXIMUM_FREQUENCY: i32 = 10;
 static ALLOCATED: PeakAlloc = PeakAlloc;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
+    halo_benches::choose_backend()?;
     let mut openssl = OpenSsl::new()?;
     let mut stopwatch =
         Stopwatch::from_arguments(|| openssl.multiply().expect("OpenSSL multiplies valid points"));

@@ -3,7 +3,8 @@
 pub mod openssl_p256;
 pub mod stopwatch;
 
-use halo_crypto::Group;
+use halo_crypto::backend::BackendError;
+use halo_crypto::{Backend, Group};
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 
@@ -16,6 +17,18 @@ pub const SIZES: [usize; 2] = [1_000, 10_000];
 /// Registers of a sketch: [`SIZES`], and with the feature `large` what takes hours of a processor upstream.
 pub const SKETCH_SIZES: &[usize] =
     if cfg!(feature = "large") { &[1_000, 10_000, 100_000, 1_000_000] } else { &SIZES };
+
+/// Forces the backend that the variable `HALO_BACKEND` names, if any, and prints which one computes.
+///
+/// # Errors
+/// [`BackendError`] if there is none of that name, or the processor lacks it.
+pub fn choose_backend() -> Result<(), BackendError> {
+    if let Ok(name) = std::env::var("HALO_BACKEND") {
+        name.parse::<Backend>()?.force()?;
+    }
+    println!("backend of P-256: {}", Backend::active());
+    Ok(())
+}
 
 /// The source of all inputs.
 pub fn rng() -> ChaCha20Rng {

@@ -31,6 +31,7 @@ pub use error::CliError;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
+use halo_crypto::Backend;
 
 use crate::demo::args::DemoArgs;
 use crate::pki::{Pki, PkiSpec};
@@ -103,11 +104,15 @@ impl Cli {
         Ok(Self::parse_from(arguments))
     }
 
-    /// Does what the command line says; a server or daemon returns once it is told to stop.
+    /// Does what the command line says; a server or daemon returns once it is told to stop. The variable
+    /// `HALO_BACKEND` may name the [`Backend`] that computes in place of the fastest available one.
     ///
     /// # Errors
     /// [`CliError`].
     pub fn run(self) -> Result<(), CliError> {
+        if let Ok(name) = std::env::var("HALO_BACKEND") {
+            name.parse::<Backend>()?.force()?;
+        }
         match self.command {
             Command::Serve(command) => command.run(),
             Command::Herald(command) => command.run(),

@@ -5,6 +5,8 @@ use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use halo_crypto::backend::BackendError;
+
 use crate::blob::BlobError;
 use crate::config::ConfigError;
 use crate::consent::ConsentError;
@@ -53,6 +55,9 @@ pub enum CliError {
         #[source]
         source: io::Error,
     },
+    /// The implementation of P-256 that was asked for cannot be had.
+    #[error("HALO_BACKEND")]
+    Backend(#[from] BackendError),
     /// The operating system does not give threads or signals.
     #[error("the process cannot be set up")]
     Process(#[source] io::Error),
@@ -151,7 +156,7 @@ impl CliError {
     /// 2 if the command line is at fault, else 1.
     pub fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Flag { .. } => ExitCode::from(2),
+            Self::Flag { .. } | Self::Backend(_) => ExitCode::from(2),
             _ => ExitCode::FAILURE,
         }
     }
