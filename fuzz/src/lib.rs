@@ -7,6 +7,7 @@
 mod decode_ciphertexts;
 mod decode_point;
 mod plain_sketch;
+mod requisition_shares;
 pub mod seeds;
 mod stage_kernels;
 mod step_events;
@@ -14,6 +15,7 @@ mod step_events;
 pub use decode_ciphertexts::decode_ciphertexts;
 pub use decode_point::decode_point;
 pub use plain_sketch::plain_sketch;
+pub use requisition_shares::requisition_shares;
 pub use stage_kernels::{METHODS, stage_kernels};
 pub use step_events::step_events;
 
@@ -21,10 +23,11 @@ pub use step_events::step_events;
 pub type Target = fn(&[u8]);
 
 /// Every target by name.
-pub const TARGETS: [(&str, Target); 5] = [
+pub const TARGETS: [(&str, Target); 6] = [
     ("decode_point", decode_point),
     ("decode_ciphertexts", decode_ciphertexts),
     ("stage_kernels", stage_kernels),
     ("step_events", step_events),
     ("plain_sketch", plain_sketch),
+    ("requisition_shares", requisition_shares),
 ];

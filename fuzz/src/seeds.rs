@@ -4,8 +4,12 @@ use std::path::Path;
 use std::{fs, io};
 
 use halo_crypto::{Group, P256, Ristretto255};
+use halo_protocols::proto::frequency_count::FrequencyVector;
+use halo_protocols::proto::protocol::honest_majority_share_shuffle::AggregationPhaseInput;
+use prost::Message as _;
 
 use crate::METHODS;
+use crate::requisition_shares::peer_message;
 
 /// Requests above this size teach nothing that smaller ones do not, and cost seconds each.
 const LARGEST_REQUEST: u64 = 40_000;
@@ -25,6 +29,7 @@ pub fn seeds(target: &str) -> io::Result<Vec<Vec<u8>>> {
             records.collect()
         }
         "stage_kernels" => requests()?,
+        "requisition_shares" => shares(),
         // Nothing is invalid here: a few patterns do.
         _ => (0..16_u8)
             .map(|pattern| (0..=255).map(|i: u8| i.wrapping_mul(pattern) ^ pattern << 2).collect())
@@ -39,6 +44,28 @@ fn points<G: Group>(count: usize) -> Vec<u8> {
     let mut encoded = vec![0; count * G::POINT_LENGTH];
     G::encode(&points, &mut encoded).expect("small multiples of the generator are not the identity");
     encoded
+}
+
+/// What honest parties of a share shuffle over three registers read.
+fn shares() -> Vec<Vec<u8>> {
+    const REGISTERS: u8 = 3;
+    let vector = FrequencyVector { data: vec![1, 2, 126] }.encode_to_vec();
+    let share = |values: [u32; 3]| {
+        AggregationPhaseInput {
+            combined_frequency_vectors: values.to_vec(),
+            register_count: REGISTERS.into(),
+            ..AggregationPhaseInput::default()
+        }
+        .encode_to_vec()
+    };
+    let input = |choice: u8, first: &[u8], second: &[u8]| {
+        [&[3 * REGISTERS + choice, first.len() as u8], first, second].concat()
+    };
+    vec![
+        input(0, &vector, &peer_message(REGISTERS.into())),
+        input(1, &vector, &[5; 48]),
+        input(2, &share([126, 4, 70]), &share([1, 0, 60])),
+    ]
 }
 
 /// The smaller requests of the recorded computations, each behind the number of its method.
