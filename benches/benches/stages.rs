@@ -1,4 +1,4 @@
-//! A whole Liquid Legions v2 computation by two duchies, stage by stage, from the bytes of a request to the bytes of
+//! A whole Liquid Legions v2 computation by two duchies, and a reach-only one, stage by stage, from the bytes of a request to the bytes of
 //! its response: what each stage takes for a record on one thread, beside one multiplication by OpenSSL in the same run,
 //! what it gains from a second thread, and what it holds in memory. The primitives of a ciphertext come first.
 //!
@@ -33,6 +33,7 @@ use halo_protocols::proto::any_sketch::sketch_config::value_spec::Aggregator;
 use halo_protocols::proto::any_sketch::{Sketch, SketchConfig};
 use halo_protocols::proto::duchy::{self, DifferentialPrivacyParams, ElGamalKeyPair};
 use halo_protocols::proto::protocol::*;
+use halo_protocols::reach_only_llv2::SetupPhaseAtAggregator;
 use peak_alloc::PeakAlloc;
 use prost::Message;
 
@@ -142,7 +143,72 @@ impl<G: Group> Computation<G> {
         let tuples = self.phase_two(stopwatch, tuples)?;
         let matrix = self.phase_two_at_aggregator(stopwatch, tuples)?;
         let matrix = self.phase_three(stopwatch, matrix)?;
-        self.phase_three_at_aggregator(stopwatch, matrix)
+        self.phase_three_at_aggregator(stopwatch, matrix)?;
+        self.reach_only(stopwatch)
+    }
+
+    /// The stages of the reach-only protocol, on as many ids.
+    fn reach_only(&self, stopwatch: &mut Stopwatch<'_>) -> Result<(), Box<dyn std::error::Error>> {
+        let request = EncryptSketchRequest {
+            sketch: Some(Sketch {
+                config: Some(SketchConfig::default()),
+                registers: (0..self.count as i64)
+                    .map(|index| Register { index, ..Register::default() })
+                    .collect(),
+            }),
+            el_gamal_keys: Some(ElGamalPublicKey {
+                generator: self.composite.generator.clone(),
+                element: self.composite.element.clone(),
+            }),
+            curve_id: G::CURVE_ID,
+            ..EncryptSketchRequest::default()
+        };
+        let stage = "EncryptSketch, reach-only register";
+        let sketch = self.stage(stopwatch, stage, self.count, request)?.encrypted_sketch;
+
+        let setup = |registers: Vec<u8>, excessive_noise: Vec<u8>| CompleteReachOnlySetupPhaseRequest {
+            combined_register_vector: registers,
+            curve_id: G::CURVE_ID,
+            composite_el_gamal_public_key: Some(self.composite.clone()),
+            serialized_excessive_noise_ciphertext: excessive_noise,
+            parallelism: 1,
+            ..CompleteReachOnlySetupPhaseRequest::default()
+        };
+        let stage = "ReachOnlySetupPhase, register";
+        let sent = self.stage(stopwatch, stage, self.count, setup(sketch, Vec::new()))?;
+        // The same and one addition, so not measured by itself.
+        let request = SetupPhaseAtAggregator(setup(
+            sent.combined_register_vector,
+            sent.serialized_excessive_noise_ciphertext,
+        ));
+        let sent = request.compute::<G>(&self.context)?;
+
+        let request = CompleteReachOnlyExecutionPhaseRequest {
+            combined_register_vector: sent.combined_register_vector,
+            local_el_gamal_key_pair: Some(self.keys[0].clone()),
+            curve_id: G::CURVE_ID,
+            serialized_excessive_noise_ciphertext: sent.serialized_excessive_noise_ciphertext,
+            parallelism: 1,
+        };
+        let stage = "ReachOnlyExecutionPhase, register";
+        let sent = self.stage(stopwatch, stage, self.count, request)?;
+
+        let request = CompleteReachOnlyExecutionPhaseAtAggregatorRequest {
+            combined_register_vector: sent.combined_register_vector,
+            local_el_gamal_key_pair: Some(self.keys[1].clone()),
+            curve_id: G::CURVE_ID,
+            serialized_excessive_noise_ciphertext: sent.serialized_excessive_noise_ciphertext,
+            sketch_parameters: Some(LiquidLegionsSketchParameters {
+                decay_rate: 12.0,
+                size: 10 * self.count as i64,
+            }),
+            vid_sampling_interval_width: 1.0,
+            parallelism: 1,
+            ..CompleteReachOnlyExecutionPhaseAtAggregatorRequest::default()
+        };
+        let stage = "ReachOnlyExecutionPhaseAtAggregator, register";
+        self.stage(stopwatch, stage, self.count, request)?;
+        Ok(())
     }
 
     /// Answers a request from its bytes: first to see what is held in memory, then against the clock.
