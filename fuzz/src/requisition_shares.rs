@@ -76,7 +76,7 @@ fn aggregate(first: &[u8], second: &[u8]) {
     let share = AggregationPhaseInput::decode(first).expect("it was accepted");
     for effect in effects {
         if let Effect::ReportResult(result) = effect {
-            assert_eq!(result.frequency_vector_size, Some(i64::from(share.register_count)));
+            assert_eq!(result.frequency_vector_size, Some(share.register_count));
             assert!((0..=share.combined_frequency_vectors.len() as i64).contains(&result.reach));
         }
     }

@@ -54,7 +54,6 @@ fn shares() -> Vec<Vec<u8>> {
         AggregationPhaseInput {
             combined_frequency_vectors: values.to_vec(),
             register_count: REGISTERS.into(),
-            ..AggregationPhaseInput::default()
         }
         .encode_to_vec()
     };
