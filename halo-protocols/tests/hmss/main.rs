@@ -9,10 +9,13 @@ mod case;
 mod chains;
 #[path = "../llv2/chi_squared.rs"]
 mod chi_squared;
+#[path = "../llv2/draws.rs"]
+mod draws;
 mod errors;
 mod machine;
 mod privacy;
 mod requisitions;
 mod run;
 mod settings;
+mod statistics;
 mod vectors;

@@ -2,7 +2,7 @@
 //! a correct program would need a million seeds to fail once.
 
 /// The value that a χ² variable exceeds once in a million times (Wilson and Hilferty's approximation).
-fn limit(degrees: usize) -> f64 {
+pub fn limit(degrees: usize) -> f64 {
     let spread = 2.0 / (9.0 * degrees as f64);
     degrees as f64 * (1.0 - spread + 4.753 * spread.sqrt()).powi(3)
 }

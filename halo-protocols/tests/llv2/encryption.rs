@@ -16,9 +16,9 @@ use halo_protocols::proto::duchy::{ElGamalKeyPair, NoiseMechanism};
 use halo_protocols::proto::protocol::CompleteInitializationPhaseRequest;
 use halo_protocols::sketch::Layout;
 
+use crate::draws::{Draws, probabilities};
 use crate::opening::{Opener, Plaintext, hash, sorted};
 use crate::run::context;
-use crate::statistics::{Draws, probabilities};
 
 type G = Ristretto255;
 

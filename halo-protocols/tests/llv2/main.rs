@@ -9,6 +9,7 @@
 mod case;
 mod chains;
 mod chi_squared;
+mod draws;
 mod edit;
 mod encryption;
 mod errors;

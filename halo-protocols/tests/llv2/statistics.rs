@@ -1,8 +1,6 @@
 //! Each noise is distributed as it should be, seen from outside: kernels are run with many seeds on empty sketches,
-//! what they emit is opened, and the numbers of each kind are compared with the exact distribution by a χ² test.
-//!
-//! Significance: each test below would fail with probability 10⁻⁶ for correct noise. Seeds are fixed, so that a test
-//! that passes once passes always.
+//! what they emit is opened, and the numbers of each kind are compared with the exact distribution (see
+//! [`draws`](crate::draws) for the significance).
 
 use halo_crypto::parallel::Executor;
 use halo_crypto::prg::StreamSeed;
@@ -14,6 +12,7 @@ use halo_protocols::proto::duchy::NoiseMechanism;
 use halo_protocols::proto::protocol::LiquidLegionsSketchParameters;
 use halo_protocols::sketch::Layout;
 
+use crate::draws::{Draws, probabilities};
 use crate::opening::{Opener, hash, tuples};
 use crate::run::{Measurement, Noise, Run, context};
 
@@ -23,89 +22,6 @@ const RUNS: u32 = 150;
 const DUCHIES: u8 = 3;
 const SKETCHES: u32 = 2;
 const FREQUENCIES: usize = 2;
-
-/// How often each number was drawn.
-#[derive(Clone)]
-pub struct Draws {
-    counts: Vec<u32>,
-}
-
-impl Draws {
-    pub fn new(offset: u32) -> Self {
-        Self { counts: vec![0; 2 * offset as usize + 1] }
-    }
-
-    pub fn add(&mut self, number: usize) {
-        self.counts[number] += 1;
-    }
-
-    /// The χ² test against probabilities that add up to one.
-    pub fn check(&self, what: &str, probabilities: &[f64]) {
-        assert_eq!(self.counts.len(), probabilities.len());
-        let total = f64::from(self.counts.iter().sum::<u32>());
-        // Neighbours share a bin until five draws are expected in it.
-        let (mut statistic, mut bins) = (0.0, 0.0);
-        let (mut found, mut expected) = (0.0, 0.0);
-        let mut remaining = total;
-        for (count, probability) in self.counts.iter().zip(probabilities) {
-            found += f64::from(*count);
-            expected += probability * total;
-            remaining -= probability * total;
-            if expected >= 5.0 && remaining >= 5.0 {
-                statistic += (found - expected).powi(2) / expected;
-                bins += 1.0;
-                (found, expected) = (0.0, 0.0);
-            }
-        }
-        statistic += (found - expected).powi(2) / expected;
-        let freedom: f64 = bins;
-        assert!(freedom >= 2.0, "{what}: too few bins for a test");
-        // Wilson and Hilferty's approximation of the quantile; 4.753 is that of 1 − 10⁻⁶ of the normal distribution.
-        let spread = 2.0 / (9.0 * freedom);
-        let limit = freedom * (1.0 - spread + 4.753 * spread.sqrt()).powi(3);
-        println!("{what}: χ² = {statistic:.1} with {freedom} degrees of freedom, at most {limit:.1}");
-        assert!(
-            statistic <= limit,
-            "{what}: χ² = {statistic}, at most {limit} is credible: {:?}",
-            self.counts
-        );
-    }
-}
-
-/// The exact probabilities of 0 … 2μ (crypto.md §A9).
-pub fn probabilities(
-    mechanism: NoiseMechanism,
-    epsilon: f64,
-    delta: f64,
-    contributors: u8,
-    sensitivity: u32,
-    offset: u32,
-) -> Vec<f64> {
-    let mu = offset as usize;
-    let n = f64::from(contributors);
-    let mut weights = vec![0.0; 2 * mu + 1];
-    if mechanism == NoiseMechanism::Geometric {
-        let p = (-epsilon / f64::from(sensitivity)).exp();
-        // Pólya with shape 1/n: w(k) = w(k−1)·(1/n + k − 1)/k·p.
-        let mut polya = vec![1.0];
-        for k in 1..=mu {
-            polya.push(polya[k - 1] * (1.0 / n + k as f64 - 1.0) / k as f64 * p);
-        }
-        for (a, weight_a) in polya.iter().enumerate() {
-            for (b, weight_b) in polya.iter().enumerate() {
-                weights[mu + a - b] += weight_a * weight_b;
-            }
-        }
-    } else {
-        let sigma = (2.0 * (1.25 / (delta / 2.0)).ln()).sqrt() / epsilon / n.sqrt();
-        for (drawn, weight) in weights.iter_mut().enumerate() {
-            let distance = drawn as f64 - mu as f64;
-            *weight = (-distance * distance / (2.0 * sigma * sigma)).exp();
-        }
-    }
-    let total: f64 = weights.iter().sum();
-    weights.into_iter().map(|weight| weight / total).collect()
-}
 
 fn noise(mechanism: NoiseMechanism) -> Noise {
     // Little noise, so that many draws are cheap, but several values of each.
@@ -227,20 +143,6 @@ fn geometric_tuple_noise_is_exact() {
 #[test]
 fn gaussian_tuple_noise_is_exact() {
     tuple_noise_is_exact(NoiseMechanism::DiscreteGaussian);
-}
-
-/// The test can fail: draws from a neighbouring distribution do not pass.
-#[test]
-#[should_panic(expected = "is credible")]
-fn the_test_sees_a_wrong_offset() {
-    let exact = probabilities(NoiseMechanism::Geometric, 1.5, 0.9, DUCHIES, 2, 6);
-    let mut draws = Draws::new(6);
-    for (number, probability) in exact.iter().enumerate() {
-        // As many as expected, one to the right.
-        let count = (probability * 400.0).round() as u32;
-        draws.counts[(number + 1).min(12)] += count;
-    }
-    draws.check("shifted", &exact);
 }
 
 /// Many seeded computations on one set of people: no estimate is further than four standard deviations from the

@@ -12,6 +12,8 @@ mod case;
 mod chains;
 #[path = "../llv2/chi_squared.rs"]
 mod chi_squared;
+#[path = "../llv2/draws.rs"]
+mod draws;
 #[path = "../llv2/edit.rs"]
 mod edit;
 mod errors;
@@ -26,6 +28,7 @@ mod opening;
 mod plain;
 mod privacy;
 mod run;
+mod statistics;
 mod vectors;
 #[path = "../llv2/view.rs"]
 mod view;

@@ -12,9 +12,9 @@
 //! - no person behind a pseudonym: that of an index is none of the hashes of all indexes, nor the same in another
 //!   computation.
 //!
-//! That noise has the distribution which its privacy rests on is shown in the tests of Liquid Legions v2, whose draws
-//! these are, and in `chains`. What tests cannot show: that encodings which pass for random are (that is the decisional
-//! Diffie–Hellman assumption), and anything about a coalition that does not follow the protocol.
+//! That noise has the distribution which its privacy rests on is shown in `statistics`. What tests cannot show: that
+//! encodings which pass for random are (that is the decisional Diffie–Hellman assumption), and anything about a coalition
+//! that does not follow the protocol.
 //!
 //! The tests are χ² at a significance of 10⁻⁶, with fixed seeds.
 
