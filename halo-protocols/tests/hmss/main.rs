@@ -14,6 +14,8 @@ mod draws;
 mod errors;
 mod machine;
 mod privacy;
+#[path = "../llv2/recorded.rs"]
+mod recorded;
 mod requisitions;
 mod run;
 mod settings;

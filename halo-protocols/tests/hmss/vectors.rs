@@ -16,8 +16,14 @@ use halo_protocols::proto::protocol::{
     CompleteShufflePhaseResponse,
 };
 
-use crate::case::Case;
+use crate::case::{CASES, Case};
+use crate::recorded::assert_all_recorded;
 use crate::run::{add, aggregate, context, origins, parameters, recombined, ring, shuffle};
+
+#[test]
+fn every_recorded_computation_is_listed() {
+    assert_all_recorded("hmss_", &CASES);
+}
 
 #[test]
 fn shares_add_up_and_equal_the_recorded_ones() {

@@ -18,6 +18,7 @@ mod measurement;
 mod opening;
 mod plain;
 mod privacy;
+mod recorded;
 mod reproducibility;
 mod run;
 mod statistics;

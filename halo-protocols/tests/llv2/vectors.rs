@@ -24,9 +24,15 @@ use halo_protocols::proto::protocol::{
 use halo_protocols::sketch::Layout;
 use prost::Message;
 
-use crate::case::{Case, Stage, bytes};
+use crate::case::{CASES, Case, Stage, bytes};
 use crate::opening::{Opener, Plaintext, groups, hash, multiset_difference, plaintext, sorted, tuples};
+use crate::recorded::assert_all_recorded;
 use crate::run::{Run, context};
+
+#[test]
+fn every_recorded_computation_is_listed() {
+    assert_all_recorded("llv2_", &CASES);
+}
 
 #[test]
 fn two_duchies_no_noise() {

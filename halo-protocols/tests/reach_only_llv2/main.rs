@@ -27,6 +27,8 @@ mod measurement;
 mod opening;
 mod plain;
 mod privacy;
+#[path = "../llv2/recorded.rs"]
+mod recorded;
 mod run;
 mod statistics;
 mod vectors;

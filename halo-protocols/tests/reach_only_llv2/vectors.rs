@@ -25,12 +25,19 @@ use halo_protocols::reach_only_llv2::SetupPhaseAtAggregator;
 use halo_protocols::sketch::Layout;
 use prost::Message;
 
+use crate::CASES;
 use crate::case::{Case, Stage};
 use crate::measurement::context;
 use crate::opening::{Opener, Plaintext, hash, multiset_difference, plaintext, sorted};
+use crate::recorded::assert_all_recorded;
 use crate::run::Run;
 
 const REGISTER: usize = 66;
+
+#[test]
+fn every_recorded_computation_is_listed() {
+    assert_all_recorded("rollv2_", &CASES);
+}
 
 #[test]
 fn two_duchies_no_noise() {
