@@ -37,6 +37,10 @@ pub struct Stage {
 }
 
 impl Stage {
+    pub fn request_bytes(&self) -> &[u8] {
+        &self.request
+    }
+
     pub fn request<M: Message + Default>(&self) -> M {
         M::decode(self.request.as_slice()).unwrap()
     }

@@ -11,7 +11,10 @@ mod chains;
 mod chi_squared;
 #[path = "../llv2/draws.rs"]
 mod draws;
+#[path = "../llv2/edit.rs"]
+mod edit;
 mod errors;
+mod hostile_input;
 mod machine;
 mod privacy;
 #[path = "../llv2/recorded.rs"]
