@@ -2,6 +2,7 @@
 
 use halo_crypto::prg::PrngSeedError;
 use halo_crypto::ring::RingError;
+use halo_crypto::secret_sharing::SplitError;
 use halo_crypto::shuffle::TooManyElements;
 use halo_protocols::estimate::EstimateError;
 use halo_protocols::hmss::{
@@ -46,11 +47,58 @@ fn every_request_that_upstream_refuses_is_refused_alike() {
             "GenerateSecretShares" => refused(&request, generate_secret_shares),
             _ => continue,
         };
-        println!("{}: {error}", row["case"]);
-        assert_eq!(error.status() as i64, row["status_code"].as_i64().unwrap(), "{}: {error}", row["case"]);
+        let case = row["case"].as_str().unwrap();
+        println!("{case}: {error}");
+        assert_eq!(error.status() as i64, row["status_code"].as_i64().unwrap(), "{case}: {error}");
+        assert!(is_expected(case, &error), "{case}: {error:?}");
         tested += 1;
     }
     assert_eq!(tested, 33);
+}
+
+/// Whether this is the precise error of a recorded case.
+fn is_expected(case: &str, error: &KernelError) -> bool {
+    use KernelError as E;
+    use ShareShuffleError as S;
+    let three_registers = S::ShareLength { share: 0, expected: 3, found: 4 };
+    match case {
+        "register count zero" => matches!(error, E::OutOfRange { field: "register_count", found: 0, .. }),
+        "ring modulus one" | "modulus one" => *error == S::Modulus(RingError::Modulus(1)).into(),
+        "ring modulus equal to maximum combined frequency plus one" => {
+            matches!(error, E::ShareShuffle(S::SmallModulus { modulus, maximum }) if *modulus == maximum + 1)
+        }
+        "composite ring modulus" => matches!(error, E::ShareShuffle(S::CompositeModulus(_))),
+        "seed too short" => *error == S::CommonSeed(PrngSeedError { what: "seed", length: 5 }).into(),
+        "no shares" => *error == S::NoShares.into(),
+        "share type not set" => *error == S::ShareType(1).into(),
+        "share of the wrong length" => *error == three_registers.into(),
+        "share value not below the modulus" => {
+            *error == S::ShareValue { share: 0, reason: RingError::Value { index: 1, modulus: 127 } }.into()
+        }
+        "noise parameters with mechanism NONE" => {
+            matches!(error, E::ShareShuffle(S::UnexpectedNoise("reach_dp_params" | "frequency_dp_params")))
+        }
+        "mechanism without parameters" => {
+            matches!(error, E::Missing("reach_dp_params" | "frequency_dp_params"))
+        }
+        "order not set while noise is on" => *error == S::Order.into(),
+        "three shares" => *error == S::ShareCount(3).into(),
+        "maximum frequency zero" => matches!(error, E::OutOfRange { field: "maximum_frequency", .. }),
+        "combined value is neither a count nor the sentinel" => {
+            matches!(error, E::ShareShuffle(S::CombinedValue { sentinel: 126, .. }))
+        }
+        "all registers zero" => *error == E::NothingCounted,
+        "sampling width zero" => *error == E::Estimate(EstimateError::Width(0.0)),
+        "shares of different length" => matches!(error, E::ShareShuffle(S::ShareLength { .. })),
+        "empty data" => *error == S::Split(SplitError::Empty).into(),
+        "value not below the modulus" => {
+            matches!(
+                error,
+                E::ShareShuffle(S::Split(SplitError::Values(RingError::Value { modulus: 127, .. })))
+            )
+        }
+        other => panic!("no expectation for {other}"),
+    }
 }
 
 fn shuffle_request(case: &str) -> CompleteShufflePhaseRequest {
