@@ -171,7 +171,98 @@ fn what_is_passed_on_is_whole() {
     assert_eq!(refused(vec![sent("a"), empty]), RequisitionError::NoSeed("b".into()));
 }
 
+/// One thing wrong with the shares of four requisitions.
+#[derive(Clone, Copy, Debug)]
+enum Damage {
+    MissingShare,
+    RepeatedShare,
+    UnknownRequisition,
+    SeedLength(usize),
+    VectorLength(usize),
+    /// Shares were made modulo another number: a value is none of this ring.
+    OtherModulus(u32),
+    RegisterCount(i64),
+}
+
+fn damages() -> impl Strategy<Value = Damage> {
+    let another = |right: usize, most: usize| (0..most).prop_filter("right", move |length| *length != right);
+    prop_oneof![
+        Just(Damage::MissingShare),
+        Just(Damage::RepeatedShare),
+        Just(Damage::UnknownRequisition),
+        another(48, 100).prop_map(Damage::SeedLength),
+        another(3, 5000).prop_map(Damage::VectorLength),
+        (127..=u32::MAX).prop_map(Damage::OtherModulus),
+        any::<i64>().prop_filter("right", |count| *count != 3).prop_map(Damage::RegisterCount),
+    ]
+}
+
+impl Damage {
+    /// Damages the share at place 0 or 1 among the vectors or, if it is about seeds, among the seeds; whose it was.
+    fn apply(self, inputs: &mut ShuffleInputs, place: usize) -> String {
+        let whose = inputs.vectors[place].requisition.clone();
+        match self {
+            Self::MissingShare => drop(inputs.vectors.remove(place)),
+            Self::RepeatedShare => inputs.vectors.push(vector(&whose, &[5, 5, 5])),
+            Self::UnknownRequisition => {
+                inputs.vectors[place].requisition.push('x');
+                return inputs.vectors[place].requisition.clone();
+            }
+            Self::SeedLength(length) => {
+                inputs.seeds[place].seed = Secret::new(vec![77; length]);
+                return inputs.seeds[place].requisition.clone();
+            }
+            Self::VectorLength(length) => inputs.vectors[place] = vector(&whose, &vec![1; length]),
+            Self::OtherModulus(value) => inputs.vectors[place] = vector(&whose, &[1, value, 1]),
+            Self::RegisterCount(count) => inputs.vectors[place].register_count = count,
+        }
+        whose
+    }
+
+    fn explains(self, error: &RequisitionError) -> bool {
+        use RequisitionError as E;
+        match (self, error) {
+            (Self::MissingShare, E::Missing(_))
+            | (Self::RepeatedShare, E::Repeated(_))
+            | (Self::UnknownRequisition, E::Unknown(_)) => true,
+            (Self::SeedLength(wrong), E::Seed { reason, .. }) => reason.length == wrong,
+            (
+                Self::VectorLength(wrong),
+                E::Share { reason: ShareShuffleError::ShareLength { expected: 3, found, .. }, .. },
+            ) => *found == wrong,
+            (
+                Self::OtherModulus(_),
+                E::Share { reason: ShareShuffleError::ShareValue { reason, .. }, .. },
+            ) => *reason == RingError::Value { index: 1, modulus: 127 },
+            (Self::RegisterCount(wrong), E::RegisterCount { found, expected, .. }) => {
+                *found == wrong || *expected == wrong
+            }
+            _ => false,
+        }
+    }
+}
+
 proptest! {
+    /// Whatever is wrong with one share is an error that names it, and the requisition.
+    #[test]
+    fn a_damaged_share_is_named(damage in damages(), place in 0..2usize) {
+        let mut inputs = inputs();
+        let whose = damage.apply(&mut inputs, place);
+        let state = State::ShufflePhase(worker(Role::FirstNonAggregator));
+        let error = match state.step(Event::Shuffle(inputs), &context(0)) {
+            Err(StepError::Requisition(error)) => error,
+            other => return Err(TestCaseError::fail(format!("{other:?}"))),
+        };
+        prop_assert!(damage.explains(&error), "{:?}", error);
+        match damage {
+            // The first count sets the standard, so it is the next share that is found to differ.
+            Damage::RegisterCount(count) if place == 0 && count > 0 => {
+                prop_assert_eq!(error.requisition(), Some("c"));
+            }
+            _ => prop_assert_eq!(error.requisition(), Some(whose.as_str())),
+        }
+    }
+
     #[test]
     fn shares_of_any_vector_recombine(
         (modulus, data) in (2..1000u32)
