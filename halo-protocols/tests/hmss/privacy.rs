@@ -10,7 +10,9 @@ use halo_crypto::secret_sharing::expand;
 use halo_protocols::hmss::{Message, generate_secret_shares};
 use halo_protocols::proto::duchy::NoiseMechanism;
 use halo_protocols::proto::frequency_count::SecretShareGeneratorRequest;
-use halo_protocols::proto::protocol::honest_majority_share_shuffle::AggregationPhaseInput;
+use halo_protocols::proto::protocol::honest_majority_share_shuffle::{
+    AggregationPhaseInput, ShufflePhaseInput,
+};
 use halo_protocols::testing::hmss::Cluster;
 use prost::Message as _;
 
@@ -63,6 +65,48 @@ fn received_by_the_aggregator(
         .run(&fulfilments(vectors, seed as u8))
         .unwrap();
     received.take().try_into().unwrap()
+}
+
+/// The messages that reach one of the duchies.
+fn received_by(duchy: &'static str, vectors: &[Vec<u32>], mechanism: Option<NoiseMechanism>) -> Vec<Vec<u8>> {
+    let received = Rc::new(RefCell::new(Vec::new()));
+    let log = Rc::clone(&received);
+    Cluster::new(&machine_parameters(3, mechanism), vectors.len(), [6; 32])
+        .unwrap()
+        .intercepted_by(Box::new(move |delivery| {
+            if delivery.to.as_str() == duchy {
+                log.borrow_mut().push(delivery.payload.clone());
+            }
+        }))
+        .run(&fulfilments(vectors, 6))
+        .unwrap();
+    received.take()
+}
+
+/// Beside its shares, each of which alone is uniform, a worker gets the other's random seed and sealed seeds. The same
+/// randomness gives the same bytes, whoever was seen.
+#[test]
+fn what_a_worker_receives_does_not_depend_on_who_was_seen() {
+    let registers = 40;
+    let vectors = |seen: fn(usize) -> u32| vec![(0..registers).map(seen).collect::<Vec<u32>>(); 4];
+    let inputs = [vectors(|_| 1), vectors(|_| 3), vectors(|register| register as u32 % 4)];
+    for mechanism in [None, Some(NoiseMechanism::Geometric)] {
+        for worker in ["worker1", "worker2"] {
+            // The data providers' seeds are drawn from the vectors, among others: compare all but them.
+            let views = inputs.each_ref().map(|vectors| {
+                let received = received_by(worker, vectors, mechanism);
+                let [message] = received.as_slice() else { panic!("{} messages", received.len()) };
+                let mut message = ShufflePhaseInput::decode(message.as_slice()).unwrap();
+                for seed in &mut message.secret_seeds {
+                    assert_eq!(std::mem::take(&mut seed.secret_seed_ciphertext).len(), 48);
+                }
+                message
+            });
+            assert_eq!(views[0], views[1], "{worker}");
+            assert_eq!(views[0], views[2], "{worker}");
+            assert_eq!(views[0].secret_seeds.len(), 2, "{worker}");
+        }
+    }
 }
 
 #[test]
