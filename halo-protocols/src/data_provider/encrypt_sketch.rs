@@ -7,16 +7,19 @@ use halo_crypto::count::unit_point;
 use halo_crypto::elgamal::{EncryptionKey, PublicKey};
 use halo_crypto::noise::{DistributedNoise, NoiseMechanism, NoiseParameters, PrivacyParameters};
 use halo_crypto::parallel::CHUNK;
+use halo_crypto::prg::StreamSeed;
 use prost::Message as _;
+use rand_core::CryptoRng;
 
 use crate::kernel::noise::positive;
 use crate::kernel::{Kernel, KernelContext, KernelError, require_curve};
-use crate::proto::any_sketch::SketchConfig;
+use crate::proto::any_sketch::Sketch;
 use crate::proto::any_sketch::crypto::encrypt_sketch_request::{
     DestroyedRegisterStrategy, PublisherNoiseParameter,
 };
 use crate::proto::any_sketch::crypto::{EncryptSketchRequest, EncryptSketchResponse};
 use crate::proto::any_sketch::sketch::Register;
+use crate::proto::any_sketch::sketch_config::ValueSpec;
 use crate::proto::any_sketch::sketch_config::value_spec::Aggregator;
 use crate::sketch::Layout;
 use crate::sketch::constants::{DESTROYED_REGISTER_KEY, PUBLISHER_NOISE_ID};
@@ -35,32 +38,16 @@ pub fn encrypt_sketch<G: Group>(
     request: &EncryptSketchRequest,
     context: &KernelContext,
 ) -> Result<EncryptSketchResponse, KernelError> {
-    let EncryptSketchRequest {
-        sketch,
-        el_gamal_keys,
-        curve_id,
-        maximum_value,
-        destroyed_register_strategy,
-        noise_parameter,
-    } = request;
-    require_curve::<G>(*curve_id)?;
+    require_curve::<G>(request.curve_id)?;
     let field = "el_gamal_keys";
-    let key = el_gamal_keys.as_ref().ok_or(KernelError::Missing(field))?;
+    let key = request.el_gamal_keys.as_ref().ok_or(KernelError::Missing(field))?;
     let key = PublicKey::<G>::from_fields(&key.generator, &key.element)
         .map_err(|reason| KernelError::PublicKey { field, reason })?;
     let key = EncryptionKey::new(key);
 
-    let no_sketch = Default::default();
-    let sketch = sketch.as_ref().unwrap_or(&no_sketch);
-    let no_config = SketchConfig::default();
-    let mut plan = Plan {
-        aggregators: aggregators(sketch.config.as_ref().unwrap_or(&no_config)),
-        largest_count: i64::from(*maximum_value) + 1,
-        strategy: DestroyedRegisterStrategy::try_from(*destroyed_register_strategy)
-            .unwrap_or(DestroyedRegisterStrategy::Unspecified),
-        records: Vec::new(),
-        counts: BTreeSet::new(),
-    };
+    let no_sketch = Sketch::default();
+    let sketch = request.sketch.as_ref().unwrap_or(&no_sketch);
+    let mut plan = Plan::new(request, sketch);
     let layout = Layout::of_width(1 + plan.aggregators.len());
     let length = layout.length::<G>();
     // Checked first, so that registers can be numbered with 32 bits.
@@ -69,18 +56,11 @@ pub fn encrypt_sketch<G: Group>(
     for (number, register) in (0..).zip(&sketch.registers) {
         plan.add(number, register)?;
     }
-
     let streams = context.streams::<G>(EncryptSketchRequest::METHOD, &[&request.encode_to_vec()]);
-    if let Some(parameter) = noise_parameter {
-        if plan.aggregators.is_empty() {
-            // The random point of a noise register takes the place of its values.
-            return Err(KernelError::Missing("sketch.config.values"));
-        }
-        let noise = publisher_noise(parameter)?;
-        let largest = plan.records.len() as u64 + 2 * u64::from(noise.offset());
-        context.require_room("registers", largest, length)?;
-        let drawn = noise.sample(&mut streams.stream("publisher noise", 0)) as usize;
-        plan.records.resize(plan.records.len() + drawn, Record::PublisherNoise);
+    if let Some(parameter) = &request.noise_parameter {
+        plan.add_publisher_noise(parameter, &streams, |records| {
+            context.require_room("registers", records, length).map(drop)
+        })?;
     }
 
     let mut encrypted = vec![0; context.require_room("registers", plan.records.len() as u64, length)?];
@@ -92,12 +72,7 @@ pub fn encrypt_sketch<G: Group>(
         length,
         |chunk, records, encrypted| {
             let mut rng = streams.stream("registers", chunk);
-            let noise = records.contains(&Record::PublisherNoise);
-            let random = if noise {
-                random_points::<G>("", records.len(), &mut rng)
-            } else {
-                vec![G::identity(); records.len()]
-            };
+            let random = points.random(records, &mut rng);
             for column in 0..=plan.aggregators.len() {
                 let plaintexts = points.column(records, column, &random);
                 let ciphertexts = key.encrypt(&plaintexts, &mut rng);
@@ -114,11 +89,6 @@ pub fn encrypt_sketch<G: Group>(
     )?;
     layout.sort::<G>(&mut encrypted, context.executor());
     Ok(EncryptSketchResponse { encrypted_sketch: encrypted })
-}
-
-/// How the values of each register are aggregated.
-fn aggregators(config: &SketchConfig) -> Vec<Aggregator> {
-    config.values.iter().map(|value| value.aggregator()).collect()
 }
 
 fn publisher_noise(parameter: &PublisherNoiseParameter) -> Result<DistributedNoise, KernelError> {
@@ -172,6 +142,37 @@ struct Plan {
 }
 
 impl Plan {
+    /// No registers yet.
+    fn new(request: &EncryptSketchRequest, sketch: &Sketch) -> Self {
+        let values = sketch.config.as_ref().map_or(&[][..], |config| &config.values);
+        Self {
+            aggregators: values.iter().map(ValueSpec::aggregator).collect(),
+            largest_count: i64::from(request.maximum_value) + 1,
+            strategy: DestroyedRegisterStrategy::try_from(request.destroyed_register_strategy)
+                .unwrap_or(DestroyedRegisterStrategy::Unspecified),
+            records: Vec::new(),
+            counts: BTreeSet::new(),
+        }
+    }
+
+    /// Draws publisher noise and appends it, if `require_room` lets the most that can be drawn pass.
+    fn add_publisher_noise(
+        &mut self,
+        parameter: &PublisherNoiseParameter,
+        streams: &StreamSeed,
+        require_room: impl FnOnce(u64) -> Result<(), KernelError>,
+    ) -> Result<(), KernelError> {
+        if self.aggregators.is_empty() {
+            // The random point of a noise register takes the place of its values.
+            return Err(KernelError::Missing("sketch.config.values"));
+        }
+        let noise = publisher_noise(parameter)?;
+        require_room(self.records.len() as u64 + 2 * u64::from(noise.offset()))?;
+        let drawn = noise.sample(&mut streams.stream("publisher noise", 0)) as usize;
+        self.records.resize(self.records.len() + drawn, Record::PublisherNoise);
+        Ok(())
+    }
+
     /// Checks a register and appends what it becomes.
     fn add(&mut self, number: u32, register: &Register) -> Result<(), KernelError> {
         let values = &register.values;
@@ -264,6 +265,15 @@ impl<'a, G: Group> Points<'a, G> {
             publisher_noise_id: G::hash_one(PUBLISHER_NOISE_ID),
             count_points: G::fixed_base_multiples(&unit, &scalars),
             counts,
+        }
+    }
+
+    /// A point for each record, random where publisher noise is among them.
+    fn random(&self, records: &[Record], rng: &mut impl CryptoRng) -> Vec<G::Point> {
+        if records.contains(&Record::PublisherNoise) {
+            random_points::<G>("", records.len(), rng)
+        } else {
+            vec![G::identity(); records.len()]
         }
     }
 
