@@ -54,8 +54,13 @@ fn the_duchies_parameters() {
         };
         let noise = DistributedNoise::new(mechanism(row), &parameters).expect("legal parameters");
         assert_eq!(noise.offset(), integer(&row["shift_offset"]), "{row}");
-        if let DistributedNoise::DiscreteGaussian(noise) = noise {
-            assert_eq!(noise.sigma(), float(&row["sigma_distributed"]), "{row}");
+        assert_eq!(noise.offset(), integer(&row["truncate_threshold"]), "{row}");
+        match noise {
+            DistributedNoise::DiscreteGaussian(noise) => {
+                assert_eq!(noise.sigma(), float(&row["sigma_distributed"]), "{row}");
+            }
+            // Ours has no p, which is no fraction, but the tests against the exact distribution have this one.
+            _ => assert_eq!(ratio(&parameters), float(&row["p"]), "{row}"),
         }
     }
 }
@@ -69,12 +74,20 @@ fn the_data_providers_parameters() {
         let publisher = NoiseParameters { privacy, contributors: 1, sensitivity: count };
         let noise = DistributedNoise::new(NoiseMechanism::Geometric, &publisher).expect("legal parameters");
         assert_eq!(noise.offset(), integer(&row["geometric_publisher"]["shift_offset"]), "{row}");
+        assert_eq!(noise.offset(), integer(&row["geometric_publisher"]["truncate_threshold"]), "{row}");
+        assert_eq!(ratio(&publisher), float(&row["geometric_publisher"]["p"]), "{row}");
 
         let parameters = NoiseParameters { privacy, contributors: count, sensitivity: 1 };
         let noise = DistributedDiscreteGaussian::new(&parameters).expect("legal parameters");
         assert_eq!(noise.offset(), integer(&row["discrete_gaussian"]["shift_offset"]), "{row}");
+        assert_eq!(noise.offset(), integer(&row["discrete_gaussian"]["truncate_threshold"]), "{row}");
         assert_eq!(noise.sigma(), float(&row["discrete_gaussian"]["sigma_distributed"]), "{row}");
     }
+}
+
+/// The ratio p = e^(−ε/s) of the geometric mechanism.
+fn ratio(parameters: &NoiseParameters) -> f64 {
+    (-parameters.privacy.epsilon / f64::from(parameters.sensitivity)).exp()
 }
 
 /// The probabilities of the components `0..=2μ`, in floating point from the textbook formulas.
@@ -90,7 +103,7 @@ fn distribution(mechanism: NoiseMechanism, parameters: &NoiseParameters, offset:
                 .collect()
         }
         NoiseMechanism::Geometric => {
-            let p = (-epsilon / f64::from(parameters.sensitivity)).exp();
+            let p = ratio(parameters);
             let mut polya = vec![1.0];
             for k in 1..=width {
                 polya.push(polya[k - 1] * p * (1.0 / n + k as f64 - 1.0) / k as f64);
