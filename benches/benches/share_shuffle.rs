@@ -1,8 +1,9 @@
 //! The share shuffle at 10^6 and 10^7 registers (and 10^8 with the feature `large`), on one thread: what its primitives
-//! and stages take for a register, in bytes per second beside AES-256-CTR and a copy of memory in the same run, and what
-//! a stage holds in memory.
+//! (expanding, combining, shuffling, counting) and stages take for a register, in bytes per second beside AES-256-CTR and
+//! a copy of memory in the same run, and what a stage was found to hold in memory.
 //!
-//! Arguments are parts of names to measure.
+//! Rates are of registers as they lie in memory: a byte each in the stages and in what is shuffled, four in a decoded
+//! message. Arguments are parts of names to measure.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -12,6 +13,8 @@ use halo_crypto::Secret;
 use halo_crypto::parallel::Executor;
 use halo_crypto::prg::{PrngSeed, StreamSeed, UniformGenerator};
 use halo_crypto::ring::RingModulus;
+use halo_crypto::secret_sharing::expand;
+use halo_protocols::estimate::Histogram;
 use halo_protocols::hmss::{
     AggregationInputs, Effect, Event, Parameters, Role, SeedShare, Setting, ShuffleInputs, State,
     VectorShare, Worker, WorkerKeys, generate_secret_shares,
@@ -21,7 +24,8 @@ use halo_protocols::proto::duchy::EncryptionKeyPair;
 use halo_protocols::proto::frequency_count::{FrequencyVector, SecretShareGeneratorRequest};
 use halo_protocols::proto::protocol::honest_majority_share_shuffle::ShufflePhaseInput;
 use halo_protocols::proto::protocol::honest_majority_share_shuffle::shuffle_phase_input::SecretSeed;
-use halo_protocols::{Computation, DuchyId};
+use halo_protocols::{Computation, DuchyId, Step};
+use peak_alloc::PeakAlloc;
 use prost::Message;
 
 type AnyError = Box<dyn std::error::Error>;
@@ -34,6 +38,14 @@ const MODULUS: u32 = 127;
 
 /// Long enough for a rate, short enough for all of them.
 const ENOUGH: Duration = Duration::from_millis(500);
+
+/// Bytes of a register as the stages hold it with the modulus of production, and in a decoded message.
+const NARROW: usize = 1;
+const DECODED: usize = size_of::<u32>();
+
+/// Counts what is allocated; a stage allocates a few large blocks, so that costs nothing.
+#[global_allocator]
+static ALLOCATED: PeakAlloc = PeakAlloc;
 
 fn main() -> Result<(), AnyError> {
     let filters: Vec<String> =
@@ -55,9 +67,19 @@ struct Bench<'f> {
 }
 
 impl Bench<'_> {
-    /// Times `work`, in which a register is a byte. Inputs are made before the clock starts.
-    fn measure<I, T>(&self, name: &str, mut input: impl FnMut() -> I, mut work: impl FnMut(I) -> T) -> T {
-        let wanted = self.filters.is_empty() || self.filters.iter().any(|filter| name.contains(filter));
+    fn wants(&self, name: &str) -> bool {
+        self.filters.is_empty() || self.filters.iter().any(|filter| name.contains(filter))
+    }
+
+    /// Times `work`, in which a register takes `width` bytes. Inputs are made before the clock starts.
+    fn measure<I, T>(
+        &self,
+        name: &str,
+        width: usize,
+        mut input: impl FnMut() -> I,
+        mut work: impl FnMut(I) -> T,
+    ) -> T {
+        let wanted = self.wants(name);
         let (mut passes, mut elapsed) = (0, Duration::ZERO);
         loop {
             let input = input();
@@ -68,7 +90,7 @@ impl Bench<'_> {
             if !wanted || elapsed >= ENOUGH {
                 if wanted {
                     let seconds = elapsed.as_secs_f64() / f64::from(passes) / self.registers as f64;
-                    let (nanoseconds, megabytes) = (seconds * 1e9, 1e-6 / seconds);
+                    let (nanoseconds, megabytes) = (seconds * 1e9, width as f64 * 1e-6 / seconds);
                     println!("{name:<58}{:>12}{nanoseconds:>14.2}{megabytes:>11.0}", self.registers);
                 }
                 return result;
@@ -76,20 +98,48 @@ impl Bench<'_> {
         }
     }
 
+    /// As [`Bench::measure`], for a stage: prints too what it holds at once, its input and its output among it.
+    fn measure_stage<I, T>(
+        &self,
+        name: &str,
+        width: usize,
+        input: impl Fn() -> I,
+        work: impl Fn(I) -> T,
+    ) -> T {
+        if self.wants(name) {
+            let before = ALLOCATED.current_usage();
+            let input = input();
+            ALLOCATED.reset_peak_usage();
+            drop(black_box(work(input)));
+            let held = (ALLOCATED.peak_usage() - before) as f64 / self.registers as f64;
+            println!("{name:<58}{:>12} holds {held:.2} bytes a register", self.registers);
+        }
+        self.measure(name, width, input, work)
+    }
+
     fn primitives(&mut self) -> Result<(), AnyError> {
         let ring = RingModulus::new(MODULUS)?;
         let seed = PrngSeed::random(&mut rng());
         let mut bytes = vec![1u8; self.registers];
         let mut copy = vec![0u8; self.registers];
-        self.measure("copy of memory", || (), |()| copy.copy_from_slice(black_box(&bytes)));
-        self.measure("AES-256-CTR", || (), |()| UniformGenerator::new(&seed).fill_bytes(&mut copy));
+        self.measure("copy of memory", NARROW, || (), |()| copy.copy_from_slice(black_box(&bytes)));
+        self.measure("AES-256-CTR", NARROW, || (), |()| UniformGenerator::new(&seed).fill_bytes(&mut copy));
         let mut expanded = 0;
         self.measure(
             "expand a share",
+            NARROW,
             || UniformGenerator::new(&seed),
             |mut generator| generator.uniform_blocks(bytes.len(), ring, |block| expanded += block.len()),
         )?;
-        self.measure("shuffle", || (), |()| halo_crypto::shuffle(&mut bytes, &seed))?;
+        self.measure("shuffle", NARROW, || (), |()| halo_crypto::shuffle(&mut bytes, &seed))?;
+        drop((bytes, copy));
+        let mut sums = vec![1u32; self.registers];
+        let share = expand(&seed, self.registers, ring)?;
+        self.measure("combine: add a share", DECODED, || (), |()| ring.add(&mut sums, share.expose()))?;
+        self.measure("count", DECODED, Histogram::new, |mut histogram| {
+            sums.iter().for_each(|sum| histogram.add(*sum));
+            histogram
+        });
         Ok(())
     }
 
@@ -100,13 +150,16 @@ impl Bench<'_> {
             (0..self.registers as u32).map(|register| register % (maximum_frequency + 1)).collect();
         let shares = (0u8..3)
             .map(|provider| {
-                let request = SecretShareGeneratorRequest { ring_modulus: MODULUS, data: data.clone() };
+                let request = || SecretShareGeneratorRequest { ring_modulus: MODULUS, data: data.clone() };
                 let name = format!("{kind}: GenerateSecretShares");
-                let answer = |()| {
-                    generate_secret_shares(&request, &context(provider)).map(|shares| (provider, shares))
-                };
+                let answer = |request| generate_secret_shares(&request, &context(provider));
                 // The other providers' would take as long.
-                if provider == 0 { self.measure(&name, || (), answer) } else { answer(()) }
+                let shares = if provider == 0 {
+                    self.measure_stage(&name, DECODED, request, answer)
+                } else {
+                    answer(request())
+                };
+                shares.map(|shares| (provider, shares))
             })
             .collect::<Result<Vec<_>, _>>()?;
         drop(data);
@@ -139,37 +192,24 @@ impl Bench<'_> {
             inputs.requisitions = (0..3).map(|provider| format!("requisition{provider}")).collect();
             let peer_random_seed = vec![2 - worker as u8; 48];
             inputs.peer_message = ShufflePhaseInput { peer_random_seed, secret_seeds }.encode_to_vec();
-            let held: usize = inputs.vectors.iter().map(|vector| vector.frequency_vector.len()).sum();
             let name = format!("{kind}: shuffle phase, {} of 3 shares vectors", inputs.vectors.len());
             let event = || Event::Shuffle(inputs.clone());
-            let step = self.measure(&name, event, |event| {
+            let Step { effects, .. } = self.measure_stage(&name, NARROW, event, |event| {
                 shuffling(role, worker, maximum_frequency).step(event, &context(9))
             })?;
-            let output = step.effects.into_iter().find_map(|effect| match effect {
+            let output = effects.into_iter().find_map(|effect| match effect {
                 Effect::Keep(payload) => Some(payload.into_bytes()),
                 _ => None,
             });
-            let output = output.ok_or("no output")?;
-            self.print_held(&name, held + self.registers + output.len());
-            messages.push(output);
+            messages.push(output.ok_or("no output")?);
         }
         let name = format!("{kind}: aggregation phase");
-        let held = messages.iter().map(Vec::len).sum();
         let event = || Event::Aggregate(AggregationInputs { messages: messages.clone() });
-        self.measure(&name, event, |event| {
+        self.measure_stage(&name, NARROW, event, |event| {
             let setting = setting(Role::Aggregator, maximum_frequency);
             State::AggregationPhase(setting).step(event, &context(9)).map(|step| step.effects)
         })?;
-        self.print_held(&name, held);
         Ok(())
-    }
-
-    fn print_held(&self, name: &str, bytes: usize) {
-        println!(
-            "{name:<58}{:>12} holds {:.2} bytes a register",
-            self.registers,
-            bytes as f64 / self.registers as f64
-        );
     }
 }
 
