@@ -4,6 +4,7 @@
 
 #![allow(clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
 
+mod demo;
 mod fleet;
 
 use fleet::{Fleet, Part, Settings};

@@ -1,0 +1,85 @@
+//! The demo as a newcomer starts it, on the event log that comes with the program.
+
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+fn demo(options: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_halo-duchy"))
+        .arg("demo")
+        .args(options)
+        .output()
+        .expect("the program runs")
+}
+
+fn complaint(output: &Output) -> String {
+    format!("{}: {}", output.status, String::from_utf8_lossy(&output.stderr))
+}
+
+/// What the bundled log's `README` counted.
+const REACH: f64 = 2048.0;
+const SHARES: [f64; 10] = [0.3574, 0.2144, 0.1499, 0.0840, 0.0610, 0.0342, 0.0342, 0.0220, 0.0146, 0.0283];
+
+#[test]
+fn json_is_one_object_near_the_truth_and_all_that_is_printed() {
+    let output = demo(&["--noise", "none", "--json"]);
+    assert!(output.status.success(), "{}", complaint(&output));
+    // Nothing but the object, or this would not parse.
+    let report: Value = serde_json::from_slice(&output.stdout).expect("one object");
+    assert_eq!(report["protocol"], "llv2");
+    let number = |name: &str| report[name].as_f64().expect("a number");
+    assert_eq!((number("true_reach"), number("true_reach_in_sample")), (REACH, REACH));
+    let reach = number("reach");
+    assert!((reach - REACH).abs() <= 0.03 * REACH, "{reach}");
+    for (frequency, share) in (1..=10).zip(SHARES) {
+        let key = frequency.to_string();
+        let number = |name: &str| report[name][&key].as_f64().expect("a share");
+        assert!((number("true_frequency") - share).abs() < 1e-4, "{frequency}");
+        assert!((number("frequency") - share).abs() <= 0.03, "{frequency}");
+    }
+    let stages = report["stages"].as_array().expect("a list");
+    for duchy in ["aggregator", "worker1", "worker2"] {
+        for stage in ["SETUP_PHASE", "EXECUTION_PHASE_ONE", "EXECUTION_PHASE_TWO", "EXECUTION_PHASE_THREE"] {
+            let entry = stages.iter().find(|entry| entry["duchy"] == duchy && entry["stage"] == stage);
+            let entry = entry.unwrap_or_else(|| panic!("no {stage} of {duchy}"));
+            assert!(entry["seconds"].as_f64().is_some_and(|seconds| seconds > 0.0), "{entry}");
+            assert!(entry["registers"].is_u64(), "{entry}");
+        }
+    }
+}
+
+#[test]
+fn a_sample_is_told_from_all_people() {
+    let sample = ["--noise", "none", "--max-frequency", "1", "--vid-sampling-start", "0.25"];
+    let output = demo(&[&sample[..], &["--vid-sampling-width", "0.5", "--json"]].concat());
+    assert!(output.status.success(), "{}", complaint(&output));
+    let report: Value = serde_json::from_slice(&output.stdout).expect("one object");
+    let number = |name: &str| report[name].as_f64().expect("a number");
+    assert_eq!(number("true_reach"), REACH);
+    // Half of the people, within four standard deviations of a binomial.
+    assert!((number("true_reach_in_sample") - REACH / 2.0).abs() <= 4.0 * (REACH / 4.0).sqrt());
+    // The estimate stands for all, though only half were looked at.
+    let error = number("reach") - 2.0 * number("true_reach_in_sample");
+    assert!(error.abs() <= 0.05 * REACH, "{error}");
+    assert_eq!(report["frequency"], serde_json::json!({}));
+}
+
+#[test]
+fn options_that_cannot_be_met_are_usage_errors() {
+    for options in [
+        &["--duchies", "1"][..],
+        &["--noise", "laplace"],
+        &["--vid-sampling-width", "0"],
+        &["--max-frequency", "0"],
+        &["--suite", "p384"],
+    ] {
+        let output = demo(options);
+        assert_eq!(output.status.code(), Some(2), "{options:?}: {}", complaint(&output));
+        assert!(output.stdout.is_empty());
+    }
+    let output = demo(&["--events", "no-such-file.csv", "--json"]);
+    assert_eq!(output.status.code(), Some(1), "{}", complaint(&output));
+    assert!(output.stdout.is_empty());
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(stderr.contains("no-such-file.csv") && stderr.lines().count() == 1, "{stderr}");
+}
