@@ -21,8 +21,10 @@ use halo_protocols::proto::protocol::complete_shuffle_phase_request::frequency_v
 use halo_protocols::proto::protocol::complete_shuffle_phase_request::{
     FrequencyVectorShare, NonAggregatorOrder,
 };
-use halo_protocols::proto::protocol::honest_majority_share_shuffle::ShufflePhaseInput;
 use halo_protocols::proto::protocol::honest_majority_share_shuffle::shuffle_phase_input::SecretSeed;
+use halo_protocols::proto::protocol::honest_majority_share_shuffle::{
+    AggregationPhaseInput, ShufflePhaseInput,
+};
 use halo_protocols::proto::protocol::{CompleteShufflePhaseRequest, ShareShuffleFrequencyVectorParams};
 use halo_protocols::{Computation, DuchyId};
 use peak_alloc::PeakAlloc;
@@ -174,8 +176,30 @@ fn from_messages(shares: &Shares) {
     assert_holds("shuffle phase from messages, beside the request", held, 1 + 4);
 }
 
+/// For reach alone any value may come of any register: in a large ring all of them are different.
+fn reach_alone_in_a_large_ring() {
+    const LARGE_PRIME: u32 = 1_073_741_789;
+    let share = |factor: u64| AggregationPhaseInput {
+        combined_frequency_vectors: (0..REGISTERS as u64)
+            .map(|register| (register * factor % u64::from(LARGE_PRIME)) as u32)
+            .collect(),
+        register_count: REGISTERS as i64,
+    };
+    let messages = [1, 1_000_003].map(|factor| share(factor).encode_to_vec()).to_vec();
+    let given: usize = messages.iter().map(Vec::len).sum();
+    let mut setting = setting(Role::Aggregator, 1);
+    setting.parameters.ring_modulus = LARGE_PRIME as i32;
+    let event = Event::Aggregate(AggregationInputs { messages });
+    let state = State::AggregationPhase(setting);
+    let (result, held) = measured(|| state.step(event, &context(9)).unwrap().effects);
+    let [Effect::ReportResult(result)] = result.as_slice() else { panic!("{result:?}") };
+    assert_eq!(result.reach as usize, REGISTERS - 1);
+    assert!(held <= SCRATCH, "{held} bytes beside {given} of messages");
+}
+
 #[test]
 fn a_stage_holds_for_a_register_what_is_documented() {
+    reach_alone_in_a_large_ring();
     from_messages(&shared(3));
     for maximum_frequency in [3, 1] {
         let shares = shared(maximum_frequency as u32);

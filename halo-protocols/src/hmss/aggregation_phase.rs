@@ -85,7 +85,7 @@ impl AggregationPhase<'_> {
             MeasurementKind::ReachAndFrequency => positive("maximum_frequency", self.maximum_frequency)?,
             MeasurementKind::ReachOnly => 1,
         };
-        let histogram = self.count(shares, context)?;
+        let histogram = self.count(shares, maximum_frequency, context)?;
         let (reach, frequency_distribution) = match parameters.kind() {
             MeasurementKind::ReachOnly => {
                 let non_empty = parameters.shuffled_length() as u64 - histogram.registers(0);
@@ -99,9 +99,12 @@ impl AggregationPhase<'_> {
         Ok(CompleteAggregationPhaseResponse { reach, frequency_distribution, elapsed_cpu_duration: None })
     }
 
+    /// Counts the sums. Those from the maximum frequency on are not told apart: nothing is asked about them, and for
+    /// reach alone in a large ring there are as many different ones as registers.
     fn count(
         &self,
         shares: [Values<'_>; WORKERS],
+        maximum_frequency: u32,
         context: &KernelContext,
     ) -> Result<Histogram, KernelError> {
         let parameters = self.parameters;
@@ -131,7 +134,7 @@ impl AggregationPhase<'_> {
                     let register = read + offset;
                     return Err(ShareShuffleError::CombinedValue { register, maximum, sentinel }.into());
                 }
-                histogram.add(sum);
+                histogram.add(sum.min(maximum_frequency));
             }
             read += least;
             context.executor().advance(least)?;
