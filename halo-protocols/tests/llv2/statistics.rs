@@ -179,12 +179,8 @@ fn estimates_are_near_the_truth(mechanism: NoiseMechanism) {
     }
     let mean = total / f64::from(SEEDS);
     println!("mean {mean:+.2}");
-    // The estimator answers the largest reach that its truncated expectation allows: about a person too many here.
-    let rounding = 1.0;
-    assert!(
-        mean.abs() <= rounding + 4.0 * deviation / f64::from(SEEDS).sqrt(),
-        "mean error {mean}, σ = {deviation}"
-    );
+    // The estimator answers the largest reach that its truncated expectation allows: about half a person too many here.
+    assert!(mean.abs() <= 4.0 * deviation / f64::from(SEEDS).sqrt(), "mean error {mean}, σ = {deviation}");
 }
 
 #[test]
