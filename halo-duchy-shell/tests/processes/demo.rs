@@ -83,3 +83,13 @@ fn options_that_cannot_be_met_are_usage_errors() {
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(stderr.contains("no-such-file.csv") && stderr.lines().count() == 1, "{stderr}");
 }
+
+#[test]
+fn more_noise_than_a_computation_may_hold_is_refused_with_the_number() {
+    let output = demo(&["--epsilon", "1e-5", "--json"]);
+    assert_eq!(output.status.code(), Some(1), "{}", complaint(&output));
+    assert!(output.stdout.is_empty());
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    let reason = "the parameters demand 73107696 noise registers, at most 10845877 fit a message";
+    assert!(stderr.lines().last().is_some_and(|line| line.ends_with(reason)), "{stderr}");
+}
