@@ -36,6 +36,14 @@ impl Noise {
         Self { mechanism, blind_histogram: privacy, publisher: privacy, reach: privacy, frequency: privacy }
     }
 
+    /// Little noise, so that many draws are cheap, but several values of each.
+    pub fn little(mechanism: NoiseMechanism) -> Self {
+        match mechanism {
+            NoiseMechanism::Geometric => Self::uniform(mechanism, 1.5, 0.9),
+            _ => Self::uniform(mechanism, 2.0, 0.5),
+        }
+    }
+
     pub fn distribution(
         &self,
         privacy: DifferentialPrivacyParams,

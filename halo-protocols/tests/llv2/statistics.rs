@@ -23,21 +23,13 @@ const DUCHIES: u8 = 3;
 const SKETCHES: u32 = 2;
 const FREQUENCIES: usize = 2;
 
-fn noise(mechanism: NoiseMechanism) -> Noise {
-    // Little noise, so that many draws are cheap, but several values of each.
-    match mechanism {
-        NoiseMechanism::Geometric => Noise::uniform(mechanism, 1.5, 0.9),
-        _ => Noise::uniform(mechanism, 2.0, 0.5),
-    }
-}
-
 fn measurement(mechanism: NoiseMechanism) -> Measurement {
     Measurement {
         maximum_frequency: FREQUENCIES as i32,
         total_sketches_count: SKETCHES as i32,
         sketch: LiquidLegionsSketchParameters { decay_rate: 12.0, size: 100_000 },
         width: 1.0,
-        noise: Some(noise(mechanism)),
+        noise: Some(Noise::little(mechanism)),
     }
 }
 
@@ -54,7 +46,7 @@ fn runs(mechanism: NoiseMechanism) -> impl Iterator<Item = Run<G>> {
 }
 
 fn register_noise_is_exact(mechanism: NoiseMechanism) {
-    let noise = noise(mechanism);
+    let noise = Noise::little(mechanism);
     let duchies = usize::from(DUCHIES);
     let blind = noise.distribution(noise.blind_histogram, duchies, 2).offset();
     let publisher = noise.distribution(noise.publisher, duchies, SKETCHES).offset();
@@ -92,7 +84,7 @@ fn register_noise_is_exact(mechanism: NoiseMechanism) {
 }
 
 fn tuple_noise_is_exact(mechanism: NoiseMechanism) {
-    let noise = noise(mechanism);
+    let noise = Noise::little(mechanism);
     let offset = noise.distribution(noise.frequency, usize::from(DUCHIES), 2).offset();
     let mut draws = vec![Draws::new(offset); FREQUENCIES + 1];
     let opener = Opener::<G>::new(&Run::<G>::new(measurement(mechanism), DUCHIES, context(0)).pairs);

@@ -24,16 +24,8 @@ const RUNS: u32 = 150;
 const DUCHIES: u8 = 3;
 const SKETCHES: u32 = 2;
 
-fn noise(mechanism: NoiseMechanism) -> Noise {
-    // Little noise, so that many draws are cheap, but several values of each.
-    match mechanism {
-        NoiseMechanism::Geometric => Noise::uniform(mechanism, 1.5, 0.9),
-        _ => Noise::uniform(mechanism, 2.0, 0.5),
-    }
-}
-
 fn noise_is_exact(mechanism: NoiseMechanism) {
-    let noise = noise(mechanism);
+    let noise = Noise::little(mechanism);
     let measurement = Measurement {
         maximum_frequency: 1,
         total_sketches_count: SKETCHES as i32,
