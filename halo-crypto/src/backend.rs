@@ -79,6 +79,8 @@ mod comb;
 mod divsteps;
 mod field;
 mod fixed_base;
+#[cfg(target_arch = "x86_64")]
+mod ifma;
 mod inversion;
 mod mask;
 mod multiplication;
@@ -86,6 +88,8 @@ mod point;
 mod portable;
 #[cfg(any(test, target_arch = "x86_64"))]
 mod radix29;
+#[cfg(any(test, target_arch = "x86_64"))]
+mod radix52;
 mod recoding;
 mod roots;
 mod vector;
@@ -94,6 +98,8 @@ mod vector;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Backend {
+    /// Eight elements in step, by the AVX-512 IFMA instructions of x86-64 processors.
+    Ifma,
     /// Four elements in step, by the AVX2 instructions of x86-64 processors.
     Avx2,
     /// Plain Rust, for any processor.
@@ -105,12 +111,13 @@ static ACTIVE: OnceLock<Backend> = OnceLock::new();
 
 impl Backend {
     /// All backends, from the most to the least preferred.
-    pub const ALL: [Self; 2] = [Self::Avx2, Self::Portable];
+    pub const ALL: [Self; 3] = [Self::Ifma, Self::Avx2, Self::Portable];
 
     /// The name by which options call it.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
+            Self::Ifma => "ifma",
             Self::Avx2 => "avx2",
             Self::Portable => "portable",
         }
@@ -121,9 +128,11 @@ impl Backend {
     pub fn is_available(self) -> bool {
         match self {
             #[cfg(target_arch = "x86_64")]
+            Self::Ifma => ifma::is_available(),
+            #[cfg(target_arch = "x86_64")]
             Self::Avx2 => std::arch::is_x86_feature_detected!("avx2"),
             #[cfg(not(target_arch = "x86_64"))]
-            Self::Avx2 => false,
+            Self::Ifma | Self::Avx2 => false,
             Self::Portable => true,
         }
     }
@@ -198,13 +207,19 @@ macro_rules! dispatch {
     ($backend:expr, $operation:ident($($argument:expr),*)) => {
         match $backend {
             #[cfg(target_arch = "x86_64")]
+            Backend::Ifma => {
+                assert!(Backend::Ifma.is_available(), "the processor has no AVX-512 IFMA");
+                // SAFETY: The function needs what makes the backend available, and the processor has it.
+                unsafe { ifma::$operation($($argument),*) }
+            }
+            #[cfg(target_arch = "x86_64")]
             Backend::Avx2 => {
                 assert!(Backend::Avx2.is_available(), "the processor has no AVX2");
                 // SAFETY: The function needs AVX2, and the processor has it.
                 unsafe { avx2::$operation($($argument),*) }
             }
             #[cfg(not(target_arch = "x86_64"))]
-            Backend::Avx2 => unreachable!("it is not available"),
+            Backend::Ifma | Backend::Avx2 => unreachable!("it is not available"),
             Backend::Portable => portable::$operation($($argument),*),
         }
     };
@@ -254,6 +269,12 @@ impl Backend {
 #[expect(unsafe_code, reason = "functions that use instructions which not every processor has")]
 pub(crate) fn add_fixed_base_multiples(points: &mut [Point], base: &FixedBase, scalars: &[Scalar]) {
     match &base.0 {
+        #[cfg(target_arch = "x86_64")]
+        Tables::Ifma(multiples) => {
+            assert!(Backend::Ifma.is_available(), "the processor has no AVX-512 IFMA");
+            // SAFETY: The function needs what makes the backend available, and the processor has it.
+            unsafe { ifma::add_fixed_base_multiples(points, multiples, scalars) }
+        }
         #[cfg(target_arch = "x86_64")]
         Tables::Avx2(multiples) => {
             assert!(Backend::Avx2.is_available(), "the processor has no AVX2");

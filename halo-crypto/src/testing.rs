@@ -121,13 +121,14 @@ pub fn addition_is_a_group_law<G: Group, R: CryptoRng>(rng: &mut R) {
     assert_points_equal::<G>(&[G::sum(&[])], &[G::identity()], "the empty sum");
 }
 
-/// `multiples` against `scale_each`, for numbers of scalars that call for tables of every shape.
+/// `multiples` against `scale_each`, for numbers of scalars that call for tables of every shape, and for more points than
+/// get their tables together.
 pub fn multiples_are_those_of_their_point<G: Group, R: CryptoRng>(rng: &mut R) {
     let awkward = awkward_scalars::<G, _>(rng);
     for each in [0, 1, 2, 3, 5, 9, awkward.len()] {
-        for count in [0, 1, 9, 70] {
+        for count in [0, 1, 9, if each == 2 { 300 } else { 70 }] {
             let mut points = awkward_points::<G, _>(rng);
-            points.extend(random_points::<G, _>(70, rng));
+            points.extend(random_points::<G, _>(300, rng));
             points.truncate(count);
             let mut scalars: Vec<_> = (0..each * count).map(|_| G::random_scalar(rng)).collect();
             // Every awkward point meets every awkward scalar once there are enough of them.

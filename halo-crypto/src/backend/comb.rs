@@ -40,7 +40,7 @@ use super::vector::{Affine, Lanes, MAX_LANES, Vector, load, store};
 
 /// Points that get their tables together. Few enough that one table of all of them stays in the second-level cache
 /// while every scalar's sum goes through it; a multiple of [`MAX_LANES`].
-const CHUNK: usize = 128;
+const CHUNK: usize = 256;
 /// Positions that a table looks up at once.
 const TEETH: usize = 4;
 /// Positions between a tooth and the next, so that a tooth has a word of the scalar to itself.

@@ -2,12 +2,12 @@
 
 use zeroize::Zeroizing;
 
-#[cfg(target_arch = "x86_64")]
-use super::avx2;
 use super::batch::Batch;
 use super::point::Point;
 use super::recoding::OddScalar;
 use super::vector::{Affine, Vector, load, store};
+#[cfg(target_arch = "x86_64")]
+use super::{avx2, ifma};
 use super::{multiplication, portable};
 
 /// A point prepared for multiplications by many scalars, in the form of the backend that was active.
@@ -15,6 +15,8 @@ pub struct FixedBase(pub(super) Tables);
 
 /// The tables of each backend.
 pub(super) enum Tables {
+    #[cfg(target_arch = "x86_64")]
+    Ifma(Multiples<ifma::Octuple>),
     #[cfg(target_arch = "x86_64")]
     Avx2(Multiples<avx2::Quadruple>),
     Portable(Multiples<portable::Single>),

@@ -2,7 +2,7 @@
 //!
 //! The algorithms on batches are written once over this trait ([`batch`](super::batch),
 //! [`multiplication`](super::multiplication), [`fixed_base`](super::fixed_base), [`roots`](super::roots)). A vector
-//! has [`Vector::LANES`] elements: one in plain Rust, four with AVX2. Its form is the backend's own. Points between
+//! has [`Vector::LANES`] elements: one in plain Rust, four with AVX2, eight with AVX-512 IFMA. Its form is the backend's own. Points between
 //! calls are flat [`Point`]s; [`Vector::load`] and [`Vector::store`] convert, once per batch each way.
 //!
 //! # Bounds

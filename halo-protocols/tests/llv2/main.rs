@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![allow(clippy::type_complexity, reason = "tables of cases")]
 
+mod backends;
 mod case;
 mod chains;
 mod chi_squared;

@@ -24,6 +24,7 @@ use halo_protocols::proto::protocol::{
 use halo_protocols::sketch::Layout;
 use prost::Message;
 
+use crate::backends;
 use crate::case::{CASES, Case, Stage, bytes};
 use crate::opening::{Opener, Plaintext, groups, hash, multiset_difference, plaintext, sorted, tuples};
 use crate::recorded::assert_all_recorded;
@@ -84,6 +85,18 @@ fn keys_combine_as_upstream_combines_them() {
         let combined = kernel::compute(&request, &context(0)).unwrap().el_gamal_keys;
         assert_eq!(combined, Some(key(bytes(&row["combined_element"]))));
     }
+}
+
+#[test]
+fn every_case_on_the_other_backends() {
+    backends::repeat_on_the_others("vectors::every_case");
+}
+
+#[test]
+#[ignore = "the tests above, for every_case_on_the_other_backends"]
+fn every_case() {
+    backends::choose();
+    CASES.into_iter().for_each(check_case);
 }
 
 fn check_case(name: &str) {

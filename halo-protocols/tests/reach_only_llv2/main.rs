@@ -6,6 +6,8 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![allow(clippy::type_complexity, reason = "tables of cases")]
 
+#[path = "../llv2/backends.rs"]
+mod backends;
 #[path = "../llv2/case.rs"]
 #[allow(dead_code, reason = "shared with the tests of Liquid Legions v2")]
 mod case;

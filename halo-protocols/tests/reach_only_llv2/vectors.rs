@@ -26,6 +26,7 @@ use halo_protocols::sketch::Layout;
 use prost::Message;
 
 use crate::CASES;
+use crate::backends;
 use crate::case::{Case, Stage};
 use crate::measurement::context;
 use crate::opening::{Opener, Plaintext, hash, multiset_difference, plaintext, sorted};
@@ -62,6 +63,18 @@ fn three_duchies_no_noise() {
 #[test]
 fn four_duchies_gaussian() {
     check_case("rollv2_4duchies_gaussian");
+}
+
+#[test]
+fn every_case_on_the_other_backends() {
+    backends::repeat_on_the_others("vectors::every_case");
+}
+
+#[test]
+#[ignore = "the tests above, for every_case_on_the_other_backends"]
+fn every_case() {
+    backends::choose();
+    CASES.into_iter().for_each(check_case);
 }
 
 fn check_case(name: &str) {

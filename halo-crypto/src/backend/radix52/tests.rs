@@ -1,0 +1,339 @@
+//! The field over the model of its instructions, which runs everywhere, and the instructions against their model.
+
+use num_bigint::BigUint;
+use proptest::prelude::*;
+
+use super::*;
+use crate::backend::tests::{element, modulus, number};
+
+/// Eight words in plain Rust.
+#[derive(Clone, Copy, Debug, Default)]
+struct Model;
+
+type Words = [u64; 8];
+
+fn lanes(word: impl Fn(usize) -> u64) -> Words {
+    core::array::from_fn(word)
+}
+
+fn has(mask: u8, lane: usize) -> bool {
+    mask >> lane & 1 == 1
+}
+
+/// The product of the lowest 52 bits.
+fn wide(left: u64, right: u64) -> u128 {
+    u128::from(left & LIMB_BITS) * u128::from(right & LIMB_BITS)
+}
+
+impl Octet for Model {
+    type Word = Words;
+    const ZERO: Words = [0; 8];
+
+    fn from_array(words: Words) -> Words {
+        words
+    }
+
+    fn to_array(words: Words) -> Words {
+        words
+    }
+
+    fn splat(word: u64) -> Words {
+        [word; 8]
+    }
+
+    fn add(left: Words, right: Words) -> Words {
+        lanes(|lane| left[lane].wrapping_add(right[lane]))
+    }
+
+    fn sub(left: Words, right: Words) -> Words {
+        lanes(|lane| left[lane].wrapping_sub(right[lane]))
+    }
+
+    fn add_low_product(sum: Words, left: Words, right: Words) -> Words {
+        lanes(|lane| sum[lane].wrapping_add(wide(left[lane], right[lane]) as u64 & LIMB_BITS))
+    }
+
+    fn add_high_product(sum: Words, left: Words, right: Words) -> Words {
+        lanes(|lane| sum[lane].wrapping_add((wide(left[lane], right[lane]) >> 52) as u64))
+    }
+
+    fn shift_left<const BITS: u32>(words: Words) -> Words {
+        words.map(|word| word << BITS)
+    }
+
+    fn shift_right<const BITS: u32>(words: Words) -> Words {
+        words.map(|word| word >> BITS)
+    }
+
+    fn shift_right_signed<const BITS: u32>(words: Words) -> Words {
+        words.map(|word| (word.cast_signed() >> BITS).cast_unsigned())
+    }
+
+    fn and(left: Words, right: Words) -> Words {
+        lanes(|lane| left[lane] & right[lane])
+    }
+
+    fn or(left: Words, right: Words) -> Words {
+        lanes(|lane| left[lane] | right[lane])
+    }
+
+    fn xor(left: Words, right: Words) -> Words {
+        lanes(|lane| left[lane] ^ right[lane])
+    }
+
+    fn equal(left: Words, right: Words) -> u8 {
+        (0..8).map(|lane| u8::from(left[lane] == right[lane]) << lane).sum()
+    }
+
+    fn keep(mask: u8, words: Words) -> Words {
+        lanes(|lane| if has(mask, lane) { words[lane] } else { 0 })
+    }
+
+    fn select(mask: u8, if_true: Words, if_false: Words) -> Words {
+        lanes(|lane| if has(mask, lane) { if_true[lane] } else { if_false[lane] })
+    }
+
+    fn choose(entries: Words, indices: Words) -> Words {
+        indices.map(|index| entries[(index & 7) as usize])
+    }
+
+    fn perform(task: impl Task) {
+        task.run();
+    }
+}
+
+type Modelled = Radix52<Model>;
+
+/// What the limbs of a lane add up to.
+fn held(limbs: &[Words; LIMBS], lane: usize) -> BigUint {
+    limbs.iter().rev().fold(BigUint::ZERO, |sum, limb| (sum << 52) + limb[lane])
+}
+
+/// What numbers are below.
+fn bound() -> BigUint {
+    BigUint::from(5u8) << 254
+}
+
+/// Checks the bounds of reduced elements, and returns them.
+fn reduced(elements: &Modelled) -> Modelled {
+    for lane in 0..8 {
+        assert!(elements.0.iter().all(|limb| limb[lane] < 1 << 52), "{:?}", elements.0);
+        assert!(held(&elements.0, lane) < bound(), "{:?}", elements.0);
+    }
+    *elements
+}
+
+/// Checks the bounds of sums and differences, and returns them with something else where nothing is meant.
+fn bounded(sums: &Loose<Model>) -> Loose<Model> {
+    let limbs = reduced(&Modelled::carry(sums)).0;
+    assert_eq!(limbs[LIMBS - 1], sums.0[LIMBS - 1], "the highest word has nothing that means nothing");
+    let mut disturbed = Loose(limbs);
+    let meaningless = lanes(|lane| (lane as u64 * 0x123 + 0x800) << 52);
+    for limb in &mut disturbed.0[..LIMBS - 1] {
+        *limb = Model::or(*limb, meaningless);
+    }
+    disturbed
+}
+
+fn numbers(elements: &Modelled) -> Vec<BigUint> {
+    elements.elements().iter().map(number).collect()
+}
+
+fn from_limbs(limbs: [u64; LIMBS]) -> [Words; LIMBS] {
+    limbs.map(|limb| [limb; 8])
+}
+
+/// Elements in every form that the bounds allow.
+fn any_form() -> impl Strategy<Value = Modelled> {
+    let limb = || prop_oneof![3 => 0..1u64 << 52, 1 => Just(0), 1 => Just(LIMB_BITS)];
+    let highest = prop_oneof![3 => 0..HIGHEST, 1 => Just(0), 1 => Just(HIGHEST - 1)];
+    let lane = (prop::array::uniform4(limb()), highest)
+        .prop_map(|(low, high)| core::array::from_fn(|index| low.get(index).copied().unwrap_or(high)));
+    let mut below_p = P;
+    below_p[0] -= 1;
+    let mut above_p = P;
+    above_p[0] = 0;
+    above_p[1] += 1;
+    let special = prop::sample::select(vec![P, below_p, above_p, [0; LIMBS], TO_NUMBER, ONE]);
+    let lane = prop_oneof![5 => lane, 2 => special];
+    prop::array::uniform8(lane).prop_map(|values: [[u64; LIMBS]; 8]| {
+        Radix52(core::array::from_fn(|limb| lanes(|lane| values[lane][limb])))
+    })
+}
+
+#[test]
+fn constants_are_what_they_say() {
+    let (p, r) = (modulus(), BigUint::from(1u8) << 260);
+    let value = |limbs: [u64; LIMBS]| held(&from_limbs(limbs), 0);
+    assert_eq!(value(P), p);
+    assert_eq!(value([0, P_1, 0, P_3, P_4]), &p + 1u8);
+    assert_eq!(value(ONE), &r % &p);
+    assert_eq!(value(TO_FLAT), (BigUint::from(1u8) << 256) % &p);
+    assert_eq!(value([0, 0, 0, 0, HIGHEST]), bound());
+    assert!(&p * 2u8 > bound(), "zero has a third form");
+    // What the proof of the bounds takes `2^256 - p` to be.
+    let gap = (BigUint::from(1u8) << 256) - &p;
+    let [low, high] = [BigUint::from(1u8) << 193, BigUint::from(1u8) << 224];
+    assert!(&high - low < gap && gap < high);
+}
+
+/// Sums of the largest and the smallest operands are where the bounds are met.
+#[test]
+fn extremes_stay_within_the_bounds() {
+    let largest = Radix52::<Model>(from_limbs([LIMB_BITS, LIMB_BITS, LIMB_BITS, LIMB_BITS, HIGHEST - 1]));
+    let extremes = [Modelled::default(), largest, Radix52(from_limbs(P)), Radix52(from_limbs(ONE))];
+    for a in extremes {
+        for b in extremes {
+            let (sum, difference) = (bounded(&a.add(&b)), bounded(&a.sub(&b)));
+            for c in extremes {
+                reduced(&c.mul(&sum));
+                reduced(&c.mul(&difference));
+                reduced(&a.sub_two(&b, &c));
+            }
+        }
+        reduced(&a.square());
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1000))]
+
+    #[test]
+    fn elements_are_read_back(elements in prop::array::uniform8(element())) {
+        let vector = reduced(&Modelled::load(&elements));
+        let expected: Vec<BigUint> = elements.iter().map(number).collect();
+        prop_assert_eq!(numbers(&vector), expected);
+        let odd = vector.is_odd().0;
+        for (lane, element) in elements.iter().enumerate() {
+            prop_assert_eq!(has(odd, lane), number(element).bit(0));
+        }
+    }
+
+    #[test]
+    fn lanes_without_an_element_are_zero(elements in prop::collection::vec(element(), 1..8)) {
+        let read = numbers(&Modelled::load(&elements));
+        let expected = elements.iter().map(number).chain(std::iter::repeat(BigUint::ZERO)).take(8);
+        prop_assert_eq!(read, expected.collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn the_vector_is_integers_modulo_p(a in any_form(), b in any_form(), c in any_form(), mask in any::<u8>()) {
+        let p = modulus();
+        let (x, y, z) = (numbers(&a), numbers(&b), numbers(&c));
+        let carried = |loose: &Loose<Model>| numbers(&reduced(&Modelled::carry(loose)));
+        let (sum, difference) = (bounded(&a.add(&b)), bounded(&a.sub(&b)));
+        let (of_sum, of_difference) = (numbers(&reduced(&c.mul(&sum))), numbers(&reduced(&c.mul(&difference))));
+        let (sum, difference) = (carried(&sum), carried(&difference));
+        let (two, square) = (numbers(&reduced(&a.sub_two(&b, &c))), numbers(&reduced(&a.square())));
+        let product = numbers(&reduced(&a.mul(&b.loose())));
+        let negated = numbers(&reduced(&a.negate_if(LaneMask(mask))));
+        let (kept, selected) = (numbers(&a.keep(LaneMask(mask))), numbers(&Modelled::select(LaneMask(mask), &a, &b)));
+        let joined = numbers(&a.keep(LaneMask(mask)).or(&b.keep(!LaneMask(mask))));
+        for lane in 0..8 {
+            prop_assert_eq!(&sum[lane], &((&x[lane] + &y[lane]) % &p));
+            prop_assert_eq!(&difference[lane], &((&x[lane] + &p - &y[lane]) % &p));
+            prop_assert_eq!(&two[lane], &((&x[lane] + &p + &p - &y[lane] - &z[lane]) % &p));
+            prop_assert_eq!(&square[lane], &(&x[lane] * &x[lane] % &p));
+            prop_assert_eq!(&product[lane], &(&x[lane] * &y[lane] % &p));
+            prop_assert_eq!(&of_sum[lane], &(&z[lane] * (&x[lane] + &y[lane]) % &p));
+            prop_assert_eq!(&of_difference[lane], &(&z[lane] * (&x[lane] + &p - &y[lane]) % &p));
+            prop_assert_eq!(has(a.is_zero().0, lane), x[lane] == BigUint::ZERO);
+            prop_assert_eq!(has(a.is_odd().0, lane), x[lane].bit(0));
+            let (chosen, zero) = (has(mask, lane), BigUint::ZERO);
+            prop_assert_eq!(&negated[lane], &(if chosen { &p - &x[lane] } else { x[lane].clone() } % &p));
+            prop_assert_eq!(&kept[lane], if chosen { &x[lane] } else { &zero });
+            prop_assert_eq!(&selected[lane], if chosen { &x[lane] } else { &y[lane] });
+            prop_assert_eq!(&joined[lane], &selected[lane]);
+        }
+    }
+
+    #[test]
+    fn tables_give_the_entry_asked_for(indices in prop::array::uniform8(0u64..64)) {
+        let points: Vec<Point> = (1..65)
+            .map(|small| Point {
+                x: FieldElement::from_words([small, 0, 0, 0]),
+                y: FieldElement::from_words([0, small, 0, 0]),
+            })
+            .collect();
+        let found = Modelled::look_up(&Modelled::table(&points), &indices);
+        let (x, y) = (numbers(&reduced(&found.x)), numbers(&reduced(&found.y)));
+        for lane in 0..8 {
+            let point = &points[indices[lane] as usize];
+            prop_assert_eq!(&x[lane], &number(&point.x));
+            prop_assert_eq!(&y[lane], &number(&point.y));
+        }
+    }
+
+    #[test]
+    fn masks_have_a_bit_for_each_lane(conditions in any::<[bool; 8]>()) {
+        let masks = conditions.map(|condition| Mask::from_bit(condition.into()));
+        let mask = Modelled::mask(&masks).0;
+        for (lane, condition) in conditions.into_iter().enumerate() {
+            prop_assert_eq!(has(mask, lane), condition);
+        }
+        prop_assert_eq!(Modelled::splat_mask(masks[0]).0, if conditions[0] { 0xff } else { 0 });
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod instructions {
+    use super::*;
+    use crate::Backend;
+    use crate::backend::ifma::Ifma;
+
+    /// Words that tell the halves of products, signs and carries apart.
+    fn words() -> impl Strategy<Value = Words> {
+        prop::array::uniform8(prop_oneof![
+            4 => any::<u64>(),
+            1 => Just(0),
+            1 => Just(u64::MAX),
+            1 => Just(LIMB_BITS),
+            1 => Just(LIMB_BITS + 1),
+            1 => Just(1 << 63),
+        ])
+    }
+
+    proptest! {
+        #[test]
+        fn instructions_do_what_their_model_does(a in words(), b in words(), c in words(), mask in any::<u8>()) {
+            if !Backend::Ifma.is_available() {
+                return Ok(());
+            }
+            let [x, y, z] = [a, b, c].map(Ifma::from_array);
+            let back = Ifma::to_array;
+            prop_assert_eq!(back(x), a);
+            prop_assert_eq!(back(Ifma::ZERO), Model::ZERO);
+            prop_assert_eq!(back(Ifma::splat(a[0])), Model::splat(a[0]));
+            prop_assert_eq!(back(Ifma::add(x, y)), Model::add(a, b));
+            prop_assert_eq!(back(Ifma::sub(x, y)), Model::sub(a, b));
+            prop_assert_eq!(back(Ifma::add_low_product(x, y, z)), Model::add_low_product(a, b, c));
+            prop_assert_eq!(back(Ifma::add_high_product(x, y, z)), Model::add_high_product(a, b, c));
+            prop_assert_eq!(back(Ifma::shift_left::<44>(x)), Model::shift_left::<44>(a));
+            prop_assert_eq!(back(Ifma::shift_right::<52>(x)), Model::shift_right::<52>(a));
+            prop_assert_eq!(back(Ifma::shift_right_signed::<52>(x)), Model::shift_right_signed::<52>(a));
+            prop_assert_eq!(back(Ifma::and(x, y)), Model::and(a, b));
+            prop_assert_eq!(back(Ifma::or(x, y)), Model::or(a, b));
+            prop_assert_eq!(back(Ifma::xor(x, y)), Model::xor(a, b));
+            prop_assert_eq!(back(Ifma::keep(mask, x)), Model::keep(mask, a));
+            prop_assert_eq!(back(Ifma::select(mask, x, y)), Model::select(mask, a, b));
+            prop_assert_eq!(back(Ifma::choose(x, y)), Model::choose(a, b));
+            let partly = Model::select(mask, a, b);
+            prop_assert_eq!(Ifma::equal(x, Ifma::from_array(partly)), Model::equal(a, partly));
+        }
+
+        #[test]
+        fn formulas_are_the_model_s(a in any_form(), b in any_form(), c in any_form()) {
+            if !Backend::Ifma.is_available() {
+                return Ok(());
+            }
+            let [x, y, z] = [&a, &b, &c].map(|form| Radix52::<Ifma>(form.0.map(Ifma::from_array)));
+            let words = |limbs: [_; LIMBS]| limbs.map(Ifma::to_array);
+            prop_assert_eq!(words(x.mul(&y.loose()).0), a.mul(&b.loose()).0);
+            prop_assert_eq!(words(x.square().0), a.square().0);
+            prop_assert_eq!(words(x.add(&y).0), a.add(&b).0);
+            prop_assert_eq!(words(x.sub(&y).0), a.sub(&b).0);
+            prop_assert_eq!(words(x.sub_two(&y, &z).0), a.sub_two(&b, &c).0);
+            prop_assert_eq!(words(canonical::<Ifma>(&x.0)), canonical::<Model>(&a.0));
+        }
+    }
+}
