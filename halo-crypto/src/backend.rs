@@ -12,6 +12,7 @@ use subtle::Choice;
 pub(crate) use self::field::FieldElement;
 pub use self::fixed_base::FixedBase;
 use self::fixed_base::Tables;
+use self::offset::Offset;
 pub use self::point::Point;
 
 /// Instantiates the operations on batches for a vector, in functions that enable what its instructions need.
@@ -47,8 +48,9 @@ macro_rules! entry_points {
             left_scalar: &p256::Scalar,
             right: &[$crate::backend::Point],
             right_scalar: &p256::Scalar,
+            offset: &$crate::backend::offset::Offset,
         ) {
-            $crate::backend::multiplication::double_scale::<$vector>(left, left_scalar, right, right_scalar);
+            $crate::backend::multiplication::double_scale::<$vector>(left, left_scalar, right, right_scalar, offset);
         }
 
         $(#[$attribute])*
@@ -84,6 +86,7 @@ mod ifma;
 mod inversion;
 mod mask;
 mod multiplication;
+mod offset;
 mod point;
 mod portable;
 #[cfg(any(test, target_arch = "x86_64"))]
@@ -92,6 +95,7 @@ mod radix29;
 mod radix52;
 mod recoding;
 mod roots;
+mod table;
 mod vector;
 
 /// An implementation of P-256. All give the same results.
@@ -251,8 +255,11 @@ impl Backend {
         left_scalar: &Scalar,
         right: &[Point],
         right_scalar: &Scalar,
+        generator: &FixedBase,
     ) {
-        dispatch!(self, double_scale(left, left_scalar, right, right_scalar));
+        let offset =
+            Offset::new(generator, (left, left_scalar), (right, right_scalar), multiplication::DOUBLINGS);
+        dispatch!(self, double_scale(left, left_scalar, right, right_scalar, &offset));
     }
 
     pub(crate) fn fixed_base(self, base: &Point) -> FixedBase {

@@ -12,7 +12,7 @@ use rayon::prelude::*;
 
 /// Records handed to one task. Large enough that batch inversion pays, small enough that a chunk's scratch space
 /// stays in the second-level cache.
-pub const CHUNK: usize = 512;
+pub const CHUNK: usize = 1024;
 
 /// Where and under whose control a kernel runs.
 #[derive(Clone, Default)]

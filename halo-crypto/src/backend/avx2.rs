@@ -6,14 +6,16 @@
 #![expect(unsafe_code, reason = "intrinsics that not every processor has")]
 
 use core::arch::x86_64::{
-    __m256i, _mm256_add_epi64, _mm256_and_si256, _mm256_cmpeq_epi64, _mm256_mul_epu32, _mm256_or_si256,
-    _mm256_permutevar8x32_epi32, _mm256_set1_epi64x, _mm256_slli_epi64, _mm256_srli_epi64, _mm256_sub_epi64,
-    _mm256_xor_si256,
+    __m128i, __m256i, _mm256_add_epi64, _mm256_adds_epu8, _mm256_and_si256, _mm256_broadcastsi128_si256,
+    _mm256_castsi256_si128, _mm256_cmpeq_epi64, _mm256_cvtepu32_epi64, _mm256_extracti128_si256,
+    _mm256_mul_epu32, _mm256_or_si256, _mm256_set1_epi8, _mm256_set1_epi64x, _mm256_shuffle_epi8,
+    _mm256_slli_epi64, _mm256_srli_epi64, _mm256_sub_epi64, _mm256_unpackhi_epi8, _mm256_unpackhi_epi16,
+    _mm256_unpacklo_epi8, _mm256_unpacklo_epi16, _mm256_xor_si256,
 };
 use core::mem::transmute;
 
 use super::fixed_base::Tables;
-use super::radix29::{self, LIMBS, Quad, Radix29};
+use super::radix29::{self, ENTRIES, LIMBS, POINTS, Plane, Quad, Radix29};
 use super::vector::Task;
 
 /// Four elements in registers of 256 bits.
@@ -32,15 +34,79 @@ fn perform(task: impl Task) {
 }
 
 #[target_feature(enable = "avx2")]
-#[inline(never)]
-fn product(left: &Limbs, right: &Limbs, out: &mut Limbs) {
-    radix29::product::<Avx2>(left, right, out);
+fn product(left: &Limbs, right: &Limbs) -> Limbs {
+    radix29::product::<Avx2>(left, right)
 }
 
 #[target_feature(enable = "avx2")]
-#[inline(never)]
-fn square(element: &Limbs, out: &mut Limbs) {
-    radix29::square::<Avx2>(element, out);
+fn product_assign(left: &mut Limbs, right: &Limbs) {
+    let product = radix29::product::<Avx2>(left, right);
+    let [l0, l1, l2, l3, l4, l5, l6, l7, l8] = product;
+    *left = [l0, l1, l2, l3, l4, l5, l6, l7, l8];
+}
+
+#[target_feature(enable = "avx2")]
+fn square(element: &Limbs) -> Limbs {
+    radix29::square::<Avx2>(element)
+}
+
+/// Entries of a plane that a shuffle within a register chooses among.
+const SHUFFLED: usize = 16;
+
+/// For each sixteen entries of a plane the indices as the shuffle takes them: those of other entries have the highest
+/// bit set, which yields zero.
+type ByteIndices = [__m256i; ENTRIES / SHUFFLED];
+
+#[target_feature(enable = "avx2")]
+#[inline]
+fn byte_indices(indices: &[u8; POINTS]) -> ByteIndices {
+    // SAFETY: Both are 32 bytes without padding, and every pattern of bits is a value of either.
+    let indices: __m256i = unsafe { transmute(*indices) };
+    let mut prepared = [Avx2::ZERO; ENTRIES / SHUFFLED];
+    for (prepared, first) in prepared.iter_mut().zip((0..).step_by(SHUFFLED)) {
+        // Below sixteen exactly for the entries from `first` on; anything else is brought to 128 or more.
+        let within = _mm256_xor_si256(indices, _mm256_set1_epi8(first));
+        *prepared = _mm256_adds_epu8(within, _mm256_set1_epi8(0x70));
+    }
+    prepared
+}
+
+/// The bytes of one plane.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn choose_bytes(plane: &Plane, indices: &ByteIndices) -> __m256i {
+    let mut chosen = Avx2::ZERO;
+    for (entries, indices) in plane.as_chunks::<SHUFFLED>().0.iter().zip(indices) {
+        // SAFETY: Both are 16 bytes without padding, and every pattern of bits is a value of either.
+        let entries: __m128i = unsafe { transmute(*entries) };
+        let entries = _mm256_broadcastsi128_si256(entries);
+        chosen = _mm256_or_si256(chosen, _mm256_shuffle_epi8(entries, *indices));
+    }
+    chosen
+}
+
+#[target_feature(enable = "avx2")]
+#[inline]
+fn choose(planes: &[Plane], indices: &ByteIndices) -> [__m256i; POINTS / 4] {
+    let [first, second, third, fourth] = planes else { unreachable!("a number has four bytes") };
+    let [b0, b1] = [choose_bytes(first, indices), choose_bytes(second, indices)];
+    let [b2, b3] = [choose_bytes(third, indices), choose_bytes(fourth, indices)];
+    // Each half of a register has its own sixteen indices, so numbers 0 to 15 are in lower halves.
+    let (low, high) = (_mm256_unpacklo_epi8(b0, b1), _mm256_unpackhi_epi8(b0, b1));
+    let (upper_low, upper_high) = (_mm256_unpacklo_epi8(b2, b3), _mm256_unpackhi_epi8(b2, b3));
+    let fours = [
+        _mm256_unpacklo_epi16(low, upper_low),
+        _mm256_unpackhi_epi16(low, upper_low),
+        _mm256_unpacklo_epi16(high, upper_high),
+        _mm256_unpackhi_epi16(high, upper_high),
+    ];
+    let mut numbers = [Avx2::ZERO; POINTS / 4];
+    let (lower_half, upper_half) = numbers.split_at_mut(fours.len());
+    for ((four, lower), upper) in fours.into_iter().zip(lower_half).zip(upper_half) {
+        *lower = _mm256_cvtepu32_epi64(_mm256_castsi256_si128(four));
+        *upper = _mm256_cvtepu32_epi64(_mm256_extracti128_si256::<1>(four));
+    }
+    numbers
 }
 
 /// Calls what needs AVX2.
@@ -53,6 +119,7 @@ macro_rules! intrinsic {
 
 impl Quad for Avx2 {
     type Word = __m256i;
+    type ByteIndices = ByteIndices;
     // SAFETY: Both are 32 bytes without padding, and every pattern of bits is a value of either.
     const ZERO: __m256i = unsafe { transmute([0u64; 4]) };
 
@@ -119,10 +186,13 @@ impl Quad for Avx2 {
     }
 
     #[inline(always)]
-    fn choose(entries: &[u32; 8], words: __m256i) -> __m256i {
-        // SAFETY: As for `ZERO`.
-        let entries: __m256i = unsafe { transmute(*entries) };
-        intrinsic!(_mm256_permutevar8x32_epi32(entries, words))
+    fn byte_indices(indices: &[u8; POINTS]) -> ByteIndices {
+        intrinsic!(byte_indices(indices))
+    }
+
+    #[inline(always)]
+    fn choose(planes: &[Plane], indices: &ByteIndices) -> [__m256i; POINTS / 4] {
+        intrinsic!(choose(planes, indices))
     }
 
     #[inline(always)]
@@ -130,14 +200,19 @@ impl Quad for Avx2 {
         intrinsic!(perform(task));
     }
 
-    #[inline(always)]
-    fn product(left: &Limbs, right: &Limbs, out: &mut Limbs) {
-        intrinsic!(product(left, right, out));
+    #[inline(never)]
+    fn product(left: &Limbs, right: &Limbs) -> Limbs {
+        intrinsic!(product(left, right))
     }
 
-    #[inline(always)]
-    fn square(element: &Limbs, out: &mut Limbs) {
-        intrinsic!(square(element, out));
+    #[inline(never)]
+    fn product_assign(left: &mut Limbs, right: &Limbs) {
+        intrinsic!(product_assign(left, right));
+    }
+
+    #[inline(never)]
+    fn square(element: &Limbs) -> Limbs {
+        intrinsic!(square(element))
     }
 }
 

@@ -8,35 +8,36 @@
 //! `λ = (y2 - y1)/(x2 - x1)` for points with different `x`, and
 //! `λ = 3(x1² - 1)/(2·y1)` for a point and itself.
 //!
-//! Every operation here but [`Batch::double_distinct`] is right for the identity too, and [`Batch::add`] for all pairs
-//! of points. A denominator is
-//! zero only in a lane whose result does not come from the formula (or does not matter, see
-//! [`Batch::add_distinct`]), and [`Denominators`] takes one in its place: no lane can spoil another, whatever points
-//! a peer sent. Which case a lane is in decides masks, never branches.
+//! [`Batch::add`] is right for all pairs of points. A denominator is zero there only in a lane whose result does not come
+//! from the formula, and [`Denominators`] takes one in its place: no lane can spoil another, whatever points a peer
+//! sent. Which case a lane is in decides masks, never branches. The other operations are for points of which their callers
+//! have proven that no case is special.
 
 use zeroize::Zeroize;
 
 use super::field::FieldElement;
 use super::inversion::Denominators;
-use super::vector::{Affine, Task, Vector};
+use super::vector::{Affine, Signed, Task, Vector};
 
 /// Points to be added to a batch, made when they are asked for.
 pub(super) trait Addends<V: Vector> {
-    /// The addends of the vector `index`.
-    fn get(&self, index: usize) -> Affine<V>;
+    /// Writes the addends of every vector.
+    fn write(&self, out: &mut [Signed<V>]);
 }
 
 impl<V: Vector> Addends<V> for [Affine<V>] {
     #[inline(always)]
-    fn get(&self, index: usize) -> Affine<V> {
-        self[index]
+    fn write(&self, out: &mut [Signed<V>]) {
+        for (out, point) in out.iter_mut().zip(self) {
+            *out = (*point).into();
+        }
     }
 }
 
 /// Scratch space for operations on up to a fixed number of vectors of points.
 pub(super) struct Batch<V: Vector> {
     denominators: Denominators<V>,
-    addends: Vec<Affine<V>>,
+    addends: Vec<Signed<V>>,
 }
 
 /// `3/2 = 3·(p + 1)/2`
@@ -74,8 +75,17 @@ impl<V: Vector> AdditionCase<V> {
 #[inline(always)]
 fn chord<V: Vector>(left: &Affine<V>, right_x: &V, slope: &V) -> Affine<V> {
     let x = slope.square().sub_two(&left.x, right_x);
-    let y = V::carry(&slope.mul(&left.x.sub(&x)).sub(&left.y));
+    let y = V::carry(&slope.mul_loose(&left.x.sub(&x)).sub(&left.y));
     Affine { x, y }
+}
+
+/// [`chord`] in place of `left`.
+#[inline(always)]
+fn chord_assign<V: Vector>(left: &mut Affine<V>, right_x: &V, slope: &V) {
+    let x = slope.square().sub_two(&left.x, right_x);
+    let rise = slope.mul_loose(&left.x.sub(&x));
+    left.x = x;
+    left.y = V::carry(&rise.sub(&left.y));
 }
 
 /// `3(x² - 1)`
@@ -89,29 +99,24 @@ impl<V: Vector> Batch<V> {
     /// Room for `count` vectors.
     #[inline(always)]
     pub(super) fn new(count: usize) -> Self {
-        Self { denominators: Denominators::new(count), addends: vec![Affine::default(); count] }
-    }
-
-    /// `points[i] = 2^times · points[i]`
-    #[inline(always)]
-    pub(super) fn double(&mut self, points: &mut [Affine<V>], times: usize) {
-        V::perform(Doubling::<_, true> { batch: self, points, times });
+        Self { denominators: Denominators::new(count), addends: vec![Signed::default(); count] }
     }
 
     /// `points[i] = 2^times · points[i]`, for points that the caller has proven not to be the identity. One that is
     /// spoils the batch.
     #[inline(always)]
-    pub(super) fn double_distinct(&mut self, points: &mut [Affine<V>], times: usize) {
-        V::perform(Doubling::<_, false> { batch: self, points, times });
+    pub(super) fn double(&mut self, points: &mut [Affine<V>], times: usize) {
+        V::perform(Doubling { batch: self, points, times });
     }
 
+    /// The slope is `(x² - 1)·(3/2)/y`.
     #[inline(always)]
-    fn double_inline<const ANY: bool>(&mut self, points: &mut [Affine<V>], times: usize) {
+    fn double_inline(&mut self, points: &mut [Affine<V>], times: usize) {
         if times == 0 {
             return;
         }
         for (index, point) in points.iter().enumerate() {
-            self.push_doubling::<ANY>(index, point);
+            self.denominators.push_nonzero(index, &point.y.loose());
         }
         // Each sweep ends one doubling and begins the next, so it runs against the direction of the one before.
         for step in 1..=times {
@@ -121,23 +126,14 @@ impl<V: Vector> Batch<V> {
             for swept in 0..count {
                 let index = if step % 2 == 1 { count - 1 - swept } else { swept };
                 let point = &mut points[index];
-                let slope = self.denominators.pop(index).mul(&point.x.square().sub(&V::one()));
-                let doubled = chord(point, &point.x, &slope);
-                *point = if ANY { doubled.keep(!point.is_identity()) } else { doubled };
+                let inverse = self.denominators.pop_nonzero(index, &point.y.loose());
+                let slope = inverse.mul_loose(&point.x.square().sub(&V::one()));
+                let x = point.x;
+                chord_assign(point, &x, &slope);
                 if !last {
-                    self.push_doubling::<ANY>(index, point);
+                    self.denominators.push_nonzero(index, &point.y.loose());
                 }
             }
-        }
-    }
-
-    /// The slope is `(x² - 1)·(3/2)/y`. Only for the identity is `y` zero.
-    #[inline(always)]
-    fn push_doubling<const ANY: bool>(&mut self, index: usize, point: &Affine<V>) {
-        if ANY {
-            self.denominators.push(index, &point.y.loose());
-        } else {
-            self.denominators.push_nonzero(index, &point.y.loose());
         }
     }
 
@@ -148,19 +144,20 @@ impl<V: Vector> Batch<V> {
     }
 
     #[inline(always)]
-    fn add_inline(&mut self, points: &mut [Affine<V>], addends: &(impl Addends<V> + ?Sized)) {
-        for (index, point) in points.iter().enumerate() {
-            let addend = addends.get(index);
-            self.addends[index] = addend;
-            self.denominators.push(index, &AdditionCase::of(point, &addend).denominator());
+    fn add_inline(&mut self, points: &mut [Affine<V>], given: &(impl Addends<V> + ?Sized)) {
+        let addends = &mut self.addends[..points.len()];
+        given.write(addends);
+        for (index, (point, addend)) in points.iter().zip(addends).enumerate() {
+            addend.point = addend.affine();
+            self.denominators.push(index, &AdditionCase::of(point, &addend.point).denominator());
         }
         self.denominators.invert(&FieldElement::ONE);
         for (index, point) in points.iter_mut().enumerate().rev() {
-            let addend = &self.addends[index];
+            let addend = &self.addends[index].point;
             let case = AdditionCase::of(point, addend);
             let numerator =
                 V::select_loose(case.same_x, &tangent_numerator(&point.x).loose(), &addend.y.sub(&point.y));
-            let slope = self.denominators.pop(index).mul(&numerator);
+            let slope = self.denominators.pop(index, &case.denominator()).mul_loose(&numerator);
             let sum = chord(point, &addend.x, &slope);
 
             let left_is_identity = point.is_identity();
@@ -174,40 +171,59 @@ impl<V: Vector> Batch<V> {
     }
 
     /// `points[i] += addends[i]`, for points that the caller has proven to be neither equal nor opposite and not the
-    /// identity; two identities give the identity. In any other lane the result is undefined, and other lanes are
-    /// right all the same.
+    /// identity. A pair that is spoils the batch.
     #[inline(always)]
     pub(super) fn add_distinct(&mut self, points: &mut [Affine<V>], addends: &(impl Addends<V> + ?Sized)) {
-        V::perform(DistinctAddition { batch: self, points, addends });
+        V::perform(DistinctAddition { batch: self, points, addends, skipped: &[] });
+    }
+
+    /// As [`Batch::add_distinct`], but leaving points alone where the condition holds.
+    #[inline(always)]
+    pub(super) fn add_distinct_unless(
+        &mut self,
+        skipped: &[V::Mask],
+        points: &mut [Affine<V>],
+        addends: &(impl Addends<V> + ?Sized),
+    ) {
+        V::perform(DistinctAddition { batch: self, points, addends, skipped });
     }
 
     #[inline(always)]
-    fn add_distinct_inline(&mut self, points: &mut [Affine<V>], addends: &(impl Addends<V> + ?Sized)) {
-        for (index, point) in points.iter().enumerate() {
-            let addend = addends.get(index);
-            self.addends[index] = addend;
-            self.denominators.push(index, &addend.x.sub(&point.x));
+    fn add_distinct_inline(
+        &mut self,
+        points: &mut [Affine<V>],
+        given: &(impl Addends<V> + ?Sized),
+        skipped: &[V::Mask],
+    ) {
+        let addends = &mut self.addends[..points.len()];
+        given.write(addends);
+        for (index, (point, addend)) in points.iter().zip(addends).enumerate() {
+            self.denominators.push_nonzero(index, &addend.point.x.sub(&point.x));
         }
         self.denominators.invert(&FieldElement::ONE);
         for (index, point) in points.iter_mut().enumerate().rev() {
-            let addend = &self.addends[index];
-            let slope = self.denominators.pop(index).mul(&addend.y.sub(&point.y));
-            *point = chord(point, &addend.x, &slope);
+            let Signed { point: addend, negative } = &self.addends[index];
+            let inverse = self.denominators.pop_nonzero(index, &addend.x.sub(&point.x));
+            let slope = inverse.mul_loose(&addend.y.sub_from_signed(*negative, &point.y));
+            match skipped.get(index) {
+                Some(skip) => *point = chord(point, &addend.x, &slope).keep(!*skip).or(&point.keep(*skip)),
+                None => chord_assign(point, &addend.x, &slope),
+            }
         }
     }
 }
 
-/// [`Batch::double`], if for any points, or [`Batch::double_distinct`] as a call.
-struct Doubling<'a, V: Vector, const ANY: bool> {
+/// [`Batch::double`] as a call.
+struct Doubling<'a, V: Vector> {
     batch: &'a mut Batch<V>,
     points: &'a mut [Affine<V>],
     times: usize,
 }
 
-impl<V: Vector, const ANY: bool> Task for Doubling<'_, V, ANY> {
+impl<V: Vector> Task for Doubling<'_, V> {
     #[inline(always)]
     fn run(self) {
-        self.batch.double_inline::<ANY>(self.points, self.times);
+        self.batch.double_inline(self.points, self.times);
     }
 }
 
@@ -225,17 +241,19 @@ impl<V: Vector, A: Addends<V> + ?Sized> Task for Addition<'_, V, A> {
     }
 }
 
-/// [`Batch::add_distinct`] as a call.
+/// [`Batch::add_distinct`] as a call, or [`Batch::add_distinct_unless`].
 struct DistinctAddition<'a, V: Vector, A: ?Sized> {
     batch: &'a mut Batch<V>,
     points: &'a mut [Affine<V>],
     addends: &'a A,
+    /// For each vector where points are left alone, or nothing at all.
+    skipped: &'a [V::Mask],
 }
 
 impl<V: Vector, A: Addends<V> + ?Sized> Task for DistinctAddition<'_, V, A> {
     #[inline(always)]
     fn run(self) {
-        self.batch.add_distinct_inline(self.points, self.addends);
+        self.batch.add_distinct_inline(self.points, self.addends, self.skipped);
     }
 }
 

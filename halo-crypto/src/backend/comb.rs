@@ -23,7 +23,7 @@
 //! same holds for the additions that make the tables: they are sums over different positions that do not have
 //! position 255.
 //!
-//! The identity needs no case of its own: all its multiples are itself, and adding it to itself keeps it.
+//! The generator stands in for the identity, whose multiples are masked.
 //!
 //! # Constant time
 //! A digit is found by reading all eight sums of its table under masks, as with the windows of one scalar.
@@ -33,10 +33,11 @@ use zeroize::Zeroizing;
 
 use super::batch::{Addends, Batch};
 use super::mask::Mask;
-use super::multiplication::{recode, signs};
+use super::multiplication::{recode, set, signs};
 use super::point::Point;
 use super::recoding::OddScalar;
-use super::vector::{Affine, Lanes, MAX_LANES, Vector, load, store};
+use super::table::PointTable;
+use super::vector::{Affine, Lanes, MAX_LANES, Signed, Vector, load, replace_identities, store};
 
 /// Points that get their tables together. Few enough that one table of all of them stays in the second-level cache
 /// while every scalar's sum goes through it; a multiple of [`MAX_LANES`].
@@ -52,11 +53,9 @@ const COLUMNS: usize = SPACING / TABLES;
 /// Sums in a table: the highest tooth is positive.
 const SUMS: usize = 1 << (TEETH - 1);
 
-/// A table of each point of a chunk. In the sum `e` a tooth `t` is negative where bit `t` of `e` is set.
-type Table<V> = [Lanes<V>; SUMS];
-
+/// The tables of each point of a chunk. In the sum `e` a tooth `t` is negative where bit `t` of `e` is set.
 #[inline(always)]
-fn tables<V: Vector>(points: &[Affine<V>]) -> Vec<Table<V>> {
+fn tables<V: Vector>(points: &[Affine<V>]) -> Vec<PointTable<V>> {
     let mut batch = Batch::new(points.len());
     let mut shifted: Lanes<V> = Zeroizing::new(points.to_vec());
     // By tooth, and then by table.
@@ -77,9 +76,9 @@ fn tables<V: Vector>(points: &[Affine<V>]) -> Vec<Table<V>> {
         let upper = [sum(&mut batch, fourth, third), sum(&mut batch, fourth, &negated(third))];
         let lower = [sum(&mut batch, second, first), sum(&mut batch, second, &negated(first))];
         let lower = [&lower[0], &lower[1], &negated(&lower[1]), &negated(&lower[0])];
-        let mut sums: Table<V> = Default::default();
-        for (number, sums) in sums.iter_mut().enumerate() {
-            *sums = sum(&mut batch, &upper[number / lower.len()], lower[number % lower.len()]);
+        let mut sums = PointTable::new(points.len(), SUMS);
+        for number in 0..SUMS {
+            sums.set(number, &sum(&mut batch, &upper[number / lower.len()], lower[number % lower.len()]));
         }
         tables.push(sums);
     }
@@ -112,9 +111,26 @@ struct Combs {
     teeth: Zeroizing<Vec<[u64; TEETH]>>,
 }
 
+impl Combs {
+    /// For scalars of the points of a chunk, the same number for each. Lanes that hold no point get scalars too, so that
+    /// those of each multiple begin with a vector.
+    fn new<'a, V: Vector>(multiples: impl ExactSizeIterator<Item = &'a [Scalar]>) -> Self {
+        // Room for all, since a vector that grows leaves its old memory unwiped.
+        let mut padded = Zeroizing::new(Vec::with_capacity(multiples.len() * CHUNK));
+        for scalars in multiples {
+            padded.extend_from_slice(scalars);
+            let whole = padded.len().next_multiple_of(V::LANES);
+            padded.resize(whole, Scalar::ONE);
+        }
+        let scalars = recode(&padded);
+        let teeth = Zeroizing::new(scalars.iter().map(OddScalar::signs).collect());
+        Self { scalars, teeth }
+    }
+}
+
 /// The digits of one column in one table.
 struct Column<'a, V: Vector> {
-    table: &'a Table<V>,
+    table: &'a PointTable<V>,
     combs: &'a Combs,
     /// The column's position within a tooth.
     position: usize,
@@ -122,24 +138,19 @@ struct Column<'a, V: Vector> {
 
 impl<V: Vector> Addends<V> for Column<'_, V> {
     #[inline(always)]
-    fn get(&self, index: usize) -> Affine<V> {
-        let (mut numbers, mut negative) = ([0; MAX_LANES], [Mask::default(); MAX_LANES]);
-        for (lane, teeth) in self.combs.teeth[index * V::LANES..].iter().take(V::LANES).enumerate() {
-            let [first, second, third, highest] = teeth.map(|tooth| tooth >> self.position & 1);
-            numbers[lane] = (first ^ highest) | (second ^ highest) << 1 | (third ^ highest) << 2;
-            negative[lane] = Mask::from_bit(highest ^ 1);
-        }
-        // The sums of a point's scalars follow each other by the number of points.
-        let point = index % self.table[0].len();
-        let mut selected = Affine::default();
-        for (sums, number) in self.table.iter().zip(0..) {
-            let mut chosen = [Mask::default(); MAX_LANES];
-            for (chosen, wanted) in chosen.iter_mut().zip(numbers).take(V::LANES) {
-                *chosen = Mask::is_equal(number, wanted);
+    fn write(&self, out: &mut [Signed<V>]) {
+        for (index, out) in out.iter_mut().enumerate() {
+            let (mut numbers, mut negative) = ([0; MAX_LANES], [Mask::default(); MAX_LANES]);
+            for (lane, teeth) in self.combs.teeth[index * V::LANES..].iter().take(V::LANES).enumerate() {
+                let [first, second, third, highest] = teeth.map(|tooth| tooth >> self.position & 1);
+                numbers[lane] = (first ^ highest) | (second ^ highest) << 1 | (third ^ highest) << 2;
+                negative[lane] = Mask::from_bit(highest ^ 1);
             }
-            selected = selected.or(&sums[point].keep(V::mask(&chosen)));
+            // The sums of a point's scalars follow each other by the number of points.
+            let vector = index % self.table.vectors();
+            let point = self.table.select_each(vector, &V::indices(&numbers));
+            *out = Signed { point, negative: V::mask(&negative) };
         }
-        selected.negate_if(V::mask(&negative))
     }
 }
 
@@ -148,28 +159,24 @@ impl<V: Vector> Addends<V> for Column<'_, V> {
 pub(super) fn several_multiples<V: Vector>(points: &[Point], scalars: &[Scalar], out: &mut [Point]) {
     let count = points.len();
     for (chunk, points) in points.chunks(CHUNK).enumerate() {
-        let lanes = load::<V>(points);
+        let mut lanes = load::<V>(points);
+        let identities = replace_identities(&mut lanes);
         let tables = tables(&lanes);
-        // Lanes that hold no point get scalars too, so that those of each multiple begin with a vector.
-        let width = lanes.len() * V::LANES;
-        let first = chunk * CHUNK;
-        let mut padded = Zeroizing::new(vec![Scalar::ONE; scalars.len() / count * width]);
-        for (padded, scalars) in padded.chunks_exact_mut(width).zip(scalars.chunks_exact(count)) {
-            padded[..points.len()].copy_from_slice(&scalars[first..first + points.len()]);
+        let places = chunk * CHUNK..chunk * CHUNK + points.len();
+        let combs = Combs::new::<V>(scalars.chunks_exact(count).map(|scalars| &scalars[places.clone()]));
+        let mut sums = multiply(&tables, &combs, combs.scalars.len() / V::LANES);
+        for (sum, identity) in sums.iter_mut().zip(identities.iter().cycle()) {
+            *sum = sum.keep(!*identity);
         }
-        let scalars = recode(&padded);
-        let teeth = Zeroizing::new(scalars.iter().map(OddScalar::signs).collect());
-        let combs = Combs { scalars, teeth };
-        let sums = multiply(&tables, &combs, combs.scalars.len() / V::LANES);
         for (sums, out) in sums.chunks_exact(lanes.len()).zip(out.chunks_exact_mut(count)) {
-            store(sums, &mut out[first..first + points.len()]);
+            store(sums, &mut out[places.clone()]);
         }
     }
 }
 
 /// The multiples by all scalars, `vectors` in number.
 #[inline(always)]
-fn multiply<V: Vector>(tables: &[Table<V>], combs: &Combs, vectors: usize) -> Lanes<V> {
+fn multiply<V: Vector>(tables: &[PointTable<V>], combs: &Combs, vectors: usize) -> Lanes<V> {
     let mut batch = Batch::new(vectors);
     let mut sums: Lanes<V> = Zeroizing::new(vec![Affine::default(); vectors]);
     for column in (0..COLUMNS).rev() {
@@ -179,9 +186,7 @@ fn multiply<V: Vector>(tables: &[Table<V>], combs: &Combs, vectors: usize) -> La
         for (number, table) in tables.iter().enumerate() {
             let digits = Column { table, combs, position: number * COLUMNS + column };
             if column + 1 == COLUMNS && number == 0 {
-                for (index, sum) in sums.iter_mut().enumerate() {
-                    *sum = digits.get(index);
-                }
+                set(&mut sums, &digits);
             } else if column == 0 && number + 1 == TABLES {
                 batch.add(&mut sums, &digits);
             } else {

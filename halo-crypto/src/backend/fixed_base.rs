@@ -1,14 +1,13 @@
 //! [`FixedBase`]: tables of one point's multiples, for multiplications by many scalars.
 
-use zeroize::Zeroizing;
-
 use super::batch::Batch;
 use super::point::Point;
+use super::portable;
 use super::recoding::OddScalar;
-use super::vector::{Affine, Vector, load, store};
+use super::table::OddMultiples;
+use super::vector::{Affine, MAX_LANES, Vector, load, replace_identities, store};
 #[cfg(target_arch = "x86_64")]
 use super::{avx2, ifma};
-use super::{multiplication, portable};
 
 /// A point prepared for multiplications by many scalars, in the form of the backend that was active.
 pub struct FixedBase(pub(super) Tables);
@@ -24,15 +23,19 @@ pub(super) enum Tables {
 
 /// The odd multiples `(2e + 1)·2^(w·j)·B` of a base `B`: for each window `j` of `w` bits a table of those that a digit
 /// may ask for.
+/// Nothing is held for the identity.
 pub(super) struct Multiples<V: Vector>(Vec<V::Table>);
 
 impl<V: Vector> Multiples<V> {
     /// Computes the multiples of `base`, which is public.
     #[inline(always)]
     pub(super) fn new(base: &Point) -> Self {
+        if bool::from(base.is_identity().choice()) {
+            return Self(Vec::new());
+        }
         let width = V::FIXED_BASE_WINDOW;
         let windows = OddScalar::digits(width);
-        let mut shifted = [Affine::load(&[*base])];
+        let mut shifted = [Affine::load(&[*base; MAX_LANES][..V::LANES])];
         let mut single = Batch::<V>::new(1);
         let mut bases = vec![Point::IDENTITY; windows];
         for (window, base) in bases.iter_mut().enumerate() {
@@ -41,14 +44,20 @@ impl<V: Vector> Multiples<V> {
             }
             shifted[0].store(core::slice::from_mut(base));
         }
-        let bases = load::<V>(&bases);
+        let mut bases = load::<V>(&bases);
+        // In lanes without one.
+        replace_identities(&mut bases);
         let mut batch = Batch::new(bases.len());
-        let multiples = multiplication::odd_multiples(&mut batch, &bases, 1 << (width - 1));
         // For each multiple its points in all windows, then the other way round.
-        let mut points = Zeroizing::new(Vec::with_capacity(multiples.len()));
-        for multiple in multiples.iter() {
+        let mut multiples = OddMultiples::new(&mut batch, &bases);
+        let count = 1 << (width - 1);
+        let mut points = Vec::with_capacity(count);
+        for number in 0..count {
+            if number > 0 {
+                multiples.advance(&mut batch);
+            }
             let mut row = vec![Point::IDENTITY; windows];
-            store(multiple, &mut row);
+            store(&multiples.current, &mut row);
             points.push(row);
         }
         let mut tables = Vec::with_capacity(windows);
@@ -57,6 +66,12 @@ impl<V: Vector> Multiples<V> {
             tables.push(V::table(&window));
         }
         Self(tables)
+    }
+
+    /// Whether the base is the identity.
+    #[inline(always)]
+    pub(super) fn is_identity(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// The multiples that a digit of the window may ask for.

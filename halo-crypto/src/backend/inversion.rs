@@ -10,14 +10,16 @@ use zeroize::Zeroize;
 use super::field::FieldElement;
 use super::vector::Vector;
 
-/// The denominators of a batch, and the products by which they are inverted together.
+/// The products by which the denominators of a batch are inverted together.
 ///
-/// A round is: [`push`](Self::push) for every vector, [`invert`](Self::invert), then [`pop`](Self::pop) for every
-/// vector in the opposite order. While vectors are popped, the denominators of the next round may be pushed into
-/// their places.
+/// A round is: [`push`](Self::push) for every vector, [`invert`](Self::invert), then [`pop`](Self::pop) of the same
+/// denominators for every vector in the opposite order. While vectors are popped, the denominators of the next round may
+/// be pushed into their places.
 pub(super) struct Denominators<V: Vector> {
-    /// For each vector its denominators, not zero, and the product of those pushed before it.
-    vectors: Vec<(V::Loose, V)>,
+    /// For each vector the product of the denominators pushed before it.
+    products: Vec<V>,
+    /// For each vector where its denominators are zero.
+    zeros: Vec<V::Mask>,
     /// The product of all denominators pushed in this round.
     product: V,
     /// The inverse of the product of those denominators of the last round that were not popped yet, times the
@@ -30,25 +32,43 @@ impl<V: Vector> Denominators<V> {
     #[inline(always)]
     pub(super) fn new(count: usize) -> Self {
         let one = V::one();
-        Self { vectors: vec![(one.loose(), one); count], product: one, inverse: one }
+        let zeros = vec![V::Mask::default(); count];
+        Self { products: vec![one; count], zeros, product: one, inverse: one }
     }
 
     /// Enters denominators, one in the place of zero. The product before is not zero, so the product after is where
     /// the denominator is, and where only.
     #[inline(always)]
     pub(super) fn push(&mut self, index: usize, denominators: &V::Loose) {
-        let product = self.product.mul(denominators);
+        let product = self.product.mul_loose(denominators);
         let is_zero = product.is_zero();
-        let denominators = V::select_loose(is_zero, &V::one().loose(), denominators);
-        self.vectors[index] = (denominators, self.product);
+        self.zeros[index] = is_zero;
+        self.product.copy_to(&mut self.products[index]);
         self.product = V::select(is_zero, &self.product, &product);
+    }
+
+    /// The inverses of the vector's denominators, which are those that were pushed, times the factor of the round.
+    #[inline(always)]
+    pub(super) fn pop(&mut self, index: usize, denominators: &V::Loose) -> V {
+        let inverse = self.inverse.mul(&self.products[index]);
+        let rest = self.inverse.mul_loose(denominators);
+        self.inverse = V::select(self.zeros[index], &self.inverse, &rest);
+        inverse
     }
 
     /// Enters denominators that the caller has proven not to be zero. A zero makes all inverses of its lane wrong.
     #[inline(always)]
     pub(super) fn push_nonzero(&mut self, index: usize, denominators: &V::Loose) {
-        self.vectors[index] = (*denominators, self.product);
-        self.product = self.product.mul(denominators);
+        self.product.copy_to(&mut self.products[index]);
+        self.product.mul_assign(denominators);
+    }
+
+    /// As [`pop`](Self::pop), for denominators that came by [`push_nonzero`](Self::push_nonzero).
+    #[inline(always)]
+    pub(super) fn pop_nonzero(&mut self, index: usize, denominators: &V::Loose) -> V {
+        let inverse = self.inverse.mul(&self.products[index]);
+        self.inverse.mul_assign(denominators);
+        inverse
     }
 
     /// Ends a round of pushes. Each inverse will come multiplied by `factor`, which this way costs one
@@ -59,15 +79,6 @@ impl<V: Vector> Denominators<V> {
         invert_all(&mut elements[..V::LANES], factor);
         self.inverse = V::load(&elements[..V::LANES]);
         self.product = V::one();
-    }
-
-    /// The inverses of the vector's denominators, times the factor of the round.
-    #[inline(always)]
-    pub(super) fn pop(&mut self, index: usize) -> V {
-        let (denominators, product) = &self.vectors[index];
-        let inverse = self.inverse.mul(&product.loose());
-        self.inverse = self.inverse.mul(denominators);
-        inverse
     }
 }
 
@@ -94,10 +105,8 @@ fn invert_all(elements: &mut [FieldElement], factor: &FieldElement) {
 
 impl<V: Vector> Drop for Denominators<V> {
     fn drop(&mut self) {
-        for (denominators, product) in &mut self.vectors {
-            denominators.zeroize();
-            product.zeroize();
-        }
+        self.products.zeroize();
+        self.zeros.zeroize();
         self.product.zeroize();
         self.inverse.zeroize();
     }

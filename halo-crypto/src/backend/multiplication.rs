@@ -11,10 +11,11 @@
 //! `|d_i| ≤ 15`; hence `a ± d_i` is not zero, and for `i ≥ 1` it is below the order in size, as `a ≤ n/16 + 16`. So
 //! those additions may be [`Batch::add_distinct`]. In the last one `a + d_0 = k` may be `n` itself (the scalar is 0),
 //! or `a - d_0` may be (the scalar is 2 or `n - 2`). None of the sums that are doubled is the identity, if `P` is not,
-//! for their factors are between 1 and `n/2 + 8`; so the generator stands in for an identity, whose result is masked.
+//! for their factors are between 1 and `n/2 + 8`.
 //!
-//! With two bases nothing of the kind holds, for a peer may have chosen one as a multiple of the other: there every
-//! addition is the complete one.
+//! With two bases nothing of the kind holds, for a peer may have chosen one as a multiple of the other. There the sum
+//! starts at a point that no peer can foresee ([`offset`](super::offset)), so that its additions may be those of
+//! distinct points too; only the one that takes the start away again must be complete.
 //!
 //! # Multiples of a fixed base
 //! Digits from the lowest, without doublings ([`fixed_base`](super::fixed_base)). With windows of `w` bits the sum
@@ -23,9 +24,8 @@
 //! and of the point to be added to, must be complete.
 //!
 //! # Identity
-//! Elsewhere it needs no case of its own: doubling leaves it as it is, so do the additions of its own (identical)
-//! multiples.
-//! The lanes of a vector that a batch does not fill hold it.
+//! The generator stands in for it, also in the lanes of a vector that a batch does not fill, and the result is masked; in a
+//! sum of two products the additions of its multiples are.
 //!
 //! # Constant time
 //! No branch and no address depends on a scalar or a point, down to the masks ([`mask`](super::mask)) and the shared
@@ -40,42 +40,27 @@ use super::batch::{Addends, Batch};
 use super::field::FieldElement;
 use super::fixed_base::Multiples as FixedMultiples;
 use super::mask::Mask;
+use super::offset::Offset;
 use super::point::{self, Point};
 use super::recoding::OddScalar;
 use super::roots;
-use super::vector::{Affine, Lanes, MAX_LANES, Vector, load, store};
+use super::table::PointTable;
+use super::vector::{Affine, Lanes, MAX_LANES, Signed, Vector, load, replace_identities, store};
 
 /// Points worked on in step; a multiple of [`MAX_LANES`].
 const CHUNK: usize = 1024;
+/// Pairs of points with a table each worked on in step; a multiple of [`MAX_LANES`].
+const PAIRS: usize = CHUNK / 2;
 /// Bits of a window of a multiplication by one scalar.
 const WINDOW: usize = 4;
+/// Doublings of a sum of such multiplications.
+pub(super) const DOUBLINGS: usize = (OddScalar::digits(WINDOW) - 1) * WINDOW;
 /// The odd multiples that a digit of [`WINDOW`] bits may ask for.
 const MULTIPLES: usize = 1 << (WINDOW - 1);
 
-/// The odd multiples of a chunk of points: `multiples[e][i] = (2e + 1)·points[i]`.
-pub(super) type Multiples<V> = Zeroizing<Vec<Vec<Affine<V>>>>;
-
-#[inline(always)]
-pub(super) fn odd_multiples<V: Vector>(
-    batch: &mut Batch<V>,
-    points: &[Affine<V>],
-    count: usize,
-) -> Multiples<V> {
-    let mut doubled = Zeroizing::new(points.to_vec());
-    batch.double(&mut doubled, 1);
-    let mut multiples = Zeroizing::new(vec![points.to_vec()]);
-    for odd in 1..count {
-        let mut next = multiples[odd - 1].clone();
-        // (2e - 1)·P and 2·P: neither equal nor opposite, since the order divides neither 2e - 3 nor 2e + 1.
-        batch.add_distinct(&mut next, doubled.as_slice());
-        multiples.push(next);
-    }
-    multiples
-}
-
 /// The multiples that the digits of one position choose.
 struct Chosen<'a, V: Vector, D> {
-    multiples: &'a Multiples<V>,
+    multiples: &'a PointTable<V>,
     digit: D,
 }
 
@@ -106,12 +91,11 @@ impl<V: Vector> Drop for SharedDigit<V> {
 
 impl<V: Vector> Addends<V> for Chosen<'_, V, SharedDigit<V>> {
     #[inline(always)]
-    fn get(&self, index: usize) -> Affine<V> {
-        let mut selected = Affine::default();
-        for (multiples, chosen) in self.multiples.iter().zip(self.digit.chosen) {
-            selected = selected.or(&multiples[index].keep(chosen));
+    fn write(&self, out: &mut [Signed<V>]) {
+        for (index, out) in out.iter_mut().enumerate() {
+            out.point = self.multiples.select(index, &self.digit.chosen);
+            out.negative = self.digit.negative;
         }
-        selected.negate_if(self.digit.negative)
     }
 }
 
@@ -123,35 +107,34 @@ struct OwnDigits<'a> {
 
 impl<V: Vector> Addends<V> for Chosen<'_, V, OwnDigits<'_>> {
     #[inline(always)]
-    fn get(&self, index: usize) -> Affine<V> {
-        let (indices, negative) = digits::<V>(self.digit.scalars, index, self.digit.position, WINDOW);
-        let mut selected = Affine::default();
-        for (multiples, number) in self.multiples.iter().zip(0..) {
-            let mut chosen = [Mask::default(); MAX_LANES];
-            for (chosen, index) in chosen.iter_mut().zip(indices).take(V::LANES) {
-                *chosen = Mask::is_equal(number, index);
-            }
-            selected = selected.or(&multiples[index].keep(V::mask(&chosen)));
+    fn write(&self, out: &mut [Signed<V>]) {
+        for (index, out) in out.iter_mut().enumerate() {
+            let (indices, negative) = digits::<V>(self.digit.scalars, index, self.digit.position);
+            *out = Signed { point: self.multiples.select_each(index, &indices), negative };
         }
-        selected.negate_if(negative)
     }
 }
 
 /// The digits of one position of the scalars of a vector's points: the indices of their multiples, and where they
 /// are negative. Lanes without a scalar have the digit one.
 #[inline(always)]
-fn digits<V: Vector>(
-    scalars: &[OddScalar],
-    index: usize,
-    position: usize,
-    width: usize,
-) -> ([u64; MAX_LANES], V::Mask) {
+fn digits<V: Vector>(scalars: &[OddScalar], index: usize, position: usize) -> (V::Indices, V::Mask) {
     let (mut indices, mut negative) = ([0; MAX_LANES], [Mask::default(); MAX_LANES]);
     for (lane, scalar) in scalars[index * V::LANES..].iter().take(V::LANES).enumerate() {
-        let digit = scalar.digit(position, width);
+        let digit = scalar.digit(position, WINDOW);
         (indices[lane], negative[lane]) = (digit.index, digit.negative);
     }
-    (indices, V::mask(&negative))
+    (V::indices(&indices), V::mask(&negative))
+}
+
+/// Replaces points by the first addends of a sum.
+#[inline(always)]
+pub(super) fn set<V: Vector>(points: &mut [Affine<V>], addends: &impl Addends<V>) {
+    let mut first = Zeroizing::new(vec![Signed::default(); points.len()]);
+    addends.write(&mut first);
+    for (point, first) in points.iter_mut().zip(first.iter()) {
+        *point = first.affine();
+    }
 }
 
 /// Where the results for a vector's points are to be negated.
@@ -167,19 +150,19 @@ pub(super) fn signs<V: Vector>(scalars: &[OddScalar], index: usize) -> V::Mask {
 /// Where the digits for [`multiply`] come from.
 trait Digits<V: Vector> {
     /// The multiples chosen by the digits of a position.
-    fn choose<'a>(&'a self, multiples: &'a Multiples<V>, position: usize) -> impl Addends<V>;
+    fn choose<'a>(&'a self, multiples: &'a PointTable<V>, position: usize) -> impl Addends<V>;
 }
 
 impl<V: Vector> Digits<V> for OddScalar {
     #[inline(always)]
-    fn choose<'a>(&'a self, multiples: &'a Multiples<V>, position: usize) -> impl Addends<V> {
+    fn choose<'a>(&'a self, multiples: &'a PointTable<V>, position: usize) -> impl Addends<V> {
         Chosen { multiples, digit: SharedDigit::of(self, position) }
     }
 }
 
 impl<V: Vector> Digits<V> for [OddScalar] {
     #[inline(always)]
-    fn choose<'a>(&'a self, multiples: &'a Multiples<V>, position: usize) -> impl Addends<V> {
+    fn choose<'a>(&'a self, multiples: &'a PointTable<V>, position: usize) -> impl Addends<V> {
         Chosen { multiples, digit: OwnDigits { scalars: self, position } }
     }
 }
@@ -187,21 +170,14 @@ impl<V: Vector> Digits<V> for [OddScalar] {
 /// Multiplies a chunk of points by the scalars that `scalars` are the digits of.
 #[inline(always)]
 fn multiply<V: Vector>(points: &mut [Affine<V>], scalars: &(impl Digits<V> + ?Sized)) {
-    let generator = Affine::<V>::load(&[Point::GENERATOR; MAX_LANES][..V::LANES]);
-    let mut identities = Zeroizing::new(vec![V::Mask::default(); points.len()]);
-    for (point, identity) in points.iter_mut().zip(identities.iter_mut()) {
-        *identity = point.is_identity();
-        *point = generator.keep(*identity).or(&point.keep(!*identity));
-    }
+    let identities = replace_identities(points);
     let mut batch = Batch::new(points.len());
-    let multiples = odd_multiples(&mut batch, points, MULTIPLES);
+    let multiples = PointTable::of_odd_multiples(&mut batch, points, MULTIPLES);
     let highest = OddScalar::digits(WINDOW) - 1;
     let first = scalars.choose(&multiples, highest);
-    for (index, point) in points.iter_mut().enumerate() {
-        *point = first.get(index);
-    }
+    set(points, &first);
     for position in (0..highest).rev() {
-        batch.double_distinct(points, WINDOW);
+        batch.double(points, WINDOW);
         let addends = scalars.choose(&multiples, position);
         if position > 0 {
             batch.add_distinct(points, &addends);
@@ -240,32 +216,40 @@ pub(super) fn scale_each<V: Vector>(points: &mut [Point], scalars: &[Scalar]) {
     }
 }
 
-/// `left[i] = left_scalar · left[i] + right_scalar · right[i]`: both in one go, so that they share the doublings.
+/// `left[i] = left_scalar · left[i] + right_scalar · right[i]`: both in one go, so that they share the doublings. The
+/// offset was made for them and [`DOUBLINGS`].
 #[inline(always)]
 pub(super) fn double_scale<V: Vector>(
     left: &mut [Point],
     left_scalar: &Scalar,
     right: &[Point],
     right_scalar: &Scalar,
+    offset: &Offset,
 ) {
     let (left_scalar, right_scalar) = (OddScalar::new(left_scalar), OddScalar::new(right_scalar));
     let highest = OddScalar::digits(WINDOW) - 1;
-    for (left, right) in left.chunks_mut(CHUNK).zip(right.chunks(CHUNK)) {
+    let start = Affine::load(&[offset.start; MAX_LANES][..V::LANES]);
+    let correction = Everywhere(Affine::load(&[offset.correction; MAX_LANES][..V::LANES]));
+    for (left, right) in left.chunks_mut(PAIRS).zip(right.chunks(PAIRS)) {
         let (mut sums, mut other) = (load::<V>(left), load::<V>(right));
+        let left_identities = replace_identities(&mut sums);
+        let right_identities = replace_identities(&mut other);
         negate_if(&mut sums, V::splat_mask(left_scalar.is_negative()));
         negate_if(&mut other, V::splat_mask(right_scalar.is_negative()));
         let mut batch = Batch::new(sums.len());
-        let left_multiples = odd_multiples(&mut batch, &sums, MULTIPLES);
-        let right_multiples = odd_multiples(&mut batch, &other, MULTIPLES);
-        sums.fill(Affine::default());
+        let left_multiples = PointTable::of_odd_multiples(&mut batch, &sums, MULTIPLES);
+        let right_multiples = PointTable::of_odd_multiples(&mut batch, &other, MULTIPLES);
+        sums.fill(start);
         for position in (0..=highest).rev() {
             if position < highest {
                 batch.double(&mut sums, WINDOW);
             }
-            for (scalar, multiples) in [(&left_scalar, &left_multiples), (&right_scalar, &right_multiples)] {
-                batch.add(&mut sums, &scalar.choose(multiples, position));
-            }
+            let addends = left_scalar.choose(&left_multiples, position);
+            batch.add_distinct_unless(&left_identities, &mut sums, &addends);
+            let addends = right_scalar.choose(&right_multiples, position);
+            batch.add_distinct_unless(&right_identities, &mut sums, &addends);
         }
+        batch.add(&mut sums, &correction);
         store(&sums, left);
     }
 }
@@ -279,9 +263,18 @@ struct FixedAddends<'a, V: Vector> {
 
 impl<V: Vector> Addends<V> for FixedAddends<'_, V> {
     #[inline(always)]
-    fn get(&self, index: usize) -> Affine<V> {
-        let (indices, negative) = digits::<V>(self.scalars, index, self.window, V::FIXED_BASE_WINDOW);
-        V::look_up(self.base.window(self.window), &indices).negate_if(negative)
+    fn write(&self, out: &mut [Signed<V>]) {
+        let mut indices = Zeroizing::new(vec![0; out.len() * V::LANES]);
+        let groups = indices.chunks_exact_mut(V::LANES).zip(self.scalars.chunks(V::LANES));
+        for ((indices, scalars), out) in groups.zip(&mut *out) {
+            let mut negative = [Mask::default(); MAX_LANES];
+            for ((index, negative), scalar) in indices.iter_mut().zip(&mut negative).zip(scalars) {
+                let digit = scalar.digit(self.window, V::FIXED_BASE_WINDOW);
+                (*index, *negative) = (digit.index as u8, digit.negative);
+            }
+            out.negative = V::mask(&negative);
+        }
+        V::look_up(self.base.window(self.window), &indices, out);
     }
 }
 
@@ -292,6 +285,9 @@ pub(super) fn add_fixed_base_multiples<V: Vector>(
     base: &FixedMultiples<V>,
     scalars: &[Scalar],
 ) {
+    if base.is_identity() {
+        return;
+    }
     let highest = OddScalar::digits(V::FIXED_BASE_WINDOW) - 1;
     for (points, scalars) in points.chunks_mut(CHUNK).zip(scalars.chunks(CHUNK)) {
         let scalars = recode(scalars);
@@ -299,10 +295,7 @@ pub(super) fn add_fixed_base_multiples<V: Vector>(
         let mut batch = Batch::new(lanes.len());
         let mut sums: Lanes<V> = Zeroizing::new(vec![Affine::default(); lanes.len()]);
         let addends = |window| FixedAddends { base, scalars: &scalars, window };
-        let first = addends(0);
-        for (index, sum) in sums.iter_mut().enumerate() {
-            *sum = first.get(index);
-        }
+        set(&mut sums, &addends(0));
         for window in 1..highest {
             batch.add_distinct(&mut sums, &addends(window));
         }
@@ -315,6 +308,16 @@ pub(super) fn add_fixed_base_multiples<V: Vector>(
     }
 }
 
+/// The same points for every vector.
+struct Everywhere<V: Vector>(Affine<V>);
+
+impl<V: Vector> Addends<V> for Everywhere<V> {
+    #[inline(always)]
+    fn write(&self, out: &mut [Signed<V>]) {
+        out.fill(self.0.into());
+    }
+}
+
 /// Points that a function of their position gives: `count` of them from `start` on.
 struct Given<F> {
     point: F,
@@ -324,13 +327,15 @@ struct Given<F> {
 
 impl<V: Vector, F: Fn(usize) -> Point> Addends<V> for Given<F> {
     #[inline(always)]
-    fn get(&self, index: usize) -> Affine<V> {
-        let mut points = [Point::IDENTITY; MAX_LANES];
-        let positions = index * V::LANES..self.count.min((index + 1) * V::LANES);
-        for (point, position) in points.iter_mut().zip(positions) {
-            *point = (self.point)(self.start + position);
+    fn write(&self, out: &mut [Signed<V>]) {
+        for (index, out) in out.iter_mut().enumerate() {
+            let mut points = [Point::IDENTITY; MAX_LANES];
+            let positions = index * V::LANES..self.count.min((index + 1) * V::LANES);
+            for (point, position) in points.iter_mut().zip(positions) {
+                *point = (self.point)(self.start + position);
+            }
+            *out = Affine::load(&points[..V::LANES]).into();
         }
-        Affine::load(&points[..V::LANES])
     }
 }
 
@@ -360,7 +365,7 @@ fn negate_if<V: Vector>(points: &mut [Affine<V>], condition: V::Mask) {
 /// `x³ - 3x + b`, which is `y²` if `x` belongs to a point.
 #[inline(always)]
 fn curve_equation<V: Vector>(x: &V, three: &V, b: &V) -> V {
-    V::carry(&x.mul(&x.square().sub(three)).add(b))
+    V::carry(&x.mul_loose(&x.square().sub(three)).add(b))
 }
 
 /// The point with `x` and an odd or even `y`, for each of `candidates`, if there is one. They are public.

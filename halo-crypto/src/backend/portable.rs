@@ -4,7 +4,7 @@ use super::field::FieldElement;
 use super::fixed_base::Tables;
 use super::mask::Mask;
 use super::point::Point;
-use super::vector::{Affine, MAX_LANES, Task, Vector};
+use super::vector::{Affine, MAX_LANES, Signed, Task, Vector};
 
 /// A vector of one element, always reduced: its bounds are those of [`FieldElement`], and carrying does nothing.
 pub(super) type Single = FieldElement;
@@ -18,6 +18,8 @@ impl Vector for FieldElement {
     type Mask = Mask;
     type Loose = Self;
     type Table = Vec<Point>;
+    type Indices = u64;
+    type Packed = Affine<Self>;
 
     #[inline(always)]
     fn load(elements: &[FieldElement]) -> Self {
@@ -65,6 +67,11 @@ impl Vector for FieldElement {
     }
 
     #[inline(always)]
+    fn sub_from_signed(&self, negative: Mask, other: &Self) -> Self {
+        FieldElement::select(negative, &self.negate(), self).sub(other)
+    }
+
+    #[inline(always)]
     fn sub_two(&self, first: &Self, second: &Self) -> Self {
         FieldElement::sub(&FieldElement::sub(self, first), second)
     }
@@ -75,7 +82,27 @@ impl Vector for FieldElement {
     }
 
     #[inline(always)]
+    fn mul_loose(&self, other: &Self) -> Self {
+        FieldElement::mul(self, other)
+    }
+
+    #[inline(always)]
+    fn mul_assign(&mut self, other: &Self) {
+        *self = FieldElement::mul(self, other);
+    }
+
+    #[inline(always)]
+    fn copy_to(&self, out: &mut Self) {
+        *out = *self;
+    }
+
+    #[inline(always)]
     fn square(&self) -> Self {
+        FieldElement::square(self)
+    }
+
+    #[inline(always)]
+    fn square_in_line(&self) -> Self {
         FieldElement::square(self)
     }
 
@@ -115,13 +142,39 @@ impl Vector for FieldElement {
 
     /// By reading every point under masks.
     #[inline(always)]
-    fn look_up(table: &Vec<Point>, indices: &[u64; MAX_LANES]) -> Affine<Self> {
-        let mut selected = Affine::default();
-        for (point, index) in table.iter().zip(0..) {
-            let point = Affine { x: point.x, y: point.y };
-            selected = selected.or(&point.keep(Mask::is_equal(index, indices[0])));
+    fn look_up(table: &Vec<Point>, indices: &[u8], out: &mut [Signed<Self>]) {
+        for (out, index) in out.iter_mut().zip(indices) {
+            out.point = Affine::default();
+            for (point, number) in table.iter().zip(0..) {
+                let point = Affine { x: point.x, y: point.y };
+                out.point = out.point.or(&point.keep(Mask::is_equal(number, (*index).into())));
+            }
         }
-        selected
+    }
+
+    #[inline(always)]
+    fn indices(numbers: &[u64; MAX_LANES]) -> u64 {
+        numbers[0]
+    }
+
+    #[inline(always)]
+    fn index_is(index: &u64, number: u64) -> Mask {
+        Mask::is_equal(*index, number)
+    }
+
+    #[inline(always)]
+    fn pack(point: &Affine<Self>) -> Affine<Self> {
+        *point
+    }
+
+    #[inline(always)]
+    fn unpack(packed: &Affine<Self>) -> Affine<Self> {
+        *packed
+    }
+
+    #[inline(always)]
+    fn merge(selected: &mut Affine<Self>, entry: &Affine<Self>, condition: Mask) {
+        *selected = selected.or(&entry.keep(condition));
     }
 }
 

@@ -13,6 +13,9 @@
 //! * Subtraction adds `4p` ([`FOUR_P`]), each of whose limbs is at least the largest that may be subtracted: `2^29 - 1`,
 //!   and `2^25` for the highest, since `2p < 2^25·2^232`. Its limbs are below `2^30`, so the result's are below
 //!   `2^30 + 2^29`; the number is below `6p`.
+//! * Subtraction from a limb or its negative adds `8p` ([`EIGHT_P`]): its limbs are at least `2^30 - 2`, twice the largest
+//!   that is subtracted, and the highest `2^26`. They are below `2^30 + 2^29`, so the result's are below `2^31`; the number
+//!   is below `10p`.
 //! * Subtraction of two adds `8p` ([`EIGHT_P`]) with limbs of at least `2^30 - 2`, the highest `2^26`. They are below
 //!   `2^30 + 2^29`, so the result's are below `2^31`; the number is below `10p`.
 //! * Carrying subtracts `t·p` where `t` is the highest limb divided by `2^24`: at most the number divided by `2^256`,
@@ -37,17 +40,26 @@
 use core::fmt::Debug;
 use core::ops::{BitAnd, BitOr, Not};
 
-use zeroize::DefaultIsZeroes;
+use zeroize::{DefaultIsZeroes, Zeroize};
 
 use super::field::{FieldElement, MODULUS};
 use super::mask::Mask;
 use super::point::Point;
-use super::vector::{Affine, MAX_LANES, Task, Vector};
+use super::vector::{Affine, MAX_LANES, Signed, Task, Vector};
 
 /// Limbs of an element.
 pub(super) const LIMBS: usize = 9;
 /// The low bits of a word that a limb has.
 const LIMB_BITS: u64 = (1 << 29) - 1;
+
+/// Points that are looked up together: as many as a register has bytes.
+pub(super) const POINTS: usize = 32;
+/// Entries of a table of multiples of a fixed base, for windows of eight bits.
+pub(super) const ENTRIES: usize = 128;
+/// Bytes of a point in such a table.
+const POINT_BYTES: usize = 2 * LIMBS * 4;
+/// One byte of each entry of such a table.
+pub(super) type Plane = [u8; ENTRIES];
 
 /// The modulus.
 const P: [u64; LIMBS] = split(MODULUS);
@@ -109,6 +121,8 @@ const fn lend(mut limbs: [u64; LIMBS], units: u64) -> [u64; LIMBS] {
 pub(super) trait Quad: Copy + Debug + Default + Send + Sync + 'static {
     /// Four words.
     type Word: Copy + Debug + Send + Sync;
+    /// See [`Quad::choose`].
+    type ByteIndices;
     /// Zero in each.
     const ZERO: Self::Word;
 
@@ -129,15 +143,20 @@ pub(super) trait Quad: Copy + Debug + Default + Send + Sync + 'static {
     fn xor(left: Self::Word, right: Self::Word) -> Self::Word;
     /// All ones where the words are equal, else zero.
     fn equal(left: Self::Word, right: Self::Word) -> Self::Word;
-    /// For each word the entry whose number are its lowest three bits, in the lower half; the upper half is undefined.
-    fn choose(entries: &[u32; 8], words: Self::Word) -> Self::Word;
+    /// Prepares indices below [`ENTRIES`].
+    fn byte_indices(indices: &[u8; POINTS]) -> Self::ByteIndices;
+    /// For each index a number below `2^32` whose bytes, from the lowest, are the entries with this index of four
+    /// planes: those of the first four indices, of the next four, and so on.
+    fn choose(planes: &[Plane], indices: &Self::ByteIndices) -> [Self::Word; POINTS / 4];
 
     /// See [`Vector::perform`].
     fn perform(task: impl Task);
     /// [`product`], as a call if that pays.
-    fn product(left: &[Self::Word; LIMBS], right: &[Self::Word; LIMBS], out: &mut [Self::Word; LIMBS]);
+    fn product(left: &[Self::Word; LIMBS], right: &[Self::Word; LIMBS]) -> [Self::Word; LIMBS];
+    /// [`product`] in place of its first factor.
+    fn product_assign(left: &mut [Self::Word; LIMBS], right: &[Self::Word; LIMBS]);
     /// [`square`], as a call if that pays.
-    fn square(element: &[Self::Word; LIMBS], out: &mut [Self::Word; LIMBS]);
+    fn square(element: &[Self::Word; LIMBS]) -> [Self::Word; LIMBS];
 }
 
 /// What the multipliers `m` of the reduction add to a column.
@@ -180,18 +199,15 @@ fn end_column<S: Quad>(
 
 /// `left·right/R`, column by column. The loops are written out, for the compiler leaves them rolled.
 #[inline(always)]
-pub(super) fn product<S: Quad>(
-    left: &[S::Word; LIMBS],
-    right: &[S::Word; LIMBS],
-    out: &mut [S::Word; LIMBS],
-) {
+pub(super) fn product<S: Quad>(left: &[S::Word; LIMBS], right: &[S::Word; LIMBS]) -> [S::Word; LIMBS] {
+    let mut out = [S::ZERO; LIMBS];
     let mut m = [S::ZERO; LIMBS];
     let mut carry = S::ZERO;
     macro_rules! column {
         ($column:literal: $($i:literal * $j:literal),*) => {
             let mut sum = S::ZERO;
             $(sum = S::add(sum, S::mul(left[$i], right[$j]));)*
-            carry = end_column::<S>($column, sum, &mut m, out, carry);
+            carry = end_column::<S>($column, sum, &mut m, &mut out, carry);
         };
     }
     column!(0: 0 * 0);
@@ -212,11 +228,13 @@ pub(super) fn product<S: Quad>(
     column!(15: 7 * 8, 8 * 7);
     column!(16: 8 * 8);
     out[LIMBS - 1] = carry;
+    out
 }
 
 /// `element²/R`: as [`product`], with the products of different limbs once, by twice the first.
 #[inline(always)]
-pub(super) fn square<S: Quad>(element: &[S::Word; LIMBS], out: &mut [S::Word; LIMBS]) {
+pub(super) fn square<S: Quad>(element: &[S::Word; LIMBS]) -> [S::Word; LIMBS] {
+    let mut out = [S::ZERO; LIMBS];
     let mut m = [S::ZERO; LIMBS];
     let mut carry = S::ZERO;
     let mut twice = [S::ZERO; LIMBS];
@@ -228,7 +246,7 @@ pub(super) fn square<S: Quad>(element: &[S::Word; LIMBS], out: &mut [S::Word; LI
             let mut sum = S::ZERO;
             $(sum = S::add(sum, S::mul(twice[$i], element[$j]));)*
             $(sum = S::add(sum, S::mul(element[$own], element[$own]));)?
-            carry = end_column::<S>($column, sum, &mut m, out, carry);
+            carry = end_column::<S>($column, sum, &mut m, &mut out, carry);
         };
     }
     column!(0:  + 0);
@@ -249,6 +267,7 @@ pub(super) fn square<S: Quad>(element: &[S::Word; LIMBS], out: &mut [S::Word; LI
     column!(15: 7 * 8);
     column!(16:  + 8);
     out[LIMBS - 1] = carry;
+    out
 }
 
 /// Four elements, reduced as far as the [bounds](self) say.
@@ -258,6 +277,10 @@ pub(super) struct Radix29<S: Quad>([S::Word; LIMBS]);
 /// Four sums or differences.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Loose<S: Quad>([S::Word; LIMBS]);
+
+/// Four points: in each word a limb of `x` in the lower half and the same limb of `y` in the upper one.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Packed<S: Quad>([S::Word; LIMBS]);
 
 /// Four conditions: words of ones or zeros.
 #[derive(Clone, Copy, Debug)]
@@ -277,6 +300,13 @@ impl<S: Quad> Default for Loose<S> {
     }
 }
 
+impl<S: Quad> Default for Packed<S> {
+    #[inline(always)]
+    fn default() -> Self {
+        Self([S::ZERO; LIMBS])
+    }
+}
+
 impl<S: Quad> Default for LaneMask<S> {
     #[inline(always)]
     fn default() -> Self {
@@ -286,6 +316,7 @@ impl<S: Quad> Default for LaneMask<S> {
 
 impl<S: Quad> DefaultIsZeroes for Radix29<S> {}
 impl<S: Quad> DefaultIsZeroes for Loose<S> {}
+impl<S: Quad> DefaultIsZeroes for Packed<S> {}
 impl<S: Quad> DefaultIsZeroes for LaneMask<S> {}
 
 impl<S: Quad> BitAnd for LaneMask<S> {
@@ -377,12 +408,14 @@ fn canonical<S: Quad>(limbs: &[S::Word; LIMBS]) -> [S::Word; LIMBS] {
 
 impl<S: Quad> Vector for Radix29<S> {
     const LANES: usize = 4;
-    const FIXED_BASE_WINDOW: usize = 7;
+    const FIXED_BASE_WINDOW: usize = 8;
 
     type Mask = LaneMask<S>;
     type Loose = Loose<S>;
-    /// For each eight points the limbs of their `x`, then those of their `y`.
-    type Table = Vec<[[[u32; 8]; LIMBS]; 2]>;
+    /// The limbs of `x` and then of `y`, of four bytes each: for each byte a plane.
+    type Table = Vec<Plane>;
+    type Indices = S::Word;
+    type Packed = Packed<S>;
 
     #[inline(always)]
     fn load(elements: &[FieldElement]) -> Self {
@@ -419,7 +452,7 @@ impl<S: Quad> Vector for Radix29<S> {
 
     #[inline(always)]
     fn store(&self, elements: &mut [FieldElement]) {
-        let [l0, l1, l2, l3, l4, l5, l6, l7, l8] = canonical::<S>(&self.mul(&Loose(splat::<S>(&TO_FLAT))).0);
+        let [l0, l1, l2, l3, l4, l5, l6, l7, l8] = canonical::<S>(&self.mul(&Self(splat::<S>(&TO_FLAT))).0);
         let words = [
             S::or(S::or(l0, S::shift_left::<29>(l1)), S::shift_left::<58>(l2)),
             S::or(S::or(S::shift_right::<6>(l2), S::shift_left::<23>(l3)), S::shift_left::<52>(l4)),
@@ -479,6 +512,17 @@ impl<S: Quad> Vector for Radix29<S> {
     }
 
     #[inline(always)]
+    fn sub_from_signed(&self, negative: LaneMask<S>, other: &Self) -> Loose<S> {
+        let mut limbs = self.0;
+        for index in 0..LIMBS {
+            // The limb, or its negative in two's complement.
+            let signed = S::sub(S::xor(limbs[index], negative.0), negative.0);
+            limbs[index] = S::sub(S::add(signed, S::splat(EIGHT_P[index])), other.0[index]);
+        }
+        Loose(limbs)
+    }
+
+    #[inline(always)]
     fn sub_two(&self, first: &Self, second: &Self) -> Self {
         let mut limbs = self.0;
         for index in 0..LIMBS {
@@ -489,17 +533,34 @@ impl<S: Quad> Vector for Radix29<S> {
     }
 
     #[inline(always)]
-    fn mul(&self, other: &Loose<S>) -> Self {
-        let mut out = [S::ZERO; LIMBS];
-        S::product(&self.0, &other.0, &mut out);
-        Self(out)
+    fn mul(&self, other: &Self) -> Self {
+        Self(S::product(&self.0, &other.0))
+    }
+
+    #[inline(always)]
+    fn mul_loose(&self, other: &Loose<S>) -> Self {
+        Self(S::product(&self.0, &other.0))
+    }
+
+    #[inline(always)]
+    fn mul_assign(&mut self, other: &Loose<S>) {
+        S::product_assign(&mut self.0, &other.0);
+    }
+
+    #[inline(always)]
+    fn copy_to(&self, out: &mut Self) {
+        let [l0, l1, l2, l3, l4, l5, l6, l7, l8] = self.0;
+        out.0 = [l0, l1, l2, l3, l4, l5, l6, l7, l8];
     }
 
     #[inline(always)]
     fn square(&self) -> Self {
-        let mut out = [S::ZERO; LIMBS];
-        S::square(&self.0, &mut out);
-        Self(out)
+        Self(S::square(&self.0))
+    }
+
+    #[inline(always)]
+    fn square_in_line(&self) -> Self {
+        Self(square::<S>(&self.0))
     }
 
     #[inline(always)]
@@ -509,7 +570,7 @@ impl<S: Quad> Vector for Radix29<S> {
 
     #[inline(always)]
     fn is_odd(&self) -> LaneMask<S> {
-        let number = canonical::<S>(&self.mul(&Loose(splat::<S>(&TO_NUMBER))).0);
+        let number = canonical::<S>(&self.mul(&Self(splat::<S>(&TO_NUMBER))).0);
         LaneMask(S::equal(S::and(number[0], S::splat(1)), S::splat(1)))
     }
 
@@ -548,39 +609,73 @@ impl<S: Quad> Vector for Radix29<S> {
 
     #[inline(always)]
     fn table(points: &[Point]) -> Self::Table {
-        let mut table = Vec::with_capacity(points.len() / 8);
-        for points in points.chunks_exact(8) {
-            let mut eight = [[[0; 8]; LIMBS]; 2];
-            for (entry, point) in points.iter().enumerate() {
-                for (limbs, coordinate) in eight.iter_mut().zip([point.x, point.y]) {
-                    let coordinate = Self::load(&[coordinate]).0;
-                    for (limb, value) in limbs.iter_mut().zip(coordinate) {
-                        // A limb has 29 bits.
-                        limb[entry] = S::to_array(value)[0] as u32;
-                    }
+        let mut table = vec![[0; ENTRIES]; POINT_BYTES];
+        for (entry, point) in points.iter().enumerate() {
+            let Affine { x, y } = Affine::<Self>::load(&[*point]);
+            for (limb, planes) in table.chunks_exact_mut(4).enumerate() {
+                let coordinate = if limb < LIMBS { &x } else { &y };
+                let value = S::to_array(coordinate.0[limb % LIMBS])[0];
+                // A limb has 29 bits.
+                for (plane, byte) in planes.iter_mut().zip((value as u32).to_le_bytes()) {
+                    plane[entry] = byte;
                 }
             }
-            table.push(eight);
         }
         table
     }
 
-    /// By permutations within registers: each eight entries are read in full, and give theirs for the index modulo
-    /// eight, to be kept under a mask.
     #[inline(always)]
-    fn look_up(table: &Self::Table, indices: &[u64; MAX_LANES]) -> Affine<Self> {
-        let [i0, i1, i2, i3, ..] = *indices;
-        let indices = S::from_array([i0, i1, i2, i3]);
-        let eights = S::shift_right::<3>(indices);
-        let mut selected = Affine::<Self>::default();
-        for (number, [x, y]) in (0..).zip(table) {
-            let chosen = S::and(S::equal(eights, S::splat(number)), S::splat(LIMB_BITS));
-            for limb in 0..LIMBS {
-                selected.x.0[limb] = S::or(selected.x.0[limb], S::and(S::choose(&x[limb], indices), chosen));
-                selected.y.0[limb] = S::or(selected.y.0[limb], S::and(S::choose(&y[limb], indices), chosen));
+    fn look_up(table: &Self::Table, indices: &[u8], out: &mut [Signed<Self>]) {
+        for (indices, out) in indices.chunks(POINTS).zip(out.chunks_mut(POINTS / Self::LANES)) {
+            let mut padded = [0; POINTS];
+            padded[..indices.len()].copy_from_slice(indices);
+            let indices = S::byte_indices(&padded);
+            for (limb, planes) in table.chunks_exact(4).enumerate() {
+                let values = S::choose(planes, &indices);
+                for (out, value) in out.iter_mut().zip(values) {
+                    let coordinate = if limb < LIMBS { &mut out.point.x } else { &mut out.point.y };
+                    coordinate.0[limb % LIMBS] = value;
+                }
             }
+            padded.zeroize();
         }
-        selected
+    }
+
+    #[inline(always)]
+    fn indices(numbers: &[u64; MAX_LANES]) -> S::Word {
+        let [first, second, third, fourth, ..] = *numbers;
+        S::from_array([first, second, third, fourth])
+    }
+
+    #[inline(always)]
+    fn index_is(indices: &S::Word, number: u64) -> LaneMask<S> {
+        LaneMask(S::equal(*indices, S::splat(number)))
+    }
+
+    #[inline(always)]
+    fn pack(point: &Affine<Self>) -> Packed<S> {
+        let mut packed = Packed::default();
+        for index in 0..LIMBS {
+            packed.0[index] = S::or(point.x.0[index], S::shift_left::<32>(point.y.0[index]));
+        }
+        packed
+    }
+
+    #[inline(always)]
+    fn unpack(packed: &Packed<S>) -> Affine<Self> {
+        let mut point = Affine::<Self>::default();
+        for index in 0..LIMBS {
+            point.x.0[index] = S::and(packed.0[index], S::splat(LIMB_BITS));
+            point.y.0[index] = S::shift_right::<32>(packed.0[index]);
+        }
+        point
+    }
+
+    #[inline(always)]
+    fn merge(selected: &mut Packed<S>, entry: &Packed<S>, condition: LaneMask<S>) {
+        for index in 0..LIMBS {
+            selected.0[index] = S::or(selected.0[index], S::and(entry.0[index], condition.0));
+        }
     }
 }
 

@@ -22,8 +22,8 @@
 //!   `⌊(N + k·p)/2^208⌋`, which is not negative and below `5·2^46`.
 //!
 //! What goes in there:
-//! * Differences `a - b` are below `a`, and `w[4]` is between `±5·2^46`, so `k ≤ 2`. Differences `a - b - c` are too, and
-//!   `w[4]` is above `-10·2^46`, so `k ≤ 3`. The lower words are below `2^53` in size.
+//! * Differences `a - b` are below `a`, and `w[4]` is between `±5·2^46`, so `k ≤ 2`. Differences `a - b - c` and
+//!   `-a - b` are too, and `w[4]` is above `-10·2^46`, so `k ≤ 3`. The lower words are below `2^53` in size.
 //! * Sums have `2p` subtracted, as signed words `-2·(-1, 2^44, 0, 2^36, 2^48 - 2^16)`. They are below
 //!   `5·2^255 - 2p < 2^256`. `w[4]` is below `10·2^46 - 2^49 + 2^17 < 5·2^46` and at least `2^17 - 2^49`, so `k ≤ 3`.
 //! * A flat element shifted up by four bits, below `16p`, has `15p` subtracted, so it is below `p`. `w[4]` is below
@@ -47,7 +47,7 @@ use zeroize::DefaultIsZeroes;
 use super::field::{FieldElement, MODULUS};
 use super::mask::Mask;
 use super::point::Point;
-use super::vector::{Affine, MAX_LANES, Task, Vector};
+use super::vector::{Affine, MAX_LANES, Signed, Task, Vector};
 
 /// Limbs of an element.
 const LIMBS: usize = 5;
@@ -335,6 +335,9 @@ impl<S: Octet> Vector for Radix52<S> {
     type Loose = Loose<S>;
     /// For each eight points the limbs of their `x`, then those of their `y`.
     type Table = Vec<[[S::Word; LIMBS]; 2]>;
+    type Indices = S::Word;
+    /// Limbs fill their words, so nothing is to be packed.
+    type Packed = Affine<Self>;
 
     #[inline(always)]
     fn load(elements: &[FieldElement]) -> Self {
@@ -413,18 +416,47 @@ impl<S: Octet> Vector for Radix52<S> {
     }
 
     #[inline(always)]
+    fn sub_from_signed(&self, negative: LaneMask, other: &Self) -> Loose<S> {
+        let mut words = self.0;
+        for word in &mut words {
+            *word = S::select(negative.0, S::sub(S::ZERO, *word), *word);
+        }
+        settle::<S>(each::<S>(&words, &other.0, S::sub))
+    }
+
+    #[inline(always)]
     fn sub_two(&self, first: &Self, second: &Self) -> Self {
         let difference = each::<S>(&self.0, &first.0, S::sub);
         Self::carry(&settle::<S>(each::<S>(&difference, &second.0, S::sub)))
     }
 
     #[inline(always)]
-    fn mul(&self, other: &Loose<S>) -> Self {
+    fn mul(&self, other: &Self) -> Self {
         Self(product::<S>(&self.0, &other.0))
     }
 
     #[inline(always)]
+    fn mul_loose(&self, other: &Loose<S>) -> Self {
+        Self(product::<S>(&self.0, &other.0))
+    }
+
+    #[inline(always)]
+    fn mul_assign(&mut self, other: &Loose<S>) {
+        self.0 = product::<S>(&self.0, &other.0);
+    }
+
+    #[inline(always)]
+    fn copy_to(&self, out: &mut Self) {
+        *out = *self;
+    }
+
+    #[inline(always)]
     fn square(&self) -> Self {
+        Self(square::<S>(&self.0))
+    }
+
+    #[inline(always)]
+    fn square_in_line(&self) -> Self {
         Self(square::<S>(&self.0))
     }
 
@@ -486,19 +518,53 @@ impl<S: Octet> Vector for Radix52<S> {
     /// By permutations within registers: each eight entries are read in full, and give theirs for the index modulo
     /// eight, to be kept under a mask.
     #[inline(always)]
-    fn look_up(table: &Self::Table, indices: &[u64; MAX_LANES]) -> Affine<Self> {
-        let indices = S::from_array(*indices);
-        let eights = S::shift_right::<3>(indices);
-        let mut selected = Affine::<Self>::default();
-        for (number, [x, y]) in (0..).zip(table) {
-            let chosen = S::equal(eights, S::splat(number));
-            for limb in 0..LIMBS {
-                let (in_x, in_y) = (S::choose(x[limb], indices), S::choose(y[limb], indices));
-                selected.x.0[limb] = S::select(chosen, in_x, selected.x.0[limb]);
-                selected.y.0[limb] = S::select(chosen, in_y, selected.y.0[limb]);
+    fn look_up(table: &Self::Table, indices: &[u8], out: &mut [Signed<Self>]) {
+        for (indices, out) in indices.chunks(Self::LANES).zip(out) {
+            let mut words = [0; MAX_LANES];
+            for (word, index) in words.iter_mut().zip(indices) {
+                *word = u64::from(*index);
+            }
+            let indices = S::from_array(words);
+            let eights = S::shift_right::<3>(indices);
+            out.point = Affine::default();
+            for (number, [x, y]) in (0..).zip(table) {
+                let chosen = S::equal(eights, S::splat(number));
+                for limb in 0..LIMBS {
+                    let (in_x, in_y) = (S::choose(x[limb], indices), S::choose(y[limb], indices));
+                    let Affine { x, y } = &mut out.point;
+                    x.0[limb] = S::select(chosen, in_x, x.0[limb]);
+                    y.0[limb] = S::select(chosen, in_y, y.0[limb]);
+                }
             }
         }
-        selected
+    }
+
+    #[inline(always)]
+    fn indices(numbers: &[u64; MAX_LANES]) -> S::Word {
+        S::from_array(*numbers)
+    }
+
+    #[inline(always)]
+    fn index_is(indices: &S::Word, number: u64) -> LaneMask {
+        LaneMask(S::equal(*indices, S::splat(number)))
+    }
+
+    #[inline(always)]
+    fn pack(point: &Affine<Self>) -> Affine<Self> {
+        *point
+    }
+
+    #[inline(always)]
+    fn unpack(packed: &Affine<Self>) -> Affine<Self> {
+        *packed
+    }
+
+    #[inline(always)]
+    fn merge(selected: &mut Affine<Self>, entry: &Affine<Self>, condition: LaneMask) {
+        for limb in 0..LIMBS {
+            selected.x.0[limb] = S::select(condition.0, entry.x.0[limb], selected.x.0[limb]);
+            selected.y.0[limb] = S::select(condition.0, entry.y.0[limb], selected.y.0[limb]);
+        }
     }
 }
 

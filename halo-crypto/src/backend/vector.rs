@@ -53,6 +53,10 @@ pub(super) trait Vector: DefaultIsZeroes {
     type Loose: DefaultIsZeroes;
     /// Points of which every lane may choose its own.
     type Table: Send + Sync;
+    /// A number for each lane.
+    type Indices: Copy;
+    /// A point in each lane, in as few words as scanning a table of them can do with.
+    type Packed: DefaultIsZeroes + Send + Sync;
 
     /// Reads up to [`Vector::LANES`] elements; lanes without one are zero.
     fn load(elements: &[FieldElement]) -> Self;
@@ -84,11 +88,26 @@ pub(super) trait Vector: DefaultIsZeroes {
     /// `self - first - second`
     fn sub_two(&self, first: &Self, second: &Self) -> Self;
 
+    /// `self - other`, or `-self - other` where the condition holds.
+    fn sub_from_signed(&self, negative: Self::Mask, other: &Self) -> Self::Loose;
+
     /// `self·other`
-    fn mul(&self, other: &Self::Loose) -> Self;
+    fn mul(&self, other: &Self) -> Self;
+
+    /// `self·other`
+    fn mul_loose(&self, other: &Self::Loose) -> Self;
+
+    /// `self = self·other`
+    fn mul_assign(&mut self, other: &Self::Loose);
+
+    /// `*out = *self` as moves between registers and memory: an assignment of so many bytes is a call of `memcpy`.
+    fn copy_to(&self, out: &mut Self);
 
     /// `self²`
     fn square(&self) -> Self;
+
+    /// `self²`, never as a call: for squares of several vectors in step, which a processor can overlap.
+    fn square_in_line(&self) -> Self;
 
     /// Where the element is zero.
     fn is_zero(&self) -> Self::Mask;
@@ -108,8 +127,24 @@ pub(super) trait Vector: DefaultIsZeroes {
     /// Makes a table of points, which are public. Their number is a power of two, at least eight.
     fn table(points: &[Point]) -> Self::Table;
 
-    /// For each lane the point with its index. Every address read is the same for all indices.
-    fn look_up(table: &Self::Table, indices: &[u64; MAX_LANES]) -> Affine<Self>;
+    /// Sets the points of `out` to those with the indices: that of lane `j` of vector `i` is
+    /// `indices[LANES·i + j]`. Every address read is the same for all indices. The signs are left alone.
+    fn look_up(table: &Self::Table, indices: &[u8], out: &mut [Signed<Self>]);
+
+    /// Numbers, one for each lane.
+    fn indices(numbers: &[u64; MAX_LANES]) -> Self::Indices;
+
+    /// Where the lane's number is this one.
+    fn index_is(indices: &Self::Indices, number: u64) -> Self::Mask;
+
+    /// Packs points.
+    fn pack(point: &Affine<Self>) -> Self::Packed;
+
+    /// The points that were packed.
+    fn unpack(packed: &Self::Packed) -> Affine<Self>;
+
+    /// Takes over those points of `entry` where the condition holds into lanes of `selected` that are zero still.
+    fn merge(selected: &mut Self::Packed, entry: &Self::Packed, condition: Self::Mask);
 
     /// Runs a task in a function of its own that enables what the vector's instructions need.
     fn perform(task: impl Task);
@@ -192,6 +227,42 @@ impl<V: Vector> Affine<V> {
             *point = Point { x: *x, y: *y };
         }
     }
+}
+
+/// A point, or its negative.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Signed<V: Vector> {
+    pub(super) point: Affine<V>,
+    pub(super) negative: V::Mask,
+}
+
+impl<V: Vector> DefaultIsZeroes for Signed<V> {}
+
+impl<V: Vector> Signed<V> {
+    /// The point with its sign.
+    #[inline(always)]
+    pub(super) fn affine(&self) -> Affine<V> {
+        self.point.negate_if(self.negative)
+    }
+}
+
+impl<V: Vector> From<Affine<V>> for Signed<V> {
+    #[inline(always)]
+    fn from(point: Affine<V>) -> Self {
+        Self { point, negative: V::Mask::default() }
+    }
+}
+
+/// Puts the generator in the place of identities, and tells where they were.
+#[inline(always)]
+pub(super) fn replace_identities<V: Vector>(points: &mut [Affine<V>]) -> Zeroizing<Vec<V::Mask>> {
+    let generator = Affine::<V>::load(&[Point::GENERATOR; MAX_LANES][..V::LANES]);
+    let mut identities = Zeroizing::new(vec![V::Mask::default(); points.len()]);
+    for (point, identity) in points.iter_mut().zip(identities.iter_mut()) {
+        *identity = point.is_identity();
+        *point = generator.keep(*identity).or(&point.keep(!*identity));
+    }
+    identities
 }
 
 /// A copy of a batch in the backend's form, wiped when dropped.

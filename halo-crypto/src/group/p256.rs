@@ -191,7 +191,8 @@ impl Group for P256 {
         right_scalar: &Self::Scalar,
     ) {
         assert_eq!(left.len(), right.len(), "as many points on both sides");
-        Backend::active().double_scale(left, left_scalar, right, right_scalar);
+        let generator = Self::fixed_generator();
+        Backend::active().double_scale(left, left_scalar, right, right_scalar, generator);
     }
 
     fn add_fixed_base_multiples(points: &mut [Point], base: &FixedBase, scalars: &[Self::Scalar]) {

@@ -32,7 +32,7 @@ fn messages(context: KernelContext) -> (Vec<Vec<u8>>, Outcome) {
     let sketch = |people: std::ops::Range<i64>| {
         run.encrypt(plain_sketch(&parameters, people.map(|vid| (vid, 1 + vid as u32 % 3))))
     };
-    let requisitions = [sketch(0..540), sketch(500..560)];
+    let requisitions = [sketch(0..CHUNK as i64 + 100), sketch(500..560)];
     assert!(requisitions[0].len() > CHUNK * Layout::REGISTER.length::<Ristretto255>());
     let setup = run.setup(&requisitions).unwrap();
     let blinded = run.phase_one(setup.clone(), 0).unwrap();

@@ -16,6 +16,7 @@ fn each(left: [u64; 4], right: [u64; 4], operation: impl Fn(u64, u64) -> u64) ->
 
 impl Quad for Model {
     type Word = [u64; 4];
+    type ByteIndices = [u8; POINTS];
     const ZERO: [u64; 4] = [0; 4];
 
     fn from_array(words: [u64; 4]) -> [u64; 4] {
@@ -66,21 +67,31 @@ impl Quad for Model {
         each(left, right, |left, right| if left == right { u64::MAX } else { 0 })
     }
 
-    fn choose(entries: &[u32; 8], words: [u64; 4]) -> [u64; 4] {
-        // The upper half is undefined, so let it be something.
-        words.map(|word| u64::from(entries[(word & 7) as usize]) | 0xdead_beef << 32)
+    fn byte_indices(indices: &[u8; POINTS]) -> [u8; POINTS] {
+        *indices
+    }
+
+    fn choose(planes: &[Plane], indices: &[u8; POINTS]) -> [[u64; 4]; POINTS / 4] {
+        let number = |index: u8| {
+            planes.iter().rev().fold(0, |number, plane| number << 8 | u64::from(plane[usize::from(index)]))
+        };
+        core::array::from_fn(|four| core::array::from_fn(|lane| number(indices[4 * four + lane])))
     }
 
     fn perform(task: impl Task) {
         task.run();
     }
 
-    fn product(left: &[[u64; 4]; LIMBS], right: &[[u64; 4]; LIMBS], out: &mut [[u64; 4]; LIMBS]) {
-        product::<Self>(left, right, out);
+    fn product(left: &[[u64; 4]; LIMBS], right: &[[u64; 4]; LIMBS]) -> [[u64; 4]; LIMBS] {
+        product::<Self>(left, right)
     }
 
-    fn square(element: &[[u64; 4]; LIMBS], out: &mut [[u64; 4]; LIMBS]) {
-        square::<Self>(element, out);
+    fn product_assign(left: &mut [[u64; 4]; LIMBS], right: &[[u64; 4]; LIMBS]) {
+        *left = product::<Self>(left, right);
+    }
+
+    fn square(element: &[[u64; 4]; LIMBS]) -> [[u64; 4]; LIMBS] {
+        square::<Self>(element)
     }
 }
 
@@ -170,11 +181,19 @@ proptest! {
         let carried = |loose: &Loose<Model>| numbers(&reduced(&Modelled::carry(loose)));
         let (sum, difference) = (carried(&bounded(&a.add(&b))), carried(&bounded(&a.sub(&b))));
         let (two, square) = (numbers(&reduced(&a.sub_two(&b, &c))), numbers(&reduced(&a.square())));
-        let (product, negated) = (numbers(&reduced(&a.mul(&b.loose()))), numbers(&reduced(&a.negate_if(!LaneMask::default()))));
-        let of_sum = numbers(&reduced(&a.mul(&b.sub(&c))));
+        let (product, negated) = (numbers(&reduced(&a.mul(&b))), numbers(&reduced(&a.negate_if(!LaneMask::default()))));
+        let mut assigned = a;
+        assigned.mul_assign(&b.loose());
+        let everywhere = !LaneMask::default();
+        let plain = carried(&bounded(&a.sub_from_signed(LaneMask::default(), &b)));
+        let reversed = carried(&bounded(&a.sub_from_signed(everywhere, &b)));
+        let of_sum = numbers(&reduced(&a.mul_loose(&b.sub(&c))));
         for lane in 0..4 {
             prop_assert_eq!(&sum[lane], &((&x[lane] + &y[lane]) % &p));
             prop_assert_eq!(&difference[lane], &((&x[lane] + &p - &y[lane]) % &p));
+            prop_assert_eq!(&plain[lane], &difference[lane]);
+            prop_assert_eq!(&reversed[lane], &((&p + &p - &x[lane] - &y[lane]) % &p));
+            prop_assert_eq!(assigned.0[0][lane], a.mul(&b).0[0][lane]);
             prop_assert_eq!(&two[lane], &((&x[lane] + &p + &p - &y[lane] - &z[lane]) % &p));
             prop_assert_eq!(&square[lane], &(&x[lane] * &x[lane] % &p));
             prop_assert_eq!(&product[lane], &(&x[lane] * &y[lane] % &p));
@@ -184,7 +203,7 @@ proptest! {
         }
         // The whole range of what may be carried or multiplied.
         let r_inverse = BigUint::from(2u8).modpow(&(&p - 262u16), &p);
-        let (reduced_l, product) = (reduced(&Modelled::carry(&l)), reduced(&a.mul(&l)));
+        let (reduced_l, product) = (reduced(&Modelled::carry(&l)), reduced(&a.mul_loose(&l)));
         for lane in 0..4 {
             prop_assert_eq!(held(&reduced_l.0, lane) % &p, held(&l.0, lane) % &p);
             let expected = held(&a.0, lane) * held(&l.0, lane) % &p * &r_inverse % &p;
@@ -193,20 +212,35 @@ proptest! {
     }
 
     #[test]
-    fn tables_give_the_entry_asked_for(indices in prop::array::uniform8(0u64..64)) {
-        let points: Vec<Point> = (1..65)
+    fn tables_give_the_entries_asked_for(indices in prop::collection::vec(0..ENTRIES as u8, 1..3 * POINTS)) {
+        let points: Vec<Point> = (1..=ENTRIES as u64)
             .map(|small| Point {
                 x: FieldElement::from_words([small, 0, 0, 0]),
                 y: FieldElement::from_words([0, small, 0, 0]),
             })
             .collect();
-        let found = Modelled::look_up(&Modelled::table(&points), &indices);
-        let (x, y) = (numbers(&reduced(&found.x)), numbers(&reduced(&found.y)));
-        for lane in 0..4 {
-            let point = &points[indices[lane] as usize];
-            prop_assert_eq!(&x[lane], &number(&point.x));
-            prop_assert_eq!(&y[lane], &number(&point.y));
+        let mut found = vec![Signed::<Modelled>::default(); indices.len().div_ceil(4)];
+        Modelled::look_up(&Modelled::table(&points), &indices, &mut found);
+        for (indices, Signed { point: found, .. }) in indices.chunks(4).zip(&found) {
+            let (x, y) = (numbers(&reduced(&found.x)), numbers(&reduced(&found.y)));
+            for ((index, x), y) in indices.iter().zip(&x).zip(&y) {
+                let point = &points[usize::from(*index)];
+                prop_assert_eq!(x, &number(&point.x));
+                prop_assert_eq!(y, &number(&point.y));
+            }
         }
+    }
+
+    #[test]
+    fn packed_points_are_merged_and_unpacked(a in any_form(), b in any_form(), other in any_form(), lane in 0usize..4) {
+        let conditions = core::array::from_fn(|index| Mask::is_equal(index as u64, lane as u64));
+        let wanted = Modelled::mask(&conditions);
+        let (first, second) = (Affine { x: a, y: b }, Affine { x: other, y: a });
+        let mut merged = Packed::default();
+        Modelled::merge(&mut merged, &Modelled::pack(&first), wanted);
+        Modelled::merge(&mut merged, &Modelled::pack(&second), !wanted);
+        let (merged, expected) = (Modelled::unpack(&merged), first.keep(wanted).or(&second.keep(!wanted)));
+        prop_assert_eq!((merged.x.0, merged.y.0), (expected.x.0, expected.y.0));
     }
 }
 
@@ -218,7 +252,7 @@ mod instructions {
 
     proptest! {
         #[test]
-        fn instructions_do_what_their_model_does(a in any::<[u64; 4]>(), b in any::<[u64; 4]>(), entries in any::<[u32; 8]>()) {
+        fn instructions_do_what_their_model_does(a in any::<[u64; 4]>(), b in any::<[u64; 4]>()) {
             if !Backend::Avx2.is_available() {
                 return Ok(());
             }
@@ -238,8 +272,19 @@ mod instructions {
             let word = Avx2::from_array(a);
             prop_assert_eq!(Avx2::to_array(Avx2::shift_left::<9>(word)), Model::shift_left::<9>(a));
             prop_assert_eq!(Avx2::to_array(Avx2::shift_right::<29>(word)), Model::shift_right::<29>(a));
-            let lower = |words: [u64; 4]| words.map(|word| word as u32);
-            prop_assert_eq!(lower(Avx2::to_array(Avx2::choose(&entries, word))), lower(Model::choose(&entries, a)));
+        }
+
+        #[test]
+        fn bytes_are_chosen_as_by_the_model(
+            planes in prop::array::uniform4(prop::collection::vec(any::<u8>(), ENTRIES)),
+            indices in prop::array::uniform32(0..ENTRIES as u8),
+        ) {
+            if !Backend::Avx2.is_available() {
+                return Ok(());
+            }
+            let planes: [Plane; 4] = planes.map(|plane| core::array::from_fn(|index| plane[index]));
+            let chosen = Avx2::choose(&planes, &Avx2::byte_indices(&indices)).map(Avx2::to_array);
+            prop_assert_eq!(chosen, Model::choose(&planes, &indices));
         }
 
         #[test]
@@ -249,7 +294,7 @@ mod instructions {
             }
             let vector = Radix29::<Avx2>(a.0.map(Avx2::from_array));
             let factor = Loose::<Avx2>(b.0.map(Avx2::from_array));
-            prop_assert_eq!(vector.mul(&factor).0.map(Avx2::to_array), a.mul(&b).0);
+            prop_assert_eq!(vector.mul_loose(&factor).0.map(Avx2::to_array), a.mul_loose(&b).0);
             prop_assert_eq!(vector.square().0.map(Avx2::to_array), a.square().0);
         }
     }

@@ -186,8 +186,9 @@ fn extremes_stay_within_the_bounds() {
         for b in extremes {
             let (sum, difference) = (bounded(&a.add(&b)), bounded(&a.sub(&b)));
             for c in extremes {
-                reduced(&c.mul(&sum));
-                reduced(&c.mul(&difference));
+                reduced(&c.mul_loose(&sum));
+                reduced(&c.mul_loose(&difference));
+                bounded(&a.sub_from_signed(LaneMask(0xff), &b));
                 reduced(&a.sub_two(&b, &c));
             }
         }
@@ -222,10 +223,14 @@ proptest! {
         let (x, y, z) = (numbers(&a), numbers(&b), numbers(&c));
         let carried = |loose: &Loose<Model>| numbers(&reduced(&Modelled::carry(loose)));
         let (sum, difference) = (bounded(&a.add(&b)), bounded(&a.sub(&b)));
-        let (of_sum, of_difference) = (numbers(&reduced(&c.mul(&sum))), numbers(&reduced(&c.mul(&difference))));
+        let (of_sum, of_difference) = (numbers(&reduced(&c.mul_loose(&sum))), numbers(&reduced(&c.mul_loose(&difference))));
         let (sum, difference) = (carried(&sum), carried(&difference));
         let (two, square) = (numbers(&reduced(&a.sub_two(&b, &c))), numbers(&reduced(&a.square())));
-        let product = numbers(&reduced(&a.mul(&b.loose())));
+        let product = numbers(&reduced(&a.mul(&b)));
+        let mut assigned = a;
+        assigned.mul_assign(&b.loose());
+        prop_assert_eq!(&numbers(&assigned), &product);
+        let signed = carried(&bounded(&a.sub_from_signed(LaneMask(mask), &b)));
         let negated = numbers(&reduced(&a.negate_if(LaneMask(mask))));
         let (kept, selected) = (numbers(&a.keep(LaneMask(mask))), numbers(&Modelled::select(LaneMask(mask), &a, &b)));
         let joined = numbers(&a.keep(LaneMask(mask)).or(&b.keep(!LaneMask(mask))));
@@ -240,6 +245,8 @@ proptest! {
             prop_assert_eq!(has(a.is_zero().0, lane), x[lane] == BigUint::ZERO);
             prop_assert_eq!(has(a.is_odd().0, lane), x[lane].bit(0));
             let (chosen, zero) = (has(mask, lane), BigUint::ZERO);
+            let minuend = if chosen { &p - &x[lane] } else { x[lane].clone() };
+            prop_assert_eq!(&signed[lane], &((minuend + &p - &y[lane]) % &p));
             prop_assert_eq!(&negated[lane], &(if chosen { &p - &x[lane] } else { x[lane].clone() } % &p));
             prop_assert_eq!(&kept[lane], if chosen { &x[lane] } else { &zero });
             prop_assert_eq!(&selected[lane], if chosen { &x[lane] } else { &y[lane] });
@@ -248,20 +255,33 @@ proptest! {
     }
 
     #[test]
-    fn tables_give_the_entry_asked_for(indices in prop::array::uniform8(0u64..64)) {
-        let points: Vec<Point> = (1..65)
+    fn tables_give_the_entries_asked_for(indices in prop::collection::vec(0u8..128, 1..40)) {
+        let points: Vec<Point> = (1..=128)
             .map(|small| Point {
                 x: FieldElement::from_words([small, 0, 0, 0]),
                 y: FieldElement::from_words([0, small, 0, 0]),
             })
             .collect();
-        let found = Modelled::look_up(&Modelled::table(&points), &indices);
-        let (x, y) = (numbers(&reduced(&found.x)), numbers(&reduced(&found.y)));
-        for lane in 0..8 {
-            let point = &points[indices[lane] as usize];
-            prop_assert_eq!(&x[lane], &number(&point.x));
-            prop_assert_eq!(&y[lane], &number(&point.y));
+        let mut found = vec![Signed::<Modelled>::default(); indices.len().div_ceil(8)];
+        Modelled::look_up(&Modelled::table(&points), &indices, &mut found);
+        for (indices, Signed { point: found, .. }) in indices.chunks(8).zip(&found) {
+            let (x, y) = (numbers(&reduced(&found.x)), numbers(&reduced(&found.y)));
+            for ((index, x), y) in indices.iter().zip(&x).zip(&y) {
+                let point = &points[usize::from(*index)];
+                prop_assert_eq!(x, &number(&point.x));
+                prop_assert_eq!(y, &number(&point.y));
+            }
         }
+    }
+
+    #[test]
+    fn points_are_merged(a in any_form(), b in any_form(), mask in any::<u8>()) {
+        let (first, second) = (Affine { x: a, y: b }, Affine { x: b, y: a });
+        let mut merged = Affine::default();
+        Modelled::merge(&mut merged, &Modelled::pack(&first), LaneMask(mask));
+        Modelled::merge(&mut merged, &Modelled::pack(&second), !LaneMask(mask));
+        let expected = first.keep(LaneMask(mask)).or(&second.keep(!LaneMask(mask)));
+        prop_assert_eq!((merged.x.0, merged.y.0), (expected.x.0, expected.y.0));
     }
 
     #[test]
@@ -328,7 +348,7 @@ mod instructions {
             }
             let [x, y, z] = [&a, &b, &c].map(|form| Radix52::<Ifma>(form.0.map(Ifma::from_array)));
             let words = |limbs: [_; LIMBS]| limbs.map(Ifma::to_array);
-            prop_assert_eq!(words(x.mul(&y.loose()).0), a.mul(&b.loose()).0);
+            prop_assert_eq!(words(x.mul(&y).0), a.mul(&b).0);
             prop_assert_eq!(words(x.square().0), a.square().0);
             prop_assert_eq!(words(x.add(&y).0), a.add(&b).0);
             prop_assert_eq!(words(x.sub(&y).0), a.sub(&b).0);
