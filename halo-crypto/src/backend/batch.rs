@@ -79,12 +79,11 @@ fn chord<V: Vector>(left: &Affine<V>, right_x: &V, slope: &V) -> Affine<V> {
     Affine { x, y }
 }
 
-/// [`chord`] in place of `left`.
+/// [`chord`] in place of `left`, once the `x` of the result is known.
 #[inline(always)]
-fn chord_assign<V: Vector>(left: &mut Affine<V>, right_x: &V, slope: &V) {
-    let x = slope.square().sub_two(&left.x, right_x);
-    let rise = slope.mul_loose(&left.x.sub(&x));
-    left.x = x;
+fn chord_assign<V: Vector>(left: &mut Affine<V>, slope: &V, x: &V) {
+    let rise = slope.mul_loose(&left.x.sub(x));
+    x.copy_to(&mut left.x);
     left.y = V::carry(&rise.sub(&left.y));
 }
 
@@ -128,8 +127,8 @@ impl<V: Vector> Batch<V> {
                 let point = &mut points[index];
                 let inverse = self.denominators.pop_nonzero(index, &point.y.loose());
                 let slope = inverse.mul_loose(&point.x.square().sub(&V::one()));
-                let x = point.x;
-                chord_assign(point, &x, &slope);
+                let x = slope.square().sub_two(&point.x, &point.x);
+                chord_assign(point, &slope, &x);
                 if !last {
                     self.denominators.push_nonzero(index, &point.y.loose());
                 }
@@ -207,7 +206,10 @@ impl<V: Vector> Batch<V> {
             let slope = inverse.mul_loose(&addend.y.sub_from_signed(*negative, &point.y));
             match skipped.get(index) {
                 Some(skip) => *point = chord(point, &addend.x, &slope).keep(!*skip).or(&point.keep(*skip)),
-                None => chord_assign(point, &addend.x, &slope),
+                None => {
+                    let x = slope.square().sub_two(&point.x, &addend.x);
+                    chord_assign(point, &slope, &x);
+                }
             }
         }
     }

@@ -2,14 +2,14 @@
 //!
 //! For one scalar a table of a few multiples and 252 doublings of the sum are best
 //! ([`multiplication`](super::multiplication)). For several, the doublings are better done once to the point: with the
-//! powers `2^(16·i)·P` at hand, the digits of a scalar at far apart positions are added together, and each further
-//! scalar takes 15 doublings and 63 additions.
+//! powers `2^(C·i)·P` at hand, the digits of a scalar at far apart positions are added together, and each further
+//! scalar takes `C - 1` doublings and 63 additions, where `C` is 16 or 32 ([`Shape`]).
 //!
 //! # Digits
 //! An odd `k` below `2^256` is `Σ ±2^i` over the 256 positions `i`: positive in the highest, and in any other exactly
 //! if bit `i + 1` of `k` is set, for the sum is then `2·⌊k/2⌋ - (2^255 - 1) + 2^255`. ([`OddScalar`] replaces an even
-//! scalar by its negative.) Written as `i = 64·t + 16·j + c`, the position belongs to tooth `t`, table `j` and column
-//! `c`. Table `j` has the sums `2^(16·j)·(2^192 ± 2^128 ± 2^64 ± 1)·P` over the four teeth, and the digit of table and
+//! scalar by its negative.) Written as `i = 64·t + C·j + c`, the position belongs to tooth `t`, table `j` and column
+//! `c`. Table `j` has the sums `2^(C·j)·(2^192 ± 2^128 ± 2^64 ± 1)·P` over the four teeth, and the digit of table and
 //! column is one of them or its negative; no digit is zero.
 //!
 //! # Exceptional cases
@@ -17,8 +17,8 @@
 //! Let a digit of column `c` be added. The sum `a·P` and the digit `b·P` are then made of different positions, so
 //! `2^c·(a ± b)` is a sum of `±2^i` over different `i`. Such a sum is not zero, for its lowest term is the only one that
 //! is odd after division by it. It is below `2^256` in size, so for `c ≥ 1` `a ± b` is below `2^255`, and below the
-//! order `n > 2^256 - 2^224`. For `c = 0` and another table than the last, position `240` of column 0 is still
-//! missing: `a ± b` is at most `2^256 - 1 - 2^240` in size, below the order too. So all those points are neither
+//! order `n > 2^256 - 2^224`. For `c = 0` and another table than the last, position `256 - C` of column 0 is still
+//! missing: `a ± b` is at most `2^256 - 1 - 2^(256 - C)` in size, below the order too for `C ≤ 32`. So all those points are neither
 //! equal nor opposite, and only the very last addition, that of the highest table in column 0, must be complete. The
 //! same holds for the additions that make the tables: they are sums over different positions that do not have
 //! position 255.
@@ -39,38 +39,59 @@ use super::recoding::OddScalar;
 use super::table::PointTable;
 use super::vector::{Affine, Lanes, MAX_LANES, Signed, Vector, load, replace_identities, store};
 
-/// Points that get their tables together. Few enough that one table of all of them stays in the second-level cache
-/// while every scalar's sum goes through it; a multiple of [`MAX_LANES`].
-const CHUNK: usize = 256;
+/// Tables of points that are made together. Few enough that they stay in the second-level cache while the sums of all
+/// scalars go through them; a multiple of [`MAX_LANES`] for each number of tables.
+const POOL: usize = 1024;
 /// Positions that a table looks up at once.
 const TEETH: usize = 4;
 /// Positions between a tooth and the next, so that a tooth has a word of the scalar to itself.
 const SPACING: usize = 64;
-/// Tables of a point. More would save doublings, and cost as much to make for the numbers of scalars that occur.
-const TABLES: usize = 4;
-/// Positions between a table and the next: a doubling of the sum lies between two of them.
-const COLUMNS: usize = SPACING / TABLES;
 /// Sums in a table: the highest tooth is positive.
 const SUMS: usize = 1 << (TEETH - 1);
 
+/// How many tables a point has. With `T` of them, the point takes `256 - 64/T` doublings and `12·T` additions, and each
+/// scalar `64/T - 1` doublings and 63 additions.
+#[derive(Clone, Copy)]
+struct Shape {
+    tables: usize,
+}
+
+impl Shape {
+    /// The cheapest for a number of scalars. More tables than these would cost as much as they save for the numbers
+    /// that occur, and one has exceptional cases.
+    const fn of(scalars: usize) -> Self {
+        Self { tables: if scalars <= 2 { 2 } else { 4 } }
+    }
+
+    /// Points that get their tables together.
+    const fn chunk(self) -> usize {
+        POOL / self.tables
+    }
+
+    /// Positions between a table and the next: a doubling of the sum lies between two of them.
+    const fn columns(self) -> usize {
+        SPACING / self.tables
+    }
+}
+
 /// The tables of each point of a chunk. In the sum `e` a tooth `t` is negative where bit `t` of `e` is set.
 #[inline(always)]
-fn tables<V: Vector>(points: &[Affine<V>]) -> Vec<PointTable<V>> {
+fn tables<V: Vector>(points: &[Affine<V>], shape: Shape) -> Vec<PointTable<V>> {
     let mut batch = Batch::new(points.len());
     let mut shifted: Lanes<V> = Zeroizing::new(points.to_vec());
     // By tooth, and then by table.
-    let mut powers: Vec<Lanes<V>> = Vec::with_capacity(TEETH * TABLES);
-    for power in 0..TEETH * TABLES {
+    let mut powers: Vec<Lanes<V>> = Vec::with_capacity(TEETH * shape.tables);
+    for power in 0..TEETH * shape.tables {
         if power > 0 {
-            batch.double(&mut shifted, COLUMNS);
+            batch.double(&mut shifted, shape.columns());
         }
         powers.push(shifted.clone());
     }
-    let mut tables = Vec::with_capacity(TABLES);
-    for table in 0..TABLES {
+    let mut tables = Vec::with_capacity(shape.tables);
+    for table in 0..shape.tables {
         let mut tooth = [0; TEETH];
         for (number, tooth) in tooth.iter_mut().enumerate() {
-            *tooth = number * TABLES + table;
+            *tooth = number * shape.tables + table;
         }
         let [first, second, third, fourth] = tooth.map(|power| &powers[power]);
         let upper = [sum(&mut batch, fourth, third), sum(&mut batch, fourth, &negated(third))];
@@ -116,7 +137,7 @@ impl Combs {
     /// those of each multiple begin with a vector.
     fn new<'a, V: Vector>(multiples: impl ExactSizeIterator<Item = &'a [Scalar]>) -> Self {
         // Room for all, since a vector that grows leaves its old memory unwiped.
-        let mut padded = Zeroizing::new(Vec::with_capacity(multiples.len() * CHUNK));
+        let mut padded = Zeroizing::new(Vec::with_capacity(multiples.len() * POOL));
         for scalars in multiples {
             padded.extend_from_slice(scalars);
             let whole = padded.len().next_multiple_of(V::LANES);
@@ -158,13 +179,15 @@ impl<V: Vector> Addends<V> for Column<'_, V> {
 #[inline(always)]
 pub(super) fn several_multiples<V: Vector>(points: &[Point], scalars: &[Scalar], out: &mut [Point]) {
     let count = points.len();
-    for (chunk, points) in points.chunks(CHUNK).enumerate() {
+    let shape = Shape::of(scalars.len() / count);
+    for (chunk, points) in points.chunks(shape.chunk()).enumerate() {
         let mut lanes = load::<V>(points);
         let identities = replace_identities(&mut lanes);
-        let tables = tables(&lanes);
-        let places = chunk * CHUNK..chunk * CHUNK + points.len();
+        let tables = tables(&lanes, shape);
+        let first = chunk * shape.chunk();
+        let places = first..first + points.len();
         let combs = Combs::new::<V>(scalars.chunks_exact(count).map(|scalars| &scalars[places.clone()]));
-        let mut sums = multiply(&tables, &combs, combs.scalars.len() / V::LANES);
+        let mut sums = multiply(&tables, &combs, combs.scalars.len() / V::LANES, shape);
         for (sum, identity) in sums.iter_mut().zip(identities.iter().cycle()) {
             *sum = sum.keep(!*identity);
         }
@@ -176,18 +199,19 @@ pub(super) fn several_multiples<V: Vector>(points: &[Point], scalars: &[Scalar],
 
 /// The multiples by all scalars, `vectors` in number.
 #[inline(always)]
-fn multiply<V: Vector>(tables: &[PointTable<V>], combs: &Combs, vectors: usize) -> Lanes<V> {
+fn multiply<V: Vector>(tables: &[PointTable<V>], combs: &Combs, vectors: usize, shape: Shape) -> Lanes<V> {
     let mut batch = Batch::new(vectors);
     let mut sums: Lanes<V> = Zeroizing::new(vec![Affine::default(); vectors]);
-    for column in (0..COLUMNS).rev() {
-        if column + 1 < COLUMNS {
+    let columns = shape.columns();
+    for column in (0..columns).rev() {
+        if column + 1 < columns {
             batch.double(&mut sums, 1);
         }
         for (number, table) in tables.iter().enumerate() {
-            let digits = Column { table, combs, position: number * COLUMNS + column };
-            if column + 1 == COLUMNS && number == 0 {
+            let digits = Column { table, combs, position: number * columns + column };
+            if column + 1 == columns && number == 0 {
                 set(&mut sums, &digits);
-            } else if column == 0 && number + 1 == TABLES {
+            } else if column == 0 && number + 1 == shape.tables {
                 batch.add(&mut sums, &digits);
             } else {
                 batch.add_distinct(&mut sums, &digits);
