@@ -201,12 +201,12 @@ impl EventLog {
         }
     }
 
-    /// The same log with its people numbered from 1 on, in the order of their ids: a share shuffle needs a population
-    /// whose ids are dense and below 2^31.
+    /// The same log with its people numbered from `first` on, in the order of their ids: a share shuffle needs a
+    /// population whose ids are dense and below 2^31.
     #[must_use]
-    pub fn numbered(&self) -> Self {
+    pub fn numbered(&self, first: Vid) -> Self {
         let people: BTreeSet<Vid> = self.publishers.values().flatten().copied().collect();
-        let numbers: HashMap<Vid, Vid> = people.into_iter().zip(1..).collect();
+        let numbers: HashMap<Vid, Vid> = people.into_iter().zip(first..).collect();
         let number = |vid: &Vid| numbers.get(vid).copied().unwrap_or_default();
         let publishers = self.publishers.iter();
         Self {

@@ -126,10 +126,19 @@ pub enum CliError {
     Pki(#[from] PkiError),
     /// The demo has no result.
     #[error(transparent)]
-    Demo(#[from] DemoError),
+    Demo(DemoError),
     /// A result cannot be written as JSON.
     #[error("the result as JSON")]
     Report(#[from] serde_json::Error),
+}
+
+impl From<DemoError> for CliError {
+    fn from(error: DemoError) -> Self {
+        match error {
+            DemoError::Misuse(misuse) => Self::flag(misuse.flag, misuse.why),
+            error => Self::Demo(error),
+        }
+    }
 }
 
 impl CliError {
