@@ -34,8 +34,11 @@ pub(super) struct HmssMillCommand {
 
 impl HmssMillCommand {
     pub(super) fn run(&self) -> Result<(), CliError> {
-        let work = self.mill.work(|workshop, reloader| self.specialty(workshop, reloader));
-        Process::daemon(&self.mill.client).run(work)
+        Process::daemon(&self.mill.client).run(self.work())
+    }
+
+    pub(super) async fn work(&self) -> Result<(), CliError> {
+        self.mill.work(|workshop, reloader| self.specialty(workshop, reloader)).await
     }
 
     fn specialty(&self, workshop: &Workshop, reloader: Reloader) -> Result<(Specialty, Reloader), CliError> {

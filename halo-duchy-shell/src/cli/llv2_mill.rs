@@ -16,7 +16,10 @@ pub(super) struct Llv2MillCommand {
 
 impl Llv2MillCommand {
     pub(super) fn run(&self) -> Result<(), CliError> {
-        let work = self.mill.work(|_, reloader| Ok((Specialty::LiquidLegions, reloader)));
-        Process::daemon(&self.mill.client).run(work)
+        Process::daemon(&self.mill.client).run(self.work())
+    }
+
+    pub(super) async fn work(&self) -> Result<(), CliError> {
+        self.mill.work(|_, reloader| Ok((Specialty::LiquidLegions, reloader))).await
     }
 }

@@ -236,7 +236,7 @@ fn a_claim_is_given_whole() {
 /// What running says, with the files of a development infrastructure.
 mod running {
     use super::*;
-    use crate::cli::CliError;
+    use crate::cli::{CliError, Command};
     use crate::pki::{Pki, PkiSpec};
 
     fn path(flag: &str, path: &std::path::Path) -> String {
@@ -266,9 +266,12 @@ mod running {
     }
 
     fn run(subcommand: &str, flags: &[String]) -> Result<(), CliError> {
-        match parse(subcommand, flags.iter().map(String::as_str)) {
-            Ok(cli) => cli.run(),
-            Err(error) => panic!("{error}"),
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(CliError::Process)?;
+        match parse(subcommand, flags.iter().map(String::as_str)).map(|cli| cli.command) {
+            Ok(Command::Llv2Mill(command)) => runtime.block_on(command.work()),
+            Ok(Command::HmssMill(command)) => runtime.block_on(command.work()),
+            other => panic!("{other:?}"),
         }
     }
 
