@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use halo_crypto::backend::BackendError;
+use halo_protocols::data_provider::PopulationError;
 
 use crate::blob::BlobError;
 use crate::config::ConfigError;
@@ -115,6 +116,9 @@ pub enum CliError {
     /// The event log cannot be read.
     #[error(transparent)]
     Events(#[from] EventLogError),
+    /// The people of the event log are too many for a population.
+    #[error("--events")]
+    Population(#[from] PopulationError),
     /// Requisitions could not be dealt with.
     #[error(transparent)]
     DataProvider(#[from] DataProviderError),

@@ -376,7 +376,7 @@ fn id(text: &str) -> Result<String, String> {
     }
 }
 
-fn peer(text: &str) -> Result<(String, String), String> {
+pub(super) fn peer(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((duchy, target)) if !target.is_empty() => Ok((id(duchy)?, target.to_owned())),
         _ => Err("ID=HOST:PORT is expected".to_owned()),

@@ -21,8 +21,7 @@ pub(super) struct People {
 }
 
 impl People {
-    /// The people of the log that `args` names. A share shuffle numbers them without gaps, and twice as many as were
-    /// reached: a noised reach must have room above.
+    /// The people of the log that `args` names. For a share shuffle they are numbered without gaps, and there are others.
     pub(super) fn of(args: &DemoArgs) -> Result<Self, DemoError> {
         let log = match &args.events {
             Some(path) => EventLog::read(path)?,
@@ -31,13 +30,11 @@ impl People {
         Ok(match args.protocol {
             Protocol::Llv2 | Protocol::RoLlv2 => Self { log, population: None },
             Protocol::Hmss => {
-                let reached = i64::try_from(log.truth(1, |_| true).reach).unwrap_or(VID_LIMIT);
-                let size = reached.saturating_mul(2);
+                let size = log.population(1).end().to_owned();
                 // With other numbers other people are sampled: a run with a seed is one of many.
                 let turn = i64::try_from(args.seed.unwrap_or_default() % 1000).unwrap_or_default();
-                let first = 1 + turn * size;
-                let first = if first.saturating_add(size) < VID_LIMIT { first } else { 1 };
-                Self { log: log.numbered(first), population: Some(first..=first.saturating_add(size - 1)) }
+                let first = Some(1 + turn * size).filter(|first| first + size < VID_LIMIT).unwrap_or(1);
+                Self { population: Some(log.population(first)), log: log.numbered(first) }
             }
         })
     }

@@ -8,7 +8,9 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use halo_protocols::estimate::LiquidLegions;
-use halo_protocols::estimate::accuracy::{discrete_gaussian_noise_variance, reach_standard_deviation};
+use halo_protocols::estimate::accuracy::{
+    FrequencyVectorAccuracy, discrete_gaussian_noise_variance, reach_standard_deviation,
+};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -29,12 +31,14 @@ pub enum Part {
     Fulfillment,
     Herald,
     Llv2Mill,
+    HmssMill,
 }
 
 impl Part {
     /// Callers before those they call, so that stopping in this order disturbs nobody.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Llv2Mill,
+        Self::HmssMill,
         Self::Herald,
         Self::Fulfillment,
         Self::Control,
@@ -52,30 +56,56 @@ impl Part {
             Self::Fulfillment => "requisition-fulfillment-server",
             Self::Herald => "herald",
             Self::Llv2Mill => "llv2-mill",
+            Self::HmssMill => "hmss-mill",
         }
     }
 }
 
 /// How measurements are computed.
 #[derive(Clone, Copy, Debug)]
-pub struct Settings {
-    kingdom: &'static [&'static str],
-    decay_rate: f64,
-    sketch_size: i64,
+pub enum Settings {
+    /// Liquid Legions v2 with noise, on a sketch that is large beside the measured people.
+    Llv2,
+    /// The same, for reach only.
+    ReachOnlyLlv2,
+    /// Share shuffle with noise.
+    ShareShuffle,
 }
 
+const DECAY_RATE: f64 = 12.0;
+const SKETCH_SIZE: i64 = 20_000;
+
 impl Settings {
-    /// Liquid Legions v2 with noise, on a sketch that is large beside the measured people.
-    pub const LLV2: Self = Self {
-        kingdom: &["--protocol=llv2", "--noise=discrete-gaussian", "--decay-rate=12", "--sketch-size=20000"],
-        decay_rate: 12.0,
-        sketch_size: 20_000,
-    };
+    fn kingdom_flags(self) -> Vec<String> {
+        let sketch = [format!("--decay-rate={DECAY_RATE}"), format!("--sketch-size={SKETCH_SIZE}")];
+        let (protocol, more) = match self {
+            Self::Llv2 => ("llv2", &sketch[..]),
+            Self::ReachOnlyLlv2 => ("ro-llv2", &sketch[..]),
+            Self::ShareShuffle => ("hmss", &[][..]),
+        };
+        let flags = [format!("--protocol={protocol}"), "--noise=discrete-gaussian".to_owned()];
+        flags.into_iter().chain(more.iter().cloned()).collect()
+    }
 
     /// Of a reach measured with [`EPSILON`] and [`DELTA`].
-    pub fn standard_deviation(&self, people: f64) -> f64 {
-        let sketch = LiquidLegions::new(self.decay_rate, self.sketch_size).expect("a sketch");
-        reach_standard_deviation(&sketch, people, 1.0, discrete_gaussian_noise_variance(EPSILON, DELTA))
+    pub fn standard_deviation(self, people: f64) -> f64 {
+        let variance = discrete_gaussian_noise_variance(EPSILON, DELTA);
+        match self {
+            Self::Llv2 | Self::ReachOnlyLlv2 => {
+                let sketch = LiquidLegions::new(DECAY_RATE, SKETCH_SIZE).expect("a sketch");
+                reach_standard_deviation(&sketch, people, 1.0, variance)
+            }
+            Self::ShareShuffle => {
+                let accuracy = FrequencyVectorAccuracy {
+                    population: 2.0 * people,
+                    reach: people,
+                    width: 1.0,
+                    reach_noise_variance: variance,
+                    frequency_noise_variance: variance,
+                };
+                accuracy.reach_standard_deviation()
+            }
+        }
     }
 }
 
@@ -102,7 +132,7 @@ pub struct Fleet {
 impl Fleet {
     /// Starts everybody and waits until all servers listen. The events are those of `publishers`, each of which is a
     /// data provider that hands its data to a duchy of its own.
-    pub fn start(settings: &Settings, events: &str, publishers: &[&str]) -> Self {
+    pub fn start(settings: Settings, events: &str, publishers: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         fs::write(folder.path().join("events.csv"), events).expect("the log is written");
         let mut ports = free_ports(1 + 4 * DUCHIES.len()).into_iter();
@@ -122,7 +152,7 @@ impl Fleet {
         let mut kingdom = fleet.server_flags(fleet.kingdom);
         kingdom.push(format!("--pki={}", fleet.pki("").display()));
         kingdom.push("--stream-throttle=20ms".into());
-        kingdom.extend(settings.kingdom.iter().map(|flag| String::from(*flag)));
+        kingdom.extend(settings.kingdom_flags());
         fleet.spawn(KINGDOM, KINGDOM, &kingdom);
         for part in Part::SERVERS {
             fleet.start_part(part);
@@ -130,6 +160,7 @@ impl Fleet {
         fleet.await_servers();
         fleet.start_part(Part::Herald);
         fleet.start_part(Part::Llv2Mill);
+        fleet.start_part(Part::HmssMill);
         for (index, publisher) in publishers.iter().enumerate() {
             let flags = fleet.data_provider_flags(publisher, index);
             fleet.spawn(publisher, "edp", &flags);
@@ -255,40 +286,48 @@ impl Fleet {
             flags.push(format!("--computations-service-target=127.0.0.1:{internal}"));
             flags.push("--computations-service-cert-host=localhost".into());
         }
-        if matches!(part, Part::AsyncControl | Part::Control | Part::Herald | Part::Llv2Mill) {
+        let is_mill = matches!(part, Part::Llv2Mill | Part::HmssMill);
+        if is_mill || matches!(part, Part::AsyncControl | Part::Control | Part::Herald) {
             flags.push(format!("--duchy-info-config={}", self.pki("duchy_cert_config.textproto").display()));
         }
-        if matches!(part, Part::InternalApi | Part::Fulfillment | Part::Herald | Part::Llv2Mill) {
+        if is_mill || matches!(part, Part::InternalApi | Part::Fulfillment | Part::Herald) {
             flags.push(format!("--kingdom-system-api-target=127.0.0.1:{}", self.kingdom));
             flags.push("--kingdom-system-api-cert-host=localhost".into());
         }
-        if matches!(part, Part::InternalApi | Part::Control | Part::Fulfillment | Part::Llv2Mill) {
+        if part != Part::AsyncControl {
             flags.push(format!("--blob-directory={}", home.join("blobs").display()));
+        }
+        if matches!(part, Part::Herald | Part::HmssMill) {
+            let setup = self.pki(&format!("{duchy}_protocols_setup_config.textproto"));
+            flags.push(format!("--protocols-setup-config={}", setup.display()));
+            let key = self.pki(&format!("{duchy}_kek.tink"));
+            flags.push(format!("--key-encryption-key-file={}", key.display()));
         }
         match part {
             Part::InternalApi => {
                 flags.push(format!("--database={}", home.join("computations.sqlite").display()));
             }
-            Part::AsyncControl => {}
+            Part::AsyncControl | Part::Herald => {}
             Part::Control => {
                 flags.push(format!("--async-computation-control-service-target=127.0.0.1:{asynchronous}"));
                 flags.push("--async-computation-control-service-cert-host=localhost".into());
             }
             Part::Fulfillment => flags.push(self.principals_flag()),
-            Part::Herald => {
-                let setup = self.pki(&format!("{duchy}_protocols_setup_config.textproto"));
-                flags.push(format!("--protocols-setup-config={}", setup.display()));
+            Part::Llv2Mill => flags.extend(self.mill_flags(duchy, part)),
+            Part::HmssMill => {
+                flags.extend(self.mill_flags(duchy, part));
+                flags.extend(self.kingdom_public_flags());
+                flags.push(self.principals_flag());
             }
-            Part::Llv2Mill => flags.extend(self.mill_flags(duchy)),
         }
         flags
     }
 
-    fn mill_flags(&self, duchy: &str) -> Vec<String> {
+    fn mill_flags(&self, duchy: &str, mill: Part) -> Vec<String> {
         let key = self.pki(&format!("{duchy}_cs_private.der"));
         let certificate = self.pki(&format!("{duchy}_cs_cert.der"));
         let mut flags = vec![
-            format!("--mill-id={duchy}-mill"),
+            format!("--mill-id={duchy}-{}", mill.subcommand()),
             "--polling-delay=50ms".into(),
             format!("--consent-signaling-certificate-resource-name=duchies/{duchy}/certificates/1"),
             format!("--consent-signaling-private-key-der-file={}", key.display()),
@@ -306,10 +345,14 @@ impl Fleet {
         format!("--authority-key-identifier-to-principal-map-file={}", map.display())
     }
 
+    fn kingdom_public_flags(&self) -> Vec<String> {
+        let target = format!("--kingdom-public-api-target=127.0.0.1:{}", self.kingdom);
+        vec![target, "--kingdom-public-api-cert-host=localhost".into()]
+    }
+
     fn public_api_flags(&self, party: &str) -> Vec<String> {
         let mut flags = self.tls_flags(party);
-        flags.push(format!("--kingdom-public-api-target=127.0.0.1:{}", self.kingdom));
-        flags.push("--kingdom-public-api-cert-host=localhost".into());
+        flags.extend(self.kingdom_public_flags());
         flags.push(format!("--duchy-info-config={}", self.pki("duchy_cert_config.textproto").display()));
         flags.push(self.principals_flag());
         flags
@@ -339,6 +382,17 @@ impl Fleet {
             format!("--publisher={publisher}"),
             "--watch=100ms".into(),
         ]);
+        let key = self.pki(&format!("{publisher}_cs_private.der"));
+        let certificate = self.pki(&format!("{publisher}_cs_cert.der"));
+        flags.extend([
+            format!("--data-provider-certificate-resource-name=dataProviders/{publisher}/certificates/1"),
+            format!("--data-provider-consent-signaling-private-key-der-file={}", key.display()),
+            format!("--data-provider-consent-signaling-certificate-der-file={}", certificate.display()),
+            "--worker-requisition-fulfillment-service-cert-host=localhost".into(),
+        ]);
+        flags.extend(DUCHIES.iter().zip(&self.ports).map(|(id, [_, _, _, fulfillment])| {
+            format!("--worker-requisition-fulfillment-service-target={id}=127.0.0.1:{fulfillment}")
+        }));
         flags
     }
 }
