@@ -130,9 +130,8 @@ async fn two_workers_and_an_aggregator_count_exactly() {
     assert_eq!(result.frequency, BTreeMap::from([(1, 0.4), (2, 0.4), (3, 0.2)]));
     assert_eq!(trial.kingdom.violations(), []);
     // Nobody needs the private keys any more, once the workers have closed their books.
-    let keys = ["worker1", "worker2"].map(|worker| {
-        folder.path().join(worker).join("blobs").join(worker).join("tink-private-key")
-    });
+    let keys = ["worker1", "worker2"]
+        .map(|worker| folder.path().join(worker).join("blobs").join(worker).join("tink-private-key"));
     let gone = async {
         while !keys.iter().all(|keys| keys.read_dir().is_ok_and(|mut keys| keys.next().is_none())) {
             tokio::time::sleep(Duration::from_millis(20)).await;
