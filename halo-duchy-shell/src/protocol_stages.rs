@@ -208,6 +208,15 @@ impl ProtocolStage {
         }
     }
 
+    /// Whether data providers may still hand in their data.
+    pub const fn takes_requisitions(self) -> bool {
+        match self {
+            Self::LiquidLegionsV2(stage) => stage.takes_requisitions(),
+            Self::ReachOnlyLiquidLegionsV2(stage) => stage.takes_requisitions(),
+            Self::HonestMajorityShareShuffle(stage) => stage.takes_requisitions(),
+        }
+    }
+
     /// What the internal API calls the queueing that comes with entering this stage.
     pub const fn after_transition(self) -> AfterTransition {
         match self.kind() {

@@ -128,14 +128,19 @@ pub fn secret_seeds(token: &ComputationToken, duchy: &str) -> Vec<SecretSeed> {
     own_requisitions(token, duchy).map(seed).collect()
 }
 
-/// What is known about the consent of the data providers, once their nonces are: a worker hears of them from the Kingdom
-/// when all requisitions are fulfilled, or not before its peer begins.
+/// What is known about the consent of the data providers. The first worker is started with their nonces; the second
+/// hears of them from the Kingdom at the same time, or not before the first has sent its seeds.
 ///
 /// # Errors
 /// If the measurement spec cannot be read.
-pub fn known_evidence(token: &ComputationToken, duchy: &str) -> Result<Option<Evidence>, ConvertError> {
+pub fn known_evidence(
+    token: &ComputationToken,
+    duchy: &str,
+    role: hmss::Role,
+) -> Result<Option<Evidence>, ConvertError> {
     let evidence = evidence(token, duchy, Vec::new())?;
-    Ok(evidence.requisitions.iter().all(|requisition| requisition.nonce.is_some()).then_some(evidence))
+    let told = evidence.requisitions.iter().any(|requisition| requisition.nonce.is_some());
+    Ok((told || role == hmss::Role::FirstNonAggregator).then_some(evidence))
 }
 
 /// What a data provider sent beside its share, where it has.

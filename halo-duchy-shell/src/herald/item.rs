@@ -97,7 +97,12 @@ impl Inner {
             self.give_up(&id, &error).await;
         }
         if self.options.deletable_states.contains(&(state as i32)) {
-            self.delete(&id).await;
+            let reason = match state {
+                State::Succeeded => CompletedReason::Succeeded,
+                State::Cancelled => CompletedReason::Canceled,
+                _ => CompletedReason::Failed,
+            };
+            self.delete(&id, reason).await;
         }
     }
 
@@ -289,15 +294,18 @@ impl Inner {
         }
     }
 
-    async fn delete(&self, id: &str) {
-        let internal = &self.parts.internal;
-        let deleted = match internal.find(id).await {
-            Ok(Some(token)) => internal.delete(token.local_computation_id).await,
-            Ok(None) => Ok(()),
-            Err(status) => Err(status),
+    /// Forgets a computation that has ended at the Kingdom, after ending it here if its mill has not come to that: with the
+    /// end goes what does not lie in its row.
+    async fn delete(&self, id: &str, reason: CompletedReason) {
+        let deleted = async {
+            self.finish(id, reason).await?;
+            match self.find(id).await? {
+                Some((token, _)) => Ok(self.parts.internal.delete(token.local_computation_id).await?),
+                None => Ok::<_, ItemError>(()),
+            }
         };
-        if let Err(status) = deleted {
-            tracing::warn!(computation = id, %status, "the ended computation is not deleted");
+        if let Err(error) = deleted.await {
+            tracing::warn!(computation = id, %error, "the ended computation is not deleted");
         }
     }
 }

@@ -62,9 +62,9 @@ impl Milled for hmss::State {
     async fn event(&self, work: &Work) -> Result<hmss::Event, MillError> {
         let duchy = &work.mill.parts.duchy;
         match self {
-            Self::SetupPhase(_) => Ok(hmss::Event::Setup(SetupInputs {
+            Self::SetupPhase(worker) => Ok(hmss::Event::Setup(SetupInputs {
                 secret_seeds: convert::secret_seeds(&work.token, duchy),
-                evidence: convert::known_evidence(&work.token, duchy)?,
+                evidence: convert::known_evidence(&work.token, duchy, worker.setting.role)?,
             })),
             Self::ShufflePhase(worker) => Ok(hmss::Event::Shuffle(shuffle_inputs(worker, work).await?)),
             Self::AggregationPhase(_) => {
@@ -82,7 +82,8 @@ async fn shuffle_inputs(worker: &hmss::Worker, work: &Work) -> Result<ShuffleInp
         return Ok(ShuffleInputs { kept, ..ShuffleInputs::default() });
     }
     let mut vectors = Vec::new();
-    for requisition in convert::own_requisitions(&work.token, &work.mill.parts.duchy) {
+    let own = convert::own_requisitions(&work.token, &work.mill.parts.duchy);
+    for requisition in own.filter(|requisition| !requisition.path.is_empty()) {
         let register_count = convert::seed_details(requisition).map_or(0, |details| details.register_count);
         vectors.push(VectorShare {
             requisition: convert::requisition_id(requisition).to_owned(),

@@ -133,6 +133,12 @@ impl Stage {
         matches!(self, Self::SetupPhase)
     }
 
+    /// Whether data providers may still hand in their data. The second worker waits for the first while they may still be
+    /// at work.
+    pub const fn takes_requisitions(self) -> bool {
+        matches!(self, Self::Initialized | Self::WaitToStart | Self::WaitOnShuffleInputPhaseOne)
+    }
+
     /// Whether a computation entering this stage becomes work for a mill.
     pub const fn after_transition(self) -> AfterTransition {
         match self.kind() {

@@ -167,6 +167,11 @@ impl Stage {
         }
     }
 
+    /// Whether data providers may still hand in their data.
+    pub const fn takes_requisitions(self) -> bool {
+        matches!(self, Self::InitializationPhase | Self::WaitRequisitionsAndKeySet)
+    }
+
     /// Whether a computation entering this stage becomes work for a mill.
     pub const fn after_transition(self) -> AfterTransition {
         match self.kind() {
