@@ -75,6 +75,18 @@ fn every_message_is_collected_by_the_role_that_waits_for_it() {
 }
 
 #[test]
+fn data_is_taken_until_the_computation_begins() {
+    for stage in Stage::ALL {
+        assert_eq!(
+            stage.takes_requisitions(),
+            stage <= Stage::WaitOnShuffleInputPhaseOne,
+            "{}",
+            stage.name()
+        );
+    }
+}
+
+#[test]
 fn numbers_outside_the_table_are_refused() {
     for number in [i32::MIN, -1, 0, 10, i32::MAX] {
         assert_eq!(Stage::try_from(number), Err(UnknownStage(number)));

@@ -66,6 +66,13 @@ fn every_duchy_waits_for_its_predecessor_and_the_aggregator_for_all() {
 }
 
 #[test]
+fn data_is_taken_until_the_computation_begins() {
+    for stage in Stage::ALL {
+        assert_eq!(stage.takes_requisitions(), stage <= Stage::WaitRequisitionsAndKeySet, "{}", stage.name());
+    }
+}
+
+#[test]
 fn numbers_outside_the_table_are_refused() {
     for number in [i32::MIN, -1, 0, 10, i32::MAX] {
         assert_eq!(Stage::try_from(number), Err(UnknownStage(number)));
