@@ -103,7 +103,7 @@ pub enum Specialty {
     /// Liquid Legions v2, with frequencies or without.
     LiquidLegions,
     /// The honest-majority share shuffle.
-    ShareShuffle(ShareShuffleParts),
+    ShareShuffle(Box<ShareShuffleParts>),
 }
 
 /// What a mill needs for share shuffles beyond what it needs for sketches.

@@ -351,7 +351,8 @@ impl BoundDuchy {
             seeds: config.seeds,
             observer: config.observer,
         };
-        let share_shuffles = MillParts { specialty: Specialty::ShareShuffle(share_shuffle), ..parts.clone() };
+        let share_shuffles =
+            MillParts { specialty: Specialty::ShareShuffle(Box::new(share_shuffle)), ..parts.clone() };
         let hmss_options = MillOptions { id: format!("{}-hmss", config.mill.id), ..config.mill.clone() };
         for (parts, options) in [(parts, config.mill), (share_shuffles, hmss_options)] {
             let (mill, stop) = (Mill::new(parts, options)?, daemons_stop.clone());

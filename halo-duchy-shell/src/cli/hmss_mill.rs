@@ -58,6 +58,7 @@ impl HmssMillCommand {
         );
         let kingdom = self.kingdom_public.channel(tls)?;
         let certificates = PartyCertificates::new(kingdom, tls.roots(), identities);
-        Ok((Specialty::ShareShuffle(ShareShuffleParts { setup, private_keys, certificates }), reloader))
+        let parts = ShareShuffleParts { setup, private_keys, certificates };
+        Ok((Specialty::ShareShuffle(Box::new(parts)), reloader))
     }
 }

@@ -45,11 +45,17 @@ pub(super) enum ItemError {
     #[error(transparent)]
     Herald(#[from] HeraldError),
     /// A worker's private key cannot be stored.
-    #[error("{0}: {source}", source = std::error::Error::source(.0).map(ToString::to_string).unwrap_or_default())]
-    PrivateKey(#[from] PrivateKeyError),
+    #[error("{0}: {source}", source = std::error::Error::source(&**.0).map(ToString::to_string).unwrap_or_default())]
+    PrivateKey(Box<PrivateKeyError>),
     /// The local computation has not come far enough for the Kingdom's state in all the time allowed.
     #[error("after {waited:?} the local computation is still {stage}")]
     Overdue { waited: Duration, stage: &'static str },
+}
+
+impl From<PrivateKeyError> for ItemError {
+    fn from(error: PrivateKeyError) -> Self {
+        Self::PrivateKey(Box::new(error))
+    }
 }
 
 impl ItemError {
