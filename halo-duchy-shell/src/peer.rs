@@ -122,7 +122,7 @@ fn stream(
     payload: Payload,
     bytes_per_chunk: usize,
 ) -> impl Iterator<Item = AdvanceComputationRequest> + Send {
-    let bytes = Bytes::from(payload.into_bytes());
+    let bytes = Bytes::from_owner(payload);
     let step = bytes_per_chunk.max(1);
     let chunks = (0..bytes.len().max(1)).step_by(step).map(move |start| {
         let partial_data = bytes.slice(start..bytes.len().min(start + step));

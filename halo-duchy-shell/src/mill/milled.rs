@@ -10,6 +10,9 @@ use super::work::Work;
 use crate::consent::{ParticipantKey, verify_participant_key};
 use crate::convert::{self, Hosted, MessageOf, RingProtocol};
 
+/// More than any seed takes with what goes with it, in bytes: data providers cannot hand in seals of more than 16 KiB.
+const MAXIMUM_SEED_ENTRY_BYTES: u64 = 32 << 10;
+
 /// A protocol that mills work on.
 pub(super) trait Milled: Hosted {
     /// What the protocol is told so that it works on the stage of `work`, which is one to compute.
@@ -91,7 +94,10 @@ async fn shuffle_inputs(worker: &hmss::Worker, work: &Work) -> Result<ShuffleInp
             frequency_vector: work.read(&requisition.path).await?,
         });
     }
-    let peer_message = work.messages().await?.into_iter().next().unwrap_or_default();
+    // Decoded, an entry takes many times its bytes: no more is decoded than requisitions can account for.
+    let requisitions = work.token.requisitions.len() as u64;
+    let limit = requisitions.saturating_add(1).saturating_mul(MAXIMUM_SEED_ENTRY_BYTES);
+    let peer_message = work.short_messages(limit).await?.into_iter().next().unwrap_or_default();
     let seeds = work.open_seeds(worker, &peer_message).await?;
     let requisitions = work.token.requisitions.iter().map(convert::requisition_id).map(str::to_owned);
     Ok(ShuffleInputs { requisitions: requisitions.collect(), vectors, peer_message, seeds, kept })

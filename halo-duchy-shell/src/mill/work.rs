@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use halo_crypto::parallel::{Control, Executor};
 use halo_protocols::kernel::KernelContext;
 use halo_protocols::llv2::StageKind;
@@ -139,9 +140,14 @@ impl Work {
 
     /// The messages that peers sent for this stage, in the order of their blobs.
     pub(super) async fn messages(&self) -> Result<Vec<Vec<u8>>, MillError> {
+        self.short_messages(self.mill.options.max_blob_bytes).await
+    }
+
+    /// The same, where an honest one has at most `limit` bytes.
+    pub(super) async fn short_messages(&self, limit: u64) -> Result<Vec<Vec<u8>>, MillError> {
         let mut messages = Vec::new();
         for blob in self.blobs(ComputationBlobDependency::Input) {
-            messages.push(self.read(&blob.path).await?);
+            messages.push(self.read_at_most(&blob.path, limit).await?);
         }
         Ok(messages)
     }
@@ -167,11 +173,15 @@ impl Work {
         self.blobs(ComputationBlobDependency::Output).next()
     }
 
+    /// Reads a blob.
     pub(super) async fn read(&self, path: &str) -> Result<Vec<u8>, MillError> {
-        let Inner { parts, options, .. } = &*self.mill;
+        self.read_at_most(path, self.mill.options.max_blob_bytes).await
+    }
+
+    async fn read_at_most(&self, path: &str, limit: u64) -> Result<Vec<u8>, MillError> {
         let mut attempt = 1;
         loop {
-            match parts.blobs.read(path, options.max_blob_bytes).await {
+            match self.mill.parts.blobs.read(path, limit).await {
                 Err(error) if error.is_transient() && attempt < READ_ATTEMPTS => {
                     tracing::warn!(path, %error, attempt, "reading again");
                     tokio::time::sleep(Duration::from_millis(200 * u64::from(attempt))).await;
@@ -252,7 +262,7 @@ impl Work {
         let parts = &self.mill.parts;
         let blob = parts
             .blobs
-            .write(place, payload.as_bytes().to_vec())
+            .write(place, Bytes::from_owner(payload.clone()))
             .await
             .map_err(MillError::blob("writing the output"))?;
         self.token = parts
