@@ -17,6 +17,8 @@ use tempfile::TempDir;
 const PROGRAM: &str = env!("CARGO_BIN_EXE_halo-duchy");
 const DUCHIES: [&str; 3] = ["aggregator", "worker1", "worker2"];
 const KINGDOM: &str = "kingdom";
+/// All parts of a duchy in one process.
+const SERVE: &str = "serve";
 
 /// How long a process may take to start, to end, or to see a measurement through.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -126,13 +128,15 @@ pub struct Fleet {
     /// For each of [`DUCHIES`], the ports of [`Part::SERVERS`].
     ports: Vec<[u16; 4]>,
     publishers: Vec<String>,
+    /// A duchy that is one process.
+    whole: Option<&'static str>,
     processes: Vec<Process>,
 }
 
 impl Fleet {
     /// Starts everybody and waits until all servers listen. The events are those of `publishers`, each of which is a
-    /// data provider that hands its data to a duchy of its own.
-    pub fn start(settings: Settings, events: &str, publishers: &[&str]) -> Self {
+    /// data provider that hands its data to a duchy of its own. The duchy `whole` is one process.
+    pub fn start(settings: Settings, events: &str, publishers: &[&str], whole: Option<&'static str>) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         fs::write(folder.path().join("events.csv"), events).expect("the log is written");
         let mut ports = free_ports(1 + 4 * DUCHIES.len()).into_iter();
@@ -140,6 +144,7 @@ impl Fleet {
             kingdom: ports.next().expect("a port"),
             ports: DUCHIES.iter().map(|_| std::array::from_fn(|_| ports.next().expect("a port"))).collect(),
             publishers: publishers.iter().map(|name| String::from(*name)).collect(),
+            whole,
             processes: Vec::new(),
             folder,
         };
@@ -157,6 +162,10 @@ impl Fleet {
         for part in Part::SERVERS {
             fleet.start_part(part);
         }
+        for (index, duchy) in DUCHIES.iter().enumerate().filter(|(_, duchy)| Some(**duchy) == whole) {
+            let flags = fleet.serve_flags(duchy, index);
+            fleet.spawn(&format!("{duchy}-{SERVE}"), SERVE, &flags);
+        }
         fleet.await_servers();
         fleet.start_part(Part::Herald);
         fleet.start_part(Part::Llv2Mill);
@@ -170,7 +179,8 @@ impl Fleet {
 
     /// Starts a part of every duchy.
     fn start_part(&mut self, part: Part) {
-        for (index, duchy) in DUCHIES.iter().enumerate() {
+        let whole = self.whole;
+        for (index, duchy) in DUCHIES.iter().enumerate().filter(|(_, duchy)| Some(**duchy) != whole) {
             let flags = self.part_flags(part, duchy, index);
             self.spawn(&part_name(duchy, part), part.subcommand(), &flags);
         }
@@ -202,11 +212,11 @@ impl Fleet {
         serde_json::from_slice(&output.stdout).expect("a result")
     }
 
-    /// Tells a part of every duchy to stop, and sees that it ends in order.
-    pub fn stop(&mut self, part: Part) {
-        for duchy in DUCHIES {
-            let name = part_name(duchy, part);
-            let at = self.processes.iter().position(|process| process.name == name).expect("it was started");
+    /// Tells everything of every duchy to stop, and sees that it ends in order.
+    pub fn stop(&mut self) {
+        let parts = Part::ALL.map(Part::subcommand).into_iter().chain([SERVE]);
+        for name in parts.flat_map(|part| DUCHIES.map(|duchy| format!("{duchy}-{part}"))) {
+            let Some(at) = self.processes.iter().position(|process| process.name == name) else { continue };
             let mut process = self.processes.remove(at);
             let pid = process.child.id().to_string();
             let told = Command::new("kill").args(["-TERM", &pid]).status().expect("kill runs");
@@ -248,8 +258,13 @@ impl Fleet {
 
     fn await_servers(&mut self) {
         let start = Instant::now();
-        for port in self.ports.iter().flatten().chain([&self.kingdom]) {
-            while TcpStream::connect((Ipv4Addr::LOCALHOST, *port)).is_err() {
+        let ports = DUCHIES.iter().zip(&self.ports).flat_map(|(duchy, ports)| match self.whole {
+            // Nobody else calls its internal servers.
+            Some(whole) if whole == *duchy => &ports[2..],
+            _ => &ports[..],
+        });
+        for port in ports.chain([&self.kingdom]).copied().collect::<Vec<_>>() {
+            while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
                 let ended = self.processes.iter_mut().find_map(Process::ended);
                 assert!(ended.is_none() && start.elapsed() < PATIENCE, "{ended:?}\n{}", self.logs());
                 sleep(GLANCE);
@@ -298,10 +313,7 @@ impl Fleet {
             flags.push(format!("--blob-directory={}", home.join("blobs").display()));
         }
         if matches!(part, Part::Herald | Part::HmssMill) {
-            let setup = self.pki(&format!("{duchy}_protocols_setup_config.textproto"));
-            flags.push(format!("--protocols-setup-config={}", setup.display()));
-            let key = self.pki(&format!("{duchy}_kek.tink"));
-            flags.push(format!("--key-encryption-key-file={}", key.display()));
+            flags.extend(self.role_flags(duchy));
         }
         match part {
             Part::InternalApi => {
@@ -321,6 +333,39 @@ impl Fleet {
             }
         }
         flags
+    }
+
+    fn serve_flags(&self, duchy: &str, index: usize) -> Vec<String> {
+        let [_, _, control, fulfillment] = self.ports[index];
+        let home = self.folder.path().join(duchy);
+        let mut flags = self.tls_flags(duchy);
+        flags.extend(self.mill_flags(duchy, Part::Llv2Mill));
+        flags.extend(self.kingdom_public_flags());
+        flags.extend([
+            format!("--duchy-name={duchy}"),
+            "--listen-address=127.0.0.1".into(),
+            "--health-port=0".into(),
+            "--shutdown-grace-period-seconds=5".into(),
+            format!("--computation-control-port={control}"),
+            format!("--requisition-fulfillment-port={fulfillment}"),
+            format!("--database={}", home.join("computations.sqlite").display()),
+            format!("--blob-directory={}", home.join("blobs").display()),
+            format!("--duchy-info-config={}", self.pki("duchy_cert_config.textproto").display()),
+            format!("--kingdom-system-api-target=127.0.0.1:{}", self.kingdom),
+            "--kingdom-system-api-cert-host=localhost".into(),
+            self.principals_flag(),
+        ]);
+        flags.extend(self.role_flags(duchy));
+        flags
+    }
+
+    fn role_flags(&self, duchy: &str) -> [String; 2] {
+        let setup = self.pki(&format!("{duchy}_protocols_setup_config.textproto"));
+        let key = self.pki(&format!("{duchy}_kek.tink"));
+        [
+            format!("--protocols-setup-config={}", setup.display()),
+            format!("--key-encryption-key-file={}", key.display()),
+        ]
     }
 
     fn mill_flags(&self, duchy: &str, mill: Part) -> Vec<String> {
