@@ -189,6 +189,29 @@ impl BlobStore {
         Ok(Blob { path: key.to_string(), content })
     }
 
+    /// Where the private key with this id is: the only kind of blob that is found by its name, and not recorded.
+    pub fn private_key_path(&self, id: &str) -> String {
+        self.private_key(id).to_string()
+    }
+
+    /// Writes a private key, which must be encrypted, under its id. One that is there already, which must be the same,
+    /// stays.
+    ///
+    /// # Errors
+    /// [`BlobError::Storage`].
+    pub async fn write_private_key(&self, id: &str, sealed: Vec<u8>) -> Result<(), BlobError> {
+        let key = self.private_key(id);
+        let create = PutOptions::from(PutMode::Create);
+        match self.objects.put_opts(&key, Bytes::from(sealed).into(), create).await {
+            Ok(_) | Err(object_store::Error::AlreadyExists { .. }) => Ok(()),
+            Err(error) => Err(BlobError::storage("write", &key)(error)),
+        }
+    }
+
+    fn private_key(&self, id: &str) -> Path {
+        Path::from_iter([&self.duchy, "tink-private-key", id])
+    }
+
     /// Reads a whole blob of at most `limit` bytes.
     ///
     /// # Errors

@@ -14,10 +14,12 @@ mod edp;
 mod error;
 mod fulfillment;
 mod herald;
+mod hmss_mill;
 mod internal_api;
 mod kingdom;
 mod llv2_mill;
 mod measurement;
+mod mill;
 mod options;
 mod process;
 mod serve;
@@ -48,13 +50,15 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run all processes of one duchy in one: its servers, its herald and its mill.
+    /// Run all processes of one duchy in one: its servers, its herald and its mills.
     Serve(Box<serve::ServeCommand>),
     /// Follow the Kingdom's computations: create them here, start them, and fail what cannot be.
     Herald(herald::HeraldCommand),
-    /// Compute the stages of Liquid Legions v2.
+    /// Compute the stages of Liquid Legions v2, with frequencies or without.
     #[command(name = "llv2-mill")]
-    Llv2Mill(Box<llv2_mill::MillCommand>),
+    Llv2Mill(Box<llv2_mill::Llv2MillCommand>),
+    /// Compute the stages of the honest-majority share shuffle.
+    HmssMill(Box<hmss_mill::HmssMillCommand>),
     /// Serve the duchy's computations to its own processes.
     InternalApiServer(internal_api::InternalApiCommand),
     /// Serve the duchy's computation control server: record what arrived from other duchies.
@@ -117,6 +121,7 @@ impl Cli {
             Command::Serve(command) => command.run(),
             Command::Herald(command) => command.run(),
             Command::Llv2Mill(command) => command.run(),
+            Command::HmssMill(command) => command.run(),
             Command::InternalApiServer(command) => command.run(),
             Command::AsyncComputationControlServer(command) => command.run(),
             Command::ComputationControlServer(command) => command.run(),

@@ -1,18 +1,27 @@
 //! Between generated messages and the protocol's own types: what the Kingdom and the database say, as settings, events
 //! and states of `halo-protocols`, and back. Nothing here decides what a protocol does.
 
+mod announced;
+mod hosted;
 mod kingdom;
 mod result;
+mod ring;
+mod share_shuffle;
 mod token;
 
-pub use kingdom::{computation_id, duchy_of, key_set_published, new_computation, requisition_entries};
-pub use result::measurement_result;
-pub use token::{evidence, measurement_spec, own_requisition_paths, role, state};
+pub use announced::Announced;
+pub use hosted::{Hosted, SignedKey};
+pub use kingdom::{computation_id, duchy_of, key_set_published, requisition_entries};
+pub use ring::{MessageOf, RingProtocol};
+pub use share_shuffle::{known_evidence, secret_seeds, seed_details, share_shuffle_details};
+pub use token::{evidence, measurement_spec, own_requisition_paths, own_requisitions, requisition_id};
 
-use halo_protocols::llv2::key_set::KeySetError;
-use halo_protocols::llv2::{DetailsError, SettingError};
-use halo_protocols::role::UnknownRole;
+use halo_protocols::liquid_legions::key_set::KeySetError;
+use halo_protocols::liquid_legions::{self, SettingError};
+use halo_protocols::{hmss, llv2, reach_only_llv2};
+use prost::Message as _;
 
+use crate::proto::api::MeasurementSpec;
 use crate::protocol_stages::ProtocolError;
 
 /// The largest measurement spec that is looked at, in bytes.
@@ -54,22 +63,39 @@ pub enum ConvertError {
     /// Reach and frequency need frequencies to tell apart.
     #[error("maximum frequency {0} is not above 1")]
     MaximumFrequency(i32),
-    /// The parameters are refused.
+    /// A duchy takes part that has no part in the protocol by this duchy's setup.
+    #[error("duchy {0} takes part, which has no part in this protocol here")]
+    Participant(String),
+    /// The parameters of a Liquid Legions protocol are refused.
     #[error(transparent)]
     Setting(#[from] SettingError),
+    /// The parameters of a share shuffle are refused.
+    #[error(transparent)]
+    ShareShuffleSetting(#[from] hmss::SettingError),
     /// A participant has not published its key.
     #[error("duchy {0} has published no key for this protocol")]
     KeyMissing(String),
     /// The stored stage or details are of another protocol.
     #[error(transparent)]
     Stored(#[from] ProtocolError),
-    /// The stored details lack what the stage needs.
+    /// The stored details lack what the stage of Liquid Legions v2 needs.
     #[error(transparent)]
-    Details(#[from] DetailsError),
-    /// The stored role is not one of this protocol.
+    Details(#[from] liquid_legions::DetailsError<llv2::Stage>),
+    /// The stored details lack what the stage of reach-only Liquid Legions v2 needs.
     #[error(transparent)]
-    Role(#[from] UnknownRole),
+    ReachOnlyDetails(#[from] liquid_legions::DetailsError<reach_only_llv2::Stage>),
+    /// The stored details lack what the stage of a share shuffle needs.
+    #[error(transparent)]
+    ShareShuffleDetails(#[from] hmss::DetailsError),
     /// A stored key cannot be read.
     #[error(transparent)]
     KeySet(#[from] KeySetError),
+}
+
+/// Reads a measurement spec.
+fn parse_spec(bytes: &[u8]) -> Result<MeasurementSpec, ConvertError> {
+    if bytes.len() > MAXIMUM_SPEC_BYTES {
+        return Err(ConvertError::SpecTooLarge(bytes.len()));
+    }
+    MeasurementSpec::decode(bytes).map_err(ConvertError::Spec)
 }

@@ -1,9 +1,12 @@
 //! A whole measurement on this machine: three duchies (or as many as wanted), a data provider for each publisher of an
 //! event log and a small Kingdom compute reach and frequency, each seeing only what it would see in production.
 
+mod accuracy;
 pub mod args;
+mod people;
 mod progress;
 pub mod report;
+mod settings;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -13,37 +16,33 @@ use std::time::{Duration, Instant};
 use getrandom::SysRng;
 use getrandom::rand_core::UnwrapErr;
 use halo_crypto::prg::StreamSeed;
-use halo_protocols::data_provider::{IntervalError, VidSamplingInterval};
-use halo_protocols::estimate::accuracy::{
-    discrete_gaussian_noise_variance, frequency_share_standard_deviation, geometric_noise_variance,
-    reach_standard_deviation,
-};
-use halo_protocols::estimate::{EstimateError, LiquidLegions};
-use halo_protocols::llv2::{NoisePolicy, Stage};
+use halo_protocols::data_provider::{IntervalError, PopulationError};
+use halo_protocols::estimate::EstimateError;
+use halo_protocols::llv2::NoisePolicy;
+use halo_protocols::{hmss, llv2, reach_only_llv2};
 use sha2::{Digest, Sha256};
 
 use crate::data_provider::{DataProviderError, Fulfilled, Outcome};
 use crate::events::{EventLog, EventLogError, Vid};
-use crate::kingdom::config::{LiquidLegionsSettings, Privacy, Protocol as KingdomProtocol};
 use crate::measurement_consumer::{MeasuredResult, MeasurementError, MeasurementRequest, Metric};
 use crate::proto::api::DifferentialPrivacyParams;
 use crate::proto::api::measurement_spec;
-use crate::proto::system::computation::mpc_protocol_config::NoiseMechanism;
 use crate::trial::{Trial, TrialConfig, TrialError};
-use args::{DemoArgs, Noise};
+use args::{DemoArgs, Misuse, Noise, Protocol};
+use people::People;
 use progress::Progress;
 use report::Report;
 
 /// The pause between two looks at the measurement.
 const GLANCE: Duration = Duration::from_millis(50);
 
-/// Distinct sampling indicators of a person: two people in one register are told apart unless they share one.
-const SAMPLING_INDICATOR_SIZE: u32 = 10_000_000;
-
 /// Why a demo has no result.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DemoError {
+    /// An option makes no sense beside the protocol.
+    #[error(transparent)]
+    Misuse(#[from] Misuse),
     /// The event log cannot be used.
     #[error(transparent)]
     Events(#[from] EventLogError),
@@ -53,6 +52,9 @@ pub enum DemoError {
     /// The sketch cannot be estimated from.
     #[error(transparent)]
     Sketch(#[from] EstimateError),
+    /// The people of the log are too many for a population.
+    #[error(transparent)]
+    Population(#[from] PopulationError),
     /// The working directory cannot be made.
     #[error("cannot make a working directory")]
     WorkDir(#[source] std::io::Error),
@@ -81,10 +83,8 @@ pub enum DemoError {
 /// # Errors
 /// [`DemoError`].
 pub async fn run(args: &DemoArgs) -> Result<Report, DemoError> {
-    let log = match &args.events {
-        Some(path) => EventLog::read(path)?,
-        None => EventLog::bundled()?,
-    };
+    args.check()?;
+    let people = People::of(args)?;
     let temporary;
     let directory = match &args.work_dir {
         Some(directory) => directory.clone(),
@@ -94,16 +94,14 @@ pub async fn run(args: &DemoArgs) -> Result<Report, DemoError> {
         }
     };
     let started = Instant::now();
-    let duchies = duchy_ids(args.duchies);
+    let duchies = duchy_ids(args.duchies());
     let progress = Arc::new(Progress::new(&duchies));
     let seed = args.seed.map(seed);
-    let config = trial_config(args, &log, directory, duchies, seed.clone(), Arc::clone(&progress))?;
+    let config = trial_config(args, &people, directory, duchies, seed.clone(), Arc::clone(&progress))?;
     let trial = Trial::start(config).await?;
     let measured = measure(args, &trial, seed).await;
     if measured.is_ok() {
-        let last =
-            if args.max_frequency == 1 { Stage::ExecutionPhaseTwo } else { Stage::ExecutionPhaseThree };
-        progress.wait_for(last.name(), Duration::from_secs(5)).await;
+        progress.wait_for(&last_stages(args), Duration::from_secs(5)).await;
     }
     let stopped = trial.stop().await;
     let (stages, mut bytes_sent) = progress.finish();
@@ -113,7 +111,27 @@ pub async fn run(args: &DemoArgs) -> Result<Report, DemoError> {
         let data_provider = requisition.split('/').nth(1).unwrap_or(&requisition);
         bytes_sent.insert(data_provider.to_owned(), bytes as u64);
     }
-    report(args, &log, result, stages, bytes_sent, started.elapsed().as_secs_f64())
+    Ok(Report {
+        protocol: args.protocol.name(),
+        suite: args.suite().map(args::Suite::name),
+        noise: args.noise.name(),
+        reach: result.reach,
+        frequency: result.frequency,
+        stages,
+        bytes_sent,
+        seconds: started.elapsed().as_secs_f64(),
+        ..accuracy::expected(args, &people)?
+    })
+}
+
+/// The stages of which each duchy ends in one.
+fn last_stages(args: &DemoArgs) -> Vec<&'static str> {
+    match args.protocol {
+        Protocol::Llv2 if args.max_frequency() == 1 => vec![llv2::Stage::ExecutionPhaseTwo.name()],
+        Protocol::Llv2 => vec![llv2::Stage::ExecutionPhaseThree.name()],
+        Protocol::RoLlv2 => vec![reach_only_llv2::Stage::ExecutionPhase.name()],
+        Protocol::Hmss => vec![hmss::Stage::ShufflePhase.name(), hmss::Stage::AggregationPhase.name()],
+    }
 }
 
 /// Creates the measurement, lets the data providers fulfil it, and waits for the result.
@@ -162,31 +180,18 @@ fn duchy_ids(count: u8) -> Vec<String> {
 
 fn trial_config(
     args: &DemoArgs,
-    log: &EventLog,
+    people: &People,
     directory: PathBuf,
     duchies: Vec<String>,
     seed: Option<StreamSeed>,
     observer: Arc<Progress>,
 ) -> Result<TrialConfig, DemoError> {
-    let privacy = Privacy { epsilon: args.epsilon, delta: args.delta };
-    let settings = LiquidLegionsSettings {
-        decay_rate: args.decay_rate,
-        sketch_size: u32::try_from(args.sketch_size).unwrap_or(u32::MAX),
-        sampling_indicator_size: SAMPLING_INDICATOR_SIZE,
-        blinded_histogram_noise: privacy,
-        publisher_noise: privacy,
-        elliptic_curve_id: i32::try_from(args.suite.curve_id()).unwrap_or_default(),
-        noise_mechanism: match args.noise {
-            Noise::None => NoiseMechanism::None,
-            Noise::DiscreteGaussian => NoiseMechanism::DiscreteGaussian,
-            Noise::Geometric => NoiseMechanism::Geometric,
-        },
-    };
+    let data_providers = data_providers(&people.log)?;
     Ok(TrialConfig {
         directory,
+        protocol: settings::protocol(args, &duchies, data_providers.len()),
         duchies,
-        data_providers: data_providers(log)?,
-        protocol: KingdomProtocol::LiquidLegionsV2(settings),
+        data_providers,
         // The Kingdom's noise mechanism is honoured either way: a demo duchy only does not refuse "none".
         noise_policy: match args.noise {
             Noise::None => NoisePolicy::AllowNone,
@@ -195,7 +200,7 @@ fn trial_config(
         // A run with a seed is one of many: each puts people into registers in its own way, so that the sketch's error
         // is drawn anew like the noise.
         sketch_salt: args.seed,
-        population: None,
+        population: people.population.clone(),
         parallelism: threads(),
         seed,
         observer,
@@ -221,7 +226,7 @@ fn request(args: &DemoArgs, trial: &Trial) -> MeasurementRequest {
     let privacy = DifferentialPrivacyParams { epsilon: args.epsilon, delta: args.delta };
     MeasurementRequest {
         data_providers: trial.recipients.clone(),
-        metric: match args.max_frequency {
+        metric: match args.max_frequency() {
             1 => Metric::Reach,
             maximum_frequency => Metric::ReachAndFrequency { frequency_privacy: privacy, maximum_frequency },
         },
@@ -233,67 +238,4 @@ fn request(args: &DemoArgs, trial: &Trial) -> MeasurementRequest {
         reference_id: "demo".to_owned(),
         request_id: String::new(),
     }
-}
-
-fn report(
-    args: &DemoArgs,
-    log: &EventLog,
-    result: MeasuredResult,
-    stages: Vec<report::StageTime>,
-    bytes_sent: BTreeMap<String, u64>,
-    seconds: f64,
-) -> Result<Report, DemoError> {
-    let maximum_frequency = u32::try_from(args.max_frequency).unwrap_or(1);
-    let truth = log.truth(maximum_frequency, |_| true);
-    let sampled = VidSamplingInterval::new(args.vid_sampling_start, args.vid_sampling_width)?;
-    let in_sample = log.truth(maximum_frequency, |vid| sampled.contains(vid));
-    let sketch = LiquidLegions::new(args.decay_rate, args.sketch_size)?;
-    let noise_variance = match args.noise {
-        Noise::None => 0.0,
-        Noise::DiscreteGaussian => discrete_gaussian_noise_variance(args.epsilon, args.delta),
-        Noise::Geometric => geometric_noise_variance(args.epsilon, 1.0),
-    };
-    let frequency_noise_variance = match args.noise {
-        Noise::Geometric => geometric_noise_variance(args.epsilon, 2.0),
-        Noise::None | Noise::DiscreteGaussian => noise_variance,
-    };
-    let width = args.vid_sampling_width;
-    let frequency_standard_deviation = match args.max_frequency {
-        1 => BTreeMap::new(),
-        _ => truth
-            .frequency
-            .iter()
-            .map(|(frequency, share)| {
-                let deviation = frequency_share_standard_deviation(
-                    &sketch,
-                    truth.reach as f64,
-                    width,
-                    *share,
-                    maximum_frequency,
-                    frequency_noise_variance,
-                );
-                (*frequency, deviation)
-            })
-            .collect(),
-    };
-    Ok(Report {
-        protocol: args.protocol.name(),
-        suite: args.suite.name(),
-        noise: args.noise.name(),
-        reach: result.reach,
-        reach_standard_deviation: reach_standard_deviation(
-            &sketch,
-            truth.reach as f64,
-            width,
-            noise_variance,
-        ),
-        frequency: result.frequency,
-        frequency_standard_deviation,
-        true_reach: truth.reach,
-        true_reach_in_sample: in_sample.reach,
-        true_frequency: truth.frequency,
-        stages,
-        bytes_sent,
-        seconds,
-    })
 }

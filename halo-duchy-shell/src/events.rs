@@ -19,6 +19,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
 use std::io::{self, BufReader, Read, Take};
+use std::ops::RangeInclusive;
 use std::path::Path;
 
 use csv::{ByteRecord, ReaderBuilder};
@@ -201,12 +202,12 @@ impl EventLog {
         }
     }
 
-    /// The same log with its people numbered from 1 on, in the order of their ids: a share shuffle needs a population
-    /// whose ids are dense and below 2^31.
+    /// The same log with its people numbered from `first` on, in the order of their ids: a share shuffle needs a
+    /// population whose ids are dense and below 2^31.
     #[must_use]
-    pub fn numbered(&self) -> Self {
+    pub fn numbered(&self, first: Vid) -> Self {
         let people: BTreeSet<Vid> = self.publishers.values().flatten().copied().collect();
-        let numbers: HashMap<Vid, Vid> = people.into_iter().zip(1..).collect();
+        let numbers: HashMap<Vid, Vid> = people.into_iter().zip(first..).collect();
         let number = |vid: &Vid| numbers.get(vid).copied().unwrap_or_default();
         let publishers = self.publishers.iter();
         Self {
@@ -214,6 +215,14 @@ impl EventLog {
                 .map(|(name, vids)| (name.clone(), vids.iter().map(number).collect()))
                 .collect(),
         }
+    }
+
+    /// A population for the log [numbered](Self::numbered) from `first` on: twice as many people as it has, so that a
+    /// noised reach has room above.
+    pub fn population(&self, first: Vid) -> RangeInclusive<Vid> {
+        let people: BTreeSet<Vid> = self.publishers.values().flatten().copied().collect();
+        let people = i64::try_from(people.len()).unwrap_or(i64::MAX);
+        first..=first.saturating_add(people.saturating_mul(2).saturating_sub(1))
     }
 
     /// The publishers in order of name, each with the VID of every impression in the order of the log.

@@ -7,6 +7,7 @@
 //! A computation whose local stage is not there yet is waited for without taking part in the concurrency. One that
 //! cannot be worked on is failed at the Kingdom with the reason; the others go on.
 
+mod creation;
 mod item;
 mod progress;
 
@@ -22,8 +23,10 @@ use tonic::{Code, Status, Streaming};
 use crate::config::ProtocolsSetup;
 use crate::internal_api::InternalApi;
 use crate::live::Live;
+use crate::private_key_store::PrivateKeyStore;
 use crate::proto::system::StreamActiveComputationsResponse;
 use crate::proto::system::computation::State;
+use crate::seeds::SeedSource;
 use crate::shutdown::Shutdown;
 use crate::system_api::SystemApi;
 use progress::Progress;
@@ -77,6 +80,12 @@ pub enum HeraldError {
     /// The duchy's internal API does not tell where the herald was.
     #[error("the position in the Kingdom's stream cannot be read")]
     Position(#[source] Status),
+    /// A worker of share shuffles makes key pairs, whose private keys must go somewhere.
+    #[error(
+        "the duchy is a worker of share shuffles, but there is no key to encrypt private keys under \
+         (--key-encryption-key-file)"
+    )]
+    NoPrivateKeyStore,
     /// The Kingdom's stream failed too often in a row.
     #[error("the Kingdom's stream of computations failed")]
     Stream(#[source] Status),
@@ -88,40 +97,47 @@ pub struct Herald {
     inner: Arc<Inner>,
 }
 
+/// What a herald works with.
+#[derive(Clone, Debug)]
+pub struct HeraldParts {
+    /// What log entries call the herald.
+    pub id: String,
+    /// The duchy.
+    pub duchy: String,
+    /// Its roles.
+    pub setup: Live<ProtocolsSetup>,
+    /// The Kingdom.
+    pub kingdom: SystemApi,
+    /// The duchy's internal API.
+    pub internal: InternalApi,
+    /// Where the private keys of a worker of share shuffles go.
+    pub private_keys: Option<PrivateKeyStore>,
+    /// Where a worker's seeds and keys come from.
+    pub seeds: SeedSource,
+}
+
 #[derive(Debug)]
 struct Inner {
-    /// What log entries call this process.
-    id: String,
-    duchy: String,
-    setup: Live<ProtocolsSetup>,
-    kingdom: SystemApi,
-    internal: InternalApi,
+    parts: HeraldParts,
     options: HeraldOptions,
     permits: Semaphore,
 }
 
 impl Herald {
-    /// A herald of `duchy`, which log entries call `id`.
+    /// A herald.
     ///
     /// # Errors
-    /// [`HeraldError::NotTerminal`].
-    pub fn new(
-        id: impl Into<String>,
-        duchy: impl Into<String>,
-        setup: impl Into<Live<ProtocolsSetup>>,
-        kingdom: SystemApi,
-        internal: InternalApi,
-        options: HeraldOptions,
-    ) -> Result<Self, HeraldError> {
+    /// [`HeraldError::NotTerminal`], [`HeraldError::NoPrivateKeyStore`].
+    pub fn new(parts: HeraldParts, options: HeraldOptions) -> Result<Self, HeraldError> {
         let terminal = [State::Succeeded as i32, State::Failed as i32, State::Cancelled as i32];
         if let Some(state) = options.deletable_states.iter().find(|state| !terminal.contains(state)) {
             return Err(HeraldError::NotTerminal(*state));
         }
+        if parts.private_keys.is_none() && parts.setup.current().is_share_shuffle_worker() {
+            return Err(HeraldError::NoPrivateKeyStore);
+        }
         let permits = Semaphore::new(options.concurrency.max(1));
-        let (id, duchy) = (id.into(), duchy.into());
-        Ok(Self {
-            inner: Arc::new(Inner { id, duchy, setup: setup.into(), kingdom, internal, options, permits }),
-        })
+        Ok(Self { inner: Arc::new(Inner { parts, options, permits }) })
     }
 
     /// Follows the stream until told to stop. Items in progress are left to the next herald: nothing is half done that
@@ -134,7 +150,7 @@ impl Herald {
     }
 
     async fn follow(&self) -> Result<(), HeraldError> {
-        let Inner { kingdom, internal, options, .. } = &*self.inner;
+        let Inner { parts: HeraldParts { kingdom, internal, .. }, options, .. } = &*self.inner;
         let position = internal.continuation_token().await.map_err(HeraldError::Position)?;
         let mut progress = Progress::new(position, internal.clone());
         let mut failures = 0;

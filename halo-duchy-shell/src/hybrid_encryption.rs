@@ -23,7 +23,10 @@
 mod ecies;
 mod hpke;
 mod json;
+mod sealed;
 mod tink;
+
+pub use sealed::KeyEncryptionKey;
 
 use std::fmt;
 

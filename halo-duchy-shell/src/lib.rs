@@ -24,6 +24,7 @@ pub mod mill;
 pub mod party_certificates;
 pub mod peer;
 pub mod pki;
+pub mod private_key_store;
 pub mod proto;
 pub mod protocol_stages;
 pub mod reload;

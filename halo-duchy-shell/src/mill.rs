@@ -2,14 +2,17 @@
 //!
 //! Work is held as a lease that is extended for as long as it takes (`lease`); a mill that loses it stops computing
 //! and writes nothing more. The stage itself is a step of the protocol's state machine (`work`), whose effects are
-//! carried out in the order that [`halo_protocols::computation`] lays down (`effects`). What goes wrong is sorted by
-//! whether trying again can help ([`MillError`]).
+//! carried out in the order that [`halo_protocols::computation`] lays down (`effects`). What a protocol is told so that
+//! it works on a stage is the only thing that differs among them (`milled`). What goes wrong is sorted by whether
+//! trying again can help ([`MillError`]).
 
 mod effects;
 mod error;
 mod failure;
 mod lease;
+mod milled;
 mod observer;
+mod seeds;
 mod slot;
 mod statistics;
 mod work;
@@ -18,6 +21,7 @@ pub use error::MillError;
 pub use observer::{Silent, StageEvent, StageObserver, StageReport};
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
@@ -25,10 +29,13 @@ use tokio::task::JoinSet;
 use tonic::Status;
 
 use crate::blob::BlobStore;
-use crate::config::DuchyDirectory;
+use crate::config::{DuchyDirectory, ProtocolsSetup};
 use crate::consent::Signer;
 use crate::internal_api::InternalApi;
+use crate::live::Live;
+use crate::party_certificates::PartyCertificates;
 use crate::peer::Peers;
+use crate::private_key_store::PrivateKeyStore;
 use crate::proto::internal::ComputationToken;
 use crate::protocol_stages::Protocol;
 use crate::seeds::SeedSource;
@@ -90,11 +97,51 @@ pub struct Consent {
     pub roots: Arc<TrustedRoots>,
 }
 
+/// What a mill computes.
+#[derive(Clone, Debug)]
+pub enum Specialty {
+    /// Liquid Legions v2, with frequencies or without.
+    LiquidLegions,
+    /// The honest-majority share shuffle.
+    ShareShuffle(Box<ShareShuffleParts>),
+}
+
+/// What a mill needs for share shuffles beyond what it needs for sketches.
+#[derive(Clone, Debug)]
+pub struct ShareShuffleParts {
+    /// The duchy's roles: rows do not name the aggregator.
+    pub setup: Live<ProtocolsSetup>,
+    /// The private keys by which seeds are opened. An aggregator is sent none.
+    pub private_keys: Option<PrivateKeyStore>,
+    /// The certificates of the data providers that signed them.
+    pub certificates: PartyCertificates,
+}
+
+impl Specialty {
+    /// The protocols that the mill works on.
+    pub const fn protocols(&self) -> &'static [Protocol] {
+        match self {
+            Self::LiquidLegions => &[Protocol::LiquidLegionsV2, Protocol::ReachOnlyLiquidLegionsV2],
+            Self::ShareShuffle(_) => &[Protocol::HonestMajorityShareShuffle],
+        }
+    }
+
+    /// The duchy's roles, as far as this mill needs them.
+    fn setup(&self) -> Arc<ProtocolsSetup> {
+        match self {
+            Self::LiquidLegions => Arc::default(),
+            Self::ShareShuffle(parts) => parts.setup.current(),
+        }
+    }
+}
+
 /// What a mill works with.
 #[derive(Clone, Debug)]
 pub struct MillParts {
     /// The duchy.
     pub duchy: String,
+    /// What the mill computes.
+    pub specialty: Specialty,
     /// Its internal API.
     pub internal: InternalApi,
     /// The Kingdom.
@@ -126,7 +173,7 @@ pub enum MillStartError {
     },
 }
 
-/// A mill for Liquid Legions v2. Clones share the threads.
+/// A mill. Clones share the threads.
 #[derive(Clone, Debug)]
 pub struct Mill {
     inner: Arc<Inner>,
@@ -137,6 +184,8 @@ struct Inner {
     options: MillOptions,
     pool: Arc<rayon::ThreadPool>,
     slots: Arc<Semaphore>,
+    /// Counts claims.
+    turn: AtomicUsize,
 }
 
 impl std::fmt::Debug for Inner {
@@ -158,17 +207,19 @@ impl Mill {
             .build()
             .map_err(|source| MillStartError::Threads { threads, source })?;
         let slots = Arc::new(Semaphore::new(options.concurrency.max(1)));
-        Ok(Self { inner: Arc::new(Inner { parts, options, pool: Arc::new(pool), slots }) })
+        let turn = AtomicUsize::default();
+        Ok(Self { inner: Arc::new(Inner { parts, options, pool: Arc::new(pool), slots, turn }) })
     }
 
     /// Claims and does work until told to stop; then the work in progress is given back.
     pub async fn run(&self, shutdown: Shutdown) {
+        let protocols = self.inner.parts.specialty.protocols();
         let mut working = JoinSet::new();
         while !shutdown.is_requested() {
             let Some(slot) = shutdown.unless_requested(Slot::take(&self.inner.slots)).await else { break };
             // Those that have ended are collected; a panic in one has been printed, and its lease will run out.
             while working.try_join_next().is_some() {}
-            match self.claim().await {
+            match self.claim(protocols).await {
                 Ok(Some(token)) => {
                     working.spawn(Work::new(Arc::clone(&self.inner), token, slot).run(shutdown.clone()));
                     continue;
@@ -181,26 +232,23 @@ impl Mill {
         while working.join_next().await.is_some() {}
     }
 
-    /// Does work that was claimed in this mill's name, then claims more until nothing is left: what a job does.
-    /// A claim that is no longer the mill's is left alone.
+    /// Does work that was claimed in this mill's name, then claims more of its protocol until nothing is left: what a
+    /// job does. A claim that is no longer the mill's is left alone.
     ///
     /// # Errors
     /// If the duchy's internal API does not answer.
-    pub async fn run_job(&self, claimed: Option<ClaimedWork>, shutdown: Shutdown) -> Result<(), Status> {
+    pub async fn run_job(&self, claimed: ClaimedWork, shutdown: Shutdown) -> Result<(), Status> {
         let Inner { parts, options, .. } = &*self.inner;
-        if let Some(claimed) = claimed {
-            let token = parts.internal.find(&claimed.computation).await?;
-            let ours =
-                token.filter(|token| token.version == claimed.version && token.lock_owner == options.id);
-            match ours {
-                Some(token) => self.work_on(token, &shutdown).await,
-                None => {
-                    tracing::warn!(computation = claimed.computation, "the claim is no longer this mill's")
-                }
+        let token = parts.internal.find(&claimed.computation).await?;
+        let ours = token.filter(|token| token.version == claimed.version && token.lock_owner == options.id);
+        match ours {
+            Some(token) => self.work_on(token, &shutdown).await,
+            None => {
+                tracing::warn!(computation = claimed.computation, "the claim is no longer this mill's");
             }
         }
         while !shutdown.is_requested() {
-            let Some(token) = self.claim().await? else { break };
+            let Some(token) = self.claim(&[claimed.protocol]).await? else { break };
             self.work_on(token, &shutdown).await;
         }
         Ok(())
@@ -211,16 +259,27 @@ impl Mill {
         Work::new(Arc::clone(&self.inner), token, slot).run(shutdown.clone()).await;
     }
 
+    /// Claims work of one of `protocols`, each of which is asked for first in its turn, so that none starves the others.
     /// Not to be cancelled: a claim whose reply is not heard is nobody's until it runs out.
-    async fn claim(&self) -> Result<Option<ComputationToken>, Status> {
-        let Inner { parts, options, .. } = &*self.inner;
-        parts.internal.claim(Protocol::LiquidLegionsV2, &options.id, options.lock_duration).await
+    async fn claim(&self, protocols: &[Protocol]) -> Result<Option<ComputationToken>, Status> {
+        let Inner { parts, options, turn, .. } = &*self.inner;
+        let first = turn.fetch_add(1, Ordering::Relaxed);
+        for index in 0..protocols.len() {
+            let Some(protocol) = protocols.get((first + index) % protocols.len()) else { continue };
+            let claimed = parts.internal.claim(*protocol, &options.id, options.lock_duration).await?;
+            if claimed.is_some() {
+                return Ok(claimed);
+            }
+        }
+        Ok(None)
     }
 }
 
 /// Work that a scheduler claimed for this mill.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClaimedWork {
+    /// The protocol of the computation.
+    pub protocol: Protocol,
     /// The global id of the computation.
     pub computation: String,
     /// Its version when it was claimed.

@@ -10,7 +10,7 @@ use tonic::Status;
 use tonic::transport::Channel;
 
 use crate::client::CallPolicy;
-use crate::identity::{Caller, Principals};
+use crate::identity::{Caller, Identities};
 use crate::proto::api::GetCertificateRequest;
 use crate::proto::api::certificate::RevocationState;
 use crate::proto::api::certificates_client::CertificatesClient;
@@ -54,12 +54,12 @@ pub enum PartyCertificateError {
 pub struct PartyCertificates {
     client: CertificatesClient<Channel>,
     roots: Arc<TrustedRoots>,
-    principals: Arc<Principals>,
+    principals: Identities,
 }
 
 impl PartyCertificates {
     /// Asks the Kingdom behind `kingdom`; believes `roots`, each of which is of the party that `principals` says.
-    pub fn new(kingdom: Channel, roots: Arc<TrustedRoots>, principals: Arc<Principals>) -> Self {
+    pub fn new(kingdom: Channel, roots: Arc<TrustedRoots>, principals: Identities) -> Self {
         Self { client: CertificatesClient::new(kingdom), roots, principals }
     }
 
@@ -87,7 +87,7 @@ impl PartyCertificates {
         let refused = |source| PartyCertificateError::Certificate { name: name.to_owned(), source };
         let certificate = x509::parse(der).map_err(refused)?;
         let root = self.roots.issuer(&certificate).map_err(refused)?;
-        if self.principals.get(root) != Some(owner) {
+        if self.principals.current().get(root) != Some(owner) {
             let (name, expected) = (name.to_owned(), owner.clone());
             return Err(PartyCertificateError::OtherParty { name, expected });
         }

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
-use halo_protocols::llv2::{Message, Stage};
 use halo_protocols::{DuchyId, Payload};
 use tokio::time::timeout;
 use tonic::transport::Channel;
@@ -12,10 +11,10 @@ use tonic::{Request, Status};
 
 use crate::client::{CallPolicy, channel};
 use crate::config::DuchyDirectory;
-use crate::proto::system::advance_computation_request::{self, BodyChunk, Header, header};
+use crate::proto::system::advance_computation_request::{self, BodyChunk, Header};
 use crate::proto::system::computation_control_client::ComputationControlClient;
-use crate::proto::system::computation_stage;
-use crate::proto::system::{AdvanceComputationRequest, GetComputationStageRequest, LiquidLegionsV2};
+use crate::proto::system::{AdvanceComputationRequest, GetComputationStageRequest};
+use crate::protocol_stages::{PeerMessage, ProtocolStage};
 use crate::system_api::{computation_name, participant_name};
 use crate::tls::{TlsError, TlsIdentity};
 
@@ -74,8 +73,8 @@ impl Peers {
     /// The stage that the computation is in at `duchy`.
     ///
     /// # Errors
-    /// The peer's status; `INTERNAL` if its answer is not a stage of Liquid Legions v2.
-    pub async fn stage(&self, duchy: &DuchyId, computation: &str) -> Result<Stage, Status> {
+    /// The peer's status; `INTERNAL` if its answer is no stage.
+    pub async fn stage(&self, duchy: &DuchyId, computation: &str) -> Result<ProtocolStage, Status> {
         let client = self.client(duchy)?;
         let name = format!("{}/stage", participant_name(computation, duchy.as_str()));
         let request = GetComputationStageRequest { name };
@@ -87,11 +86,9 @@ impl Peers {
                 async move { client.get_computation_stage(request).await }
             })
             .await?;
-        match answer.stage {
-            Some(computation_stage::Stage::LiquidLegionsV2Stage(stage)) => Stage::try_from(stage.stage)
-                .map_err(|error| Status::internal(format!("{duchy} says that its {error}"))),
-            _ => Err(Status::internal(format!("{duchy} names a stage of another protocol"))),
-        }
+        let stage = answer.stage.ok_or_else(|| Status::internal(format!("{duchy} names no stage")))?;
+        ProtocolStage::try_from(&stage)
+            .map_err(|error| Status::internal(format!("{duchy} says that its {error}")))
     }
 
     /// Hands `payload` to `duchy`.
@@ -102,16 +99,11 @@ impl Peers {
         &self,
         duchy: &DuchyId,
         computation: &str,
-        message: Message,
+        message: PeerMessage,
         payload: Payload,
     ) -> Result<(), Status> {
         let mut client = self.client(duchy)?;
-        let header = Header {
-            name: computation_name(computation),
-            protocol: Some(header::Protocol::LiquidLegionsV2(LiquidLegionsV2 {
-                description: message.number(),
-            })),
-        };
+        let header = Header { name: computation_name(computation), protocol: Some(message.into()) };
         let deadline = self.options.advance_deadline;
         let mut request =
             Request::new(tokio_stream::iter(stream(header, payload, self.options.bytes_per_chunk)));
@@ -130,7 +122,7 @@ fn stream(
     payload: Payload,
     bytes_per_chunk: usize,
 ) -> impl Iterator<Item = AdvanceComputationRequest> + Send {
-    let bytes = Bytes::from(payload.into_bytes());
+    let bytes = Bytes::from_owner(payload);
     let step = bytes_per_chunk.max(1);
     let chunks = (0..bytes.len().max(1)).step_by(step).map(move |start| {
         let partial_data = bytes.slice(start..bytes.len().min(start + step));

@@ -14,6 +14,7 @@
 //! | `duchy_cert_config.textproto` | the duchies by their roots |
 //! | `authority_key_identifier_to_principal_map.textproto` | the other parties by their roots |
 //! | `{duchy}_protocols_setup_config.textproto` | the duchy's roles |
+//! | `{duchy}_kek.tink` | the keyset that encrypts the duchy's private keys at rest |
 //!
 //! Private keys can be read by their owner only, and nothing is overwritten.
 
@@ -40,7 +41,7 @@ use crate::config::{
     ConfigError, DUCHY_CERT_CONFIG, PRINCIPAL_MAP, PROTOCOLS_SETUP, TextprotoError, is_valid_id,
     print_textproto,
 };
-use crate::hybrid_encryption::{PrivateKeyset, Scheme};
+use crate::hybrid_encryption::{KeyEncryptionKey, PrivateKeyset, Scheme};
 use crate::proto::config::authority_key_to_principal_map::Entry;
 use crate::proto::config::duchy_cert_config::Duchy;
 use crate::proto::config::{AuthorityKeyToPrincipalMap, DuchyCertConfig};
@@ -157,6 +158,8 @@ impl Pki {
         for duchy in &spec.duchies {
             let setup = print_textproto(PROTOCOLS_SETUP, &protocols_setup(&spec.duchies, duchy))?;
             write(&pki.protocols_setup(duchy), setup.as_bytes())?;
+            let key = KeyEncryptionKey::generate_keyset(&mut UnwrapErr(SysRng));
+            write_secret(&pki.key_encryption_key(duchy), &key)?;
         }
         for party in spec.data_providers.iter().chain([&spec.measurement_consumer]) {
             for scheme in [Scheme::Hpke, Scheme::Ecies] {
@@ -221,6 +224,11 @@ impl Pki {
     /// The roles of `duchy`.
     pub fn protocols_setup(&self, duchy: &str) -> PathBuf {
         self.dir.join(format!("{duchy}_protocols_setup_config.textproto"))
+    }
+
+    /// The keyset under which `duchy` encrypts its private keys at rest.
+    pub fn key_encryption_key(&self, duchy: &str) -> PathBuf {
+        self.dir.join(format!("{duchy}_kek.tink"))
     }
 
     /// Makes the root of `party` and the leaves below it.

@@ -1,23 +1,21 @@
 //! The protocols that this duchy runs, behind one type: what the store and the services need to know of a stage
-//! without knowing its protocol. The rules themselves are in `halo-protocols`.
+//! without knowing its protocol. The rules themselves are in `halo-protocols`; what they make of a stored row is in
+//! `row`.
 
-use std::collections::BTreeMap;
+mod message;
+mod row;
 
-use halo_protocols::llv2;
-use halo_protocols::llv2::stage::UnknownStage;
-use halo_protocols::proto::protocol::liquid_legions_sketch_aggregation_v2 as llv2_proto;
-use halo_protocols::role::UnknownRole;
-use halo_protocols::{Role, llv2::StageKind};
+pub use message::PeerMessage;
+pub use row::{advance_request, participants, slot_of, slots};
+
+use halo_protocols::llv2::StageKind;
+use halo_protocols::{hmss, llv2, reach_only_llv2, role};
 
 use crate::proto::internal::advance_computation_stage_request::AfterTransition;
 use crate::proto::internal::computation_details::Protocol as ProtocolDetails;
 use crate::proto::internal::computation_stage::Stage as StageOneof;
-use crate::proto::internal::computation_stage_details::Detail;
 use crate::proto::internal::computation_type_enum::ComputationType;
-use crate::proto::internal::{
-    AdvanceComputationStageRequest, ComputationBlobDependency, ComputationDetails, ComputationStage,
-    ComputationStageBlobMetadata, ComputationStageDetails, ComputationToken,
-};
+use crate::proto::internal::{ComputationDetails, ComputationStage, ComputationToken};
 use crate::proto::system;
 
 /// A protocol.
@@ -25,6 +23,10 @@ use crate::proto::system;
 pub enum Protocol {
     /// Liquid Legions v2: reach and frequency.
     LiquidLegionsV2,
+    /// Reach-only Liquid Legions v2.
+    ReachOnlyLiquidLegionsV2,
+    /// Honest-majority share shuffle: reach and frequency.
+    HonestMajorityShareShuffle,
 }
 
 /// A stage of some protocol.
@@ -32,6 +34,10 @@ pub enum Protocol {
 pub enum ProtocolStage {
     /// A stage of Liquid Legions v2.
     LiquidLegionsV2(llv2::Stage),
+    /// A stage of reach-only Liquid Legions v2.
+    ReachOnlyLiquidLegionsV2(reach_only_llv2::Stage),
+    /// A stage of the honest-majority share shuffle.
+    HonestMajorityShareShuffle(hmss::Stage),
 }
 
 /// Why something does not name a protocol, a stage, or a place in one.
@@ -44,23 +50,33 @@ pub enum ProtocolError {
     /// No stage is set, or one of a protocol that this duchy does not run.
     #[error("the computation stage is missing or of a protocol that is not supported")]
     UnsupportedStage,
-    /// The number is no stage of its protocol.
+    /// The number is no stage of Liquid Legions v2.
     #[error(transparent)]
-    UnknownStage(#[from] UnknownStage),
+    LiquidLegionsV2Stage(#[from] llv2::stage::UnknownStage),
+    /// The number is no stage of reach-only Liquid Legions v2.
+    #[error(transparent)]
+    ReachOnlyLiquidLegionsV2Stage(#[from] reach_only_llv2::stage::UnknownStage),
+    /// The number is no stage of the share shuffle.
+    #[error(transparent)]
+    HonestMajorityShareShuffleStage(#[from] hmss::stage::UnknownStage),
     /// The details are of another protocol than the stage, or of none.
     #[error("the computation details are not of protocol {expected:?}")]
     DetailsMismatch {
         /// The protocol of the computation.
         expected: Protocol,
     },
-    /// The details name no role of this protocol.
+    /// The details name no role of a Liquid Legions protocol.
     #[error(transparent)]
-    UnknownRole(#[from] UnknownRole),
+    Role(#[from] role::UnknownRole),
+    /// The details name no role of the share shuffle.
+    #[error(transparent)]
+    ShareShuffleRole(#[from] hmss::UnknownRole),
 }
 
 impl Protocol {
     /// Every protocol that this duchy runs.
-    pub const ALL: [Self; 1] = [Self::LiquidLegionsV2];
+    pub const ALL: [Self; 3] =
+        [Self::LiquidLegionsV2, Self::ReachOnlyLiquidLegionsV2, Self::HonestMajorityShareShuffle];
 
     /// The number of the computation type, on the wire and in databases.
     pub const fn number(self) -> i32 {
@@ -71,14 +87,27 @@ impl Protocol {
     pub const fn computation_type(self) -> ComputationType {
         match self {
             Self::LiquidLegionsV2 => ComputationType::LiquidLegionsSketchAggregationV2,
+            Self::ReachOnlyLiquidLegionsV2 => ComputationType::ReachOnlyLiquidLegionsSketchAggregationV2,
+            Self::HonestMajorityShareShuffle => ComputationType::HonestMajorityShareShuffle,
+        }
+    }
+
+    /// The protocol's name, for people.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::LiquidLegionsV2 => "Liquid Legions v2",
+            Self::ReachOnlyLiquidLegionsV2 => "reach-only Liquid Legions v2",
+            Self::HonestMajorityShareShuffle => "the honest-majority share shuffle",
         }
     }
 
     /// The protocol whose details these are.
-    pub fn of(details: &ComputationDetails) -> Option<Self> {
+    pub const fn of(details: &ComputationDetails) -> Option<Self> {
         match details.protocol {
             Some(ProtocolDetails::LiquidLegionsV2(_)) => Some(Self::LiquidLegionsV2),
-            _ => None,
+            Some(ProtocolDetails::ReachOnlyLiquidLegionsV2(_)) => Some(Self::ReachOnlyLiquidLegionsV2),
+            Some(ProtocolDetails::HonestMajorityShareShuffle(_)) => Some(Self::HonestMajorityShareShuffle),
+            Some(ProtocolDetails::TrusTee(_)) | None => None,
         }
     }
 
@@ -86,6 +115,12 @@ impl Protocol {
     pub const fn initial_stage(self) -> ProtocolStage {
         match self {
             Self::LiquidLegionsV2 => ProtocolStage::LiquidLegionsV2(llv2::Stage::INITIAL),
+            Self::ReachOnlyLiquidLegionsV2 => {
+                ProtocolStage::ReachOnlyLiquidLegionsV2(reach_only_llv2::Stage::INITIAL)
+            }
+            Self::HonestMajorityShareShuffle => {
+                ProtocolStage::HonestMajorityShareShuffle(hmss::Stage::INITIAL)
+            }
         }
     }
 
@@ -93,24 +128,35 @@ impl Protocol {
     pub const fn terminal_stage(self) -> ProtocolStage {
         match self {
             Self::LiquidLegionsV2 => ProtocolStage::LiquidLegionsV2(llv2::Stage::Complete),
+            Self::ReachOnlyLiquidLegionsV2 => {
+                ProtocolStage::ReachOnlyLiquidLegionsV2(reach_only_llv2::Stage::Complete)
+            }
+            Self::HonestMajorityShareShuffle => {
+                ProtocolStage::HonestMajorityShareShuffle(hmss::Stage::Complete)
+            }
         }
     }
 
     /// All stages in the order of time.
     pub fn stages(self) -> impl Iterator<Item = ProtocolStage> {
-        match self {
-            Self::LiquidLegionsV2 => llv2::Stage::ALL.into_iter().map(ProtocolStage::LiquidLegionsV2),
-        }
+        let stages: Vec<ProtocolStage> = match self {
+            Self::LiquidLegionsV2 => llv2::Stage::ALL.map(Into::into).into(),
+            Self::ReachOnlyLiquidLegionsV2 => reach_only_llv2::Stage::ALL.map(Into::into).into(),
+            Self::HonestMajorityShareShuffle => hmss::Stage::ALL.map(Into::into).into(),
+        };
+        stages.into_iter()
     }
 
     /// The stage with this number.
     ///
     /// # Errors
-    /// [`ProtocolError::UnknownStage`].
+    /// The protocol's `UnknownStage`.
     pub fn stage(self, number: i32) -> Result<ProtocolStage, ProtocolError> {
-        match self {
-            Self::LiquidLegionsV2 => Ok(ProtocolStage::LiquidLegionsV2(number.try_into()?)),
-        }
+        Ok(match self {
+            Self::LiquidLegionsV2 => llv2::Stage::try_from(number)?.into(),
+            Self::ReachOnlyLiquidLegionsV2 => reach_only_llv2::Stage::try_from(number)?.into(),
+            Self::HonestMajorityShareShuffle => hmss::Stage::try_from(number)?.into(),
+        })
     }
 }
 
@@ -130,6 +176,8 @@ impl ProtocolStage {
     pub const fn protocol(self) -> Protocol {
         match self {
             Self::LiquidLegionsV2(_) => Protocol::LiquidLegionsV2,
+            Self::ReachOnlyLiquidLegionsV2(_) => Protocol::ReachOnlyLiquidLegionsV2,
+            Self::HonestMajorityShareShuffle(_) => Protocol::HonestMajorityShareShuffle,
         }
     }
 
@@ -137,6 +185,8 @@ impl ProtocolStage {
     pub const fn number(self) -> i32 {
         match self {
             Self::LiquidLegionsV2(stage) => stage.number(),
+            Self::ReachOnlyLiquidLegionsV2(stage) => stage.number(),
+            Self::HonestMajorityShareShuffle(stage) => stage.number(),
         }
     }
 
@@ -144,6 +194,8 @@ impl ProtocolStage {
     pub fn name(self) -> &'static str {
         match self {
             Self::LiquidLegionsV2(stage) => stage.name(),
+            Self::ReachOnlyLiquidLegionsV2(stage) => stage.name(),
+            Self::HonestMajorityShareShuffle(stage) => stage.name(),
         }
     }
 
@@ -151,6 +203,17 @@ impl ProtocolStage {
     pub const fn kind(self) -> StageKind {
         match self {
             Self::LiquidLegionsV2(stage) => stage.kind(),
+            Self::ReachOnlyLiquidLegionsV2(stage) => stage.kind(),
+            Self::HonestMajorityShareShuffle(stage) => stage.kind(),
+        }
+    }
+
+    /// Whether data providers may still hand in their data.
+    pub const fn takes_requisitions(self) -> bool {
+        match self {
+            Self::LiquidLegionsV2(stage) => stage.takes_requisitions(),
+            Self::ReachOnlyLiquidLegionsV2(stage) => stage.takes_requisitions(),
+            Self::HonestMajorityShareShuffle(stage) => stage.takes_requisitions(),
         }
     }
 
@@ -162,151 +225,43 @@ impl ProtocolStage {
         }
     }
 
-    /// The stage that follows for the role in `details`; `None` if the computation can only be finished.
+    /// The stage of a computation.
     ///
     /// # Errors
-    /// [`ProtocolError`] if the details are of another protocol or have no role.
-    pub fn next(self, details: &ComputationDetails) -> Result<Option<Self>, ProtocolError> {
-        match self {
-            Self::LiquidLegionsV2(stage) => {
-                let role = Role::try_from(self.llv2_details(details)?.role)?;
-                Ok(stage.next(role).map(Self::LiquidLegionsV2))
-            }
-        }
-    }
-
-    /// How many outputs this stage must have before the next.
-    ///
-    /// # Errors
-    /// [`ProtocolError::DetailsMismatch`].
-    pub fn output_slots(self, details: &ComputationDetails) -> Result<usize, ProtocolError> {
-        match self {
-            Self::LiquidLegionsV2(stage) => {
-                Ok(stage.output_slots(self.llv2_details(details)?.participant.len()))
-            }
-        }
-    }
-
-    /// The stage details of a computation that enters this stage: which participant fills which slot, where it
-    /// matters. The last participant in the ring is the aggregator, which waits for all others.
-    ///
-    /// # Errors
-    /// [`ProtocolError::DetailsMismatch`].
-    pub fn details(
-        self,
-        details: &ComputationDetails,
-    ) -> Result<Option<ComputationStageDetails>, ProtocolError> {
-        let Self::LiquidLegionsV2(stage) = self;
-        if stage != llv2::Stage::WaitSetupPhaseInputs {
-            return Ok(None);
-        }
-        let others =
-            self.llv2_details(details)?.participant.split_last().map_or(&[][..], |(_, others)| others);
-        let slots: BTreeMap<_, _> =
-            others.iter().zip(0..).map(|(participant, slot)| (participant.duchy_id.clone(), slot)).collect();
-        let waiting = llv2_proto::WaitSetupPhaseInputsDetails { external_duchy_local_blob_id: slots };
-        let detail = llv2_proto::stage_details::Detail::WaitSetupPhaseInputsDetails(waiting);
-        Ok(Some(ComputationStageDetails {
-            detail: Some(Detail::LiquidLegionsV2(llv2_proto::StageDetails { detail: Some(detail) })),
-        }))
-    }
-
-    /// Whether `sender` is the duchy whose message `receiver` awaits in this stage: any other participant where the
-    /// aggregator gathers the sketches, the predecessor in the ring afterwards.
-    ///
-    /// # Errors
-    /// [`ProtocolError::DetailsMismatch`].
-    pub fn awaits(
-        self,
-        details: &ComputationDetails,
-        receiver: &str,
-        sender: &str,
-    ) -> Result<bool, ProtocolError> {
-        let Self::LiquidLegionsV2(stage) = self;
-        let ring = &self.llv2_details(details)?.participant;
-        let position = |duchy| ring.iter().position(|participant| participant.duchy_id == duchy);
-        let (Some(receiver), Some(sender)) = (position(receiver), position(sender)) else {
-            return Ok(false);
-        };
-        Ok(match stage {
-            llv2::Stage::WaitSetupPhaseInputs => receiver == ring.len() - 1 && sender != receiver,
-            llv2::Stage::WaitExecutionPhaseOneInputs
-            | llv2::Stage::WaitExecutionPhaseTwoInputs
-            | llv2::Stage::WaitExecutionPhaseThreeInputs => {
-                sender != receiver && (sender + 1) % ring.len() == receiver
-            }
-            _ => false,
-        })
-    }
-
-    fn llv2_details(
-        self,
-        details: &ComputationDetails,
-    ) -> Result<&llv2_proto::ComputationDetails, ProtocolError> {
-        match &details.protocol {
-            Some(ProtocolDetails::LiquidLegionsV2(details)) => Ok(details),
-            _ => Err(ProtocolError::DetailsMismatch { expected: self.protocol() }),
-        }
+    /// [`ProtocolError`] if the token names none that this duchy knows.
+    pub fn of(token: &ComputationToken) -> Result<Self, ProtocolError> {
+        let stage = token.computation_stage.as_ref().ok_or(ProtocolError::UnsupportedStage)?;
+        Self::try_from(stage)
     }
 }
 
-/// The ids of the duchies that take part, in ring order; empty as long as they are not known.
-pub fn participants(details: &ComputationDetails) -> Vec<&str> {
-    match &details.protocol {
-        Some(ProtocolDetails::LiquidLegionsV2(details)) => {
-            details.participant.iter().map(|participant| participant.duchy_id.as_str()).collect()
-        }
-        _ => Vec::new(),
+impl From<llv2::Stage> for ProtocolStage {
+    fn from(stage: llv2::Stage) -> Self {
+        Self::LiquidLegionsV2(stage)
     }
 }
 
-/// The slot of the current stage that `sender` is to fill: its own where there is one for each sender, else the only
-/// one. `None` if there is none.
-pub fn slot_of<'t>(token: &'t ComputationToken, sender: &str) -> Option<&'t ComputationStageBlobMetadata> {
-    let mut outputs =
-        token.blobs.iter().filter(|blob| blob.dependency_type() == ComputationBlobDependency::Output);
-    let detail = token.stage_specific_details.as_ref().and_then(|details| details.detail.as_ref());
-    match detail {
-        Some(Detail::LiquidLegionsV2(llv2_proto::StageDetails {
-            detail: Some(llv2_proto::stage_details::Detail::WaitSetupPhaseInputsDetails(waiting)),
-        })) => {
-            let slot = waiting.external_duchy_local_blob_id.get(sender)?;
-            outputs.find(|blob| blob.blob_id == *slot)
-        }
-        _ => outputs.next().filter(|_| outputs.next().is_none()),
+impl From<reach_only_llv2::Stage> for ProtocolStage {
+    fn from(stage: reach_only_llv2::Stage) -> Self {
+        Self::ReachOnlyLiquidLegionsV2(stage)
     }
 }
 
-/// The request that takes the computation of `token` to `next`, with the blobs at `input_blobs` as its inputs: all
-/// else in it follows from the stage.
-///
-/// # Errors
-/// [`ProtocolError::DetailsMismatch`].
-pub fn advance_request(
-    token: ComputationToken,
-    next: ProtocolStage,
-    input_blobs: Vec<String>,
-) -> Result<AdvanceComputationStageRequest, ProtocolError> {
-    let details = token.computation_details.clone().unwrap_or_default();
-    let outputs = i32::try_from(next.output_slots(&details)?).unwrap_or(i32::MAX);
-    Ok(AdvanceComputationStageRequest {
-        next_computation_stage: Some(next.into()),
-        input_blobs,
-        output_blobs: outputs,
-        stage_details: next.details(&details)?,
-        after_transition: next.after_transition() as i32,
-        pass_through_blobs: Vec::new(),
-        lock_extension: None,
-        token: Some(token),
-    })
+impl From<hmss::Stage> for ProtocolStage {
+    fn from(stage: hmss::Stage) -> Self {
+        Self::HonestMajorityShareShuffle(stage)
+    }
 }
 
 impl From<ProtocolStage> for ComputationStage {
     fn from(stage: ProtocolStage) -> Self {
-        let stage = match stage {
-            ProtocolStage::LiquidLegionsV2(stage) => {
-                StageOneof::LiquidLegionsSketchAggregationV2(stage.number())
+        let number = stage.number();
+        let stage = match stage.protocol() {
+            Protocol::LiquidLegionsV2 => StageOneof::LiquidLegionsSketchAggregationV2(number),
+            Protocol::ReachOnlyLiquidLegionsV2 => {
+                StageOneof::ReachOnlyLiquidLegionsSketchAggregationV2(number)
             }
+            Protocol::HonestMajorityShareShuffle => StageOneof::HonestMajorityShareShuffle(number),
         };
         Self { stage: Some(stage) }
     }
@@ -320,7 +275,13 @@ impl TryFrom<&ComputationStage> for ProtocolStage {
             Some(StageOneof::LiquidLegionsSketchAggregationV2(number)) => {
                 Protocol::LiquidLegionsV2.stage(number)
             }
-            _ => Err(ProtocolError::UnsupportedStage),
+            Some(StageOneof::ReachOnlyLiquidLegionsSketchAggregationV2(number)) => {
+                Protocol::ReachOnlyLiquidLegionsV2.stage(number)
+            }
+            Some(StageOneof::HonestMajorityShareShuffle(number)) => {
+                Protocol::HonestMajorityShareShuffle.stage(number)
+            }
+            Some(StageOneof::TrusTee(_)) | None => Err(ProtocolError::UnsupportedStage),
         }
     }
 }
@@ -328,9 +289,35 @@ impl TryFrom<&ComputationStage> for ProtocolStage {
 /// The stage as peers are told it: the numbers are the same.
 impl From<ProtocolStage> for system::computation_stage::Stage {
     fn from(stage: ProtocolStage) -> Self {
+        let number = stage.number();
+        match stage.protocol() {
+            Protocol::LiquidLegionsV2 => {
+                Self::LiquidLegionsV2Stage(system::LiquidLegionsV2Stage { stage: number })
+            }
+            Protocol::ReachOnlyLiquidLegionsV2 => {
+                Self::ReachOnlyLiquidLegionsStage(system::ReachOnlyLiquidLegionsV2Stage { stage: number })
+            }
+            Protocol::HonestMajorityShareShuffle => {
+                Self::HonestMajorityShareShuffleStage(system::HonestMajorityShareShuffleStage {
+                    stage: number,
+                })
+            }
+        }
+    }
+}
+
+impl TryFrom<&system::computation_stage::Stage> for ProtocolStage {
+    type Error = ProtocolError;
+
+    fn try_from(stage: &system::computation_stage::Stage) -> Result<Self, ProtocolError> {
+        use system::computation_stage::Stage;
         match stage {
-            ProtocolStage::LiquidLegionsV2(stage) => {
-                Self::LiquidLegionsV2Stage(system::LiquidLegionsV2Stage { stage: stage.number() })
+            Stage::LiquidLegionsV2Stage(stage) => Protocol::LiquidLegionsV2.stage(stage.stage),
+            Stage::ReachOnlyLiquidLegionsStage(stage) => {
+                Protocol::ReachOnlyLiquidLegionsV2.stage(stage.stage)
+            }
+            Stage::HonestMajorityShareShuffleStage(stage) => {
+                Protocol::HonestMajorityShareShuffle.stage(stage.stage)
             }
         }
     }

@@ -27,13 +27,17 @@ use crate::blob::BlobStore;
 use crate::client::{CallPolicy, channel};
 use crate::clock::SystemClock;
 use crate::config::{ConfigError, ProtocolsSetup};
-use crate::herald::{Herald, HeraldError, HeraldOptions};
+use crate::herald::{Herald, HeraldError, HeraldOptions, HeraldParts};
 use crate::identity::{Authenticate, Caller, Identities};
 use crate::internal_api::InternalApi;
 use crate::kingdom_log::KingdomLog;
 use crate::live::Live;
-use crate::mill::{Consent, Mill, MillOptions, MillParts, MillStartError, StageObserver};
+use crate::mill::{
+    Consent, Mill, MillOptions, MillParts, MillStartError, ShareShuffleParts, Specialty, StageObserver,
+};
+use crate::party_certificates::PartyCertificates;
 use crate::peer::{PeerOptions, Peers};
+use crate::private_key_store::PrivateKeyStore;
 use crate::proto::system::computation_log_entries_client::ComputationLogEntriesClient;
 use crate::seeds::SeedSource;
 use crate::server::{Server, ServerLimits, serve_health};
@@ -84,6 +88,15 @@ pub struct Target {
     pub cert_host: Option<String>,
 }
 
+/// The Kingdom's two sides, which may be one server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KingdomTargets {
+    /// The system API, for duchies.
+    pub system: Target,
+    /// The public API, from which workers of share shuffles have data providers' certificates.
+    pub public: Target,
+}
+
 /// Limits of the services that others may call.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Limits {
@@ -108,6 +121,8 @@ pub struct DuchyConfig {
     pub setup: Live<ProtocolsSetup>,
     /// Its signing key and whom it believes.
     pub consent: Consent,
+    /// Where the private keys of a worker of share shuffles are.
+    pub private_keys: Option<PrivateKeyStore>,
     /// Its computations.
     pub store: Arc<dyn Store>,
     /// Its blobs.
@@ -118,7 +133,7 @@ pub struct DuchyConfig {
     pub limits: Limits,
     /// How its herald works.
     pub herald: HeraldOptions,
-    /// How its mill works.
+    /// How its mills work.
     pub mill: MillOptions,
     /// How it hands data to others.
     pub peer: PeerOptions,
@@ -231,7 +246,7 @@ impl BoundDuchy {
     /// If a target is malformed, or the herald or the mill refuses its options.
     pub fn start(
         self,
-        kingdom: &Target,
+        kingdom: &KingdomTargets,
         peers: &BTreeMap<String, String>,
     ) -> Result<RunningDuchy, ServeError> {
         let Self { config, listeners, addresses } = self;
@@ -306,17 +321,28 @@ impl BoundDuchy {
 
         let internal = InternalApi::new(channels.internal_api, CallPolicy::default());
         let system = SystemApi::new(&config.duchy, channels.kingdom, CallPolicy::default());
-        let herald = Herald::new(
-            format!("{}-herald", config.duchy),
-            config.duchy.clone(),
-            config.setup,
-            system.clone(),
-            internal.clone(),
-            config.herald,
-        )?;
-        daemons.spawn(keep_running(herald, daemons_stop.clone()));
+        let herald = HeraldParts {
+            id: format!("{}-herald", config.duchy),
+            duchy: config.duchy.clone(),
+            setup: config.setup.clone(),
+            kingdom: system.clone(),
+            internal: internal.clone(),
+            private_keys: config.private_keys.clone(),
+            seeds: config.seeds.clone(),
+        };
+        daemons.spawn(keep_running(Herald::new(herald, config.herald)?, daemons_stop.clone()));
+        let share_shuffle = ShareShuffleParts {
+            setup: config.setup,
+            private_keys: config.private_keys,
+            certificates: PartyCertificates::new(
+                channels.kingdom_public,
+                config.tls.roots(),
+                config.identities,
+            ),
+        };
         let parts = MillParts {
             duchy: config.duchy,
+            specialty: Specialty::LiquidLegions,
             internal,
             kingdom: system,
             peers,
@@ -325,11 +351,16 @@ impl BoundDuchy {
             seeds: config.seeds,
             observer: config.observer,
         };
-        let mill = Mill::new(parts, config.mill)?;
-        daemons.spawn(async move {
-            mill.run(daemons_stop).await;
-            Ok(())
-        });
+        let share_shuffles =
+            MillParts { specialty: Specialty::ShareShuffle(Box::new(share_shuffle)), ..parts.clone() };
+        let hmss_options = MillOptions { id: format!("{}-hmss", config.mill.id), ..config.mill.clone() };
+        for (parts, options) in [(parts, config.mill), (share_shuffles, hmss_options)] {
+            let (mill, stop) = (Mill::new(parts, options)?, daemons_stop.clone());
+            daemons.spawn(async move {
+                mill.run(stop).await;
+                Ok(())
+            });
+        }
         Ok(RunningDuchy { daemons, servers, stop_daemons, stop_servers, addresses })
     }
 }
@@ -364,15 +395,18 @@ struct Channels {
     internal_api: Channel,
     async_control: Channel,
     kingdom: Channel,
+    kingdom_public: Channel,
 }
 
 impl Channels {
-    fn open(config: &DuchyConfig, addresses: Addresses, kingdom: &Target) -> Result<Self, TlsError> {
+    fn open(config: &DuchyConfig, addresses: Addresses, kingdom: &KingdomTargets) -> Result<Self, TlsError> {
+        let to = |target: &Target| channel(&config.tls, &target.address, target.cert_host.as_deref());
         let own = |address| channel(&config.tls, &reachable(address).to_string(), Some(INTERNAL_CERT_HOST));
         Ok(Self {
             internal_api: own(addresses.internal_api)?,
             async_control: own(addresses.async_control)?,
-            kingdom: channel(&config.tls, &kingdom.address, kingdom.cert_host.as_deref())?,
+            kingdom: to(&kingdom.system)?,
+            kingdom_public: to(&kingdom.public)?,
         })
     }
 }

@@ -2,6 +2,7 @@
 //! with a certificate of its own, on loopback ports over mutual TLS. For the demo and for tests.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +23,7 @@ use crate::consent::{ConsentError, Signer};
 use crate::data_provider::{Connections, DataProvider, DataProviderError, Outcome, ShareShuffleSide};
 use crate::events::Vid;
 use crate::herald::HeraldOptions;
-use crate::hybrid_encryption::{HybridEncryptionError, PrivateKeyset, Scheme};
+use crate::hybrid_encryption::{HybridEncryptionError, KeyEncryptionKey, PrivateKeyset, Scheme};
 use crate::identity::{Authenticate, Identities};
 use crate::kingdom::config::{Protocol, StreamSettings};
 use crate::kingdom::{Kingdom, KingdomConfig, KingdomError};
@@ -30,10 +31,11 @@ use crate::measurement_consumer::{MeasurementConsumer, MeasurementError, Recipie
 use crate::mill::{Consent, MillOptions, StageObserver};
 use crate::party_certificates::PartyCertificates;
 use crate::pki::{KINGDOM, Pki, PkiError, PkiSpec};
+use crate::private_key_store::PrivateKeyStore;
 use crate::seeds::SeedSource;
 use crate::serve::{
-    Addresses, BoundDuchy, DuchyConfig, INTERNAL_CERT_HOST, Limits, RunningDuchy, ServeError, Target, listen,
-    make_directory, run_server,
+    Addresses, BoundDuchy, DuchyConfig, INTERNAL_CERT_HOST, KingdomTargets, Limits, RunningDuchy, ServeError,
+    Target, listen, make_directory, run_server,
 };
 use crate::server::{Server, ServerLimits};
 use crate::shutdown::{self, Trigger};
@@ -58,9 +60,8 @@ pub struct TrialConfig {
     pub seed: Option<StreamSeed>,
     /// The salt of the data providers' sketches.
     pub sketch_salt: Option<u64>,
-    /// The largest id of the population, which has all ids from 1 on. Data providers need it for share shuffles, which
-    /// they refuse without.
-    pub population: Option<Vid>,
+    /// The ids of all people there are. Data providers need it for share shuffles, which they refuse without.
+    pub population: Option<RangeInclusive<Vid>>,
     /// Threads of each duchy's kernels.
     pub parallelism: usize,
     /// Who watches the duchies.
@@ -249,10 +250,11 @@ fn start_duchies(
     let mut targets: BTreeMap<_, _> =
         bound.iter().map(|(duchy, bound)| (duchy.clone(), bound.addresses().control.to_string())).collect();
     targets.extend(detours.clone());
+    let kingdom = KingdomTargets { system: kingdom.clone(), public: kingdom.clone() };
     let started = bound.into_iter().map(|(duchy, bound)| {
         let mut peers = targets.clone();
         peers.remove(&duchy);
-        Ok((duchy, bound.start(kingdom, &peers)?))
+        Ok((duchy, bound.start(&kingdom, &peers)?))
     });
     started.collect()
 }
@@ -319,6 +321,8 @@ impl Base {
         make_directory(&blobs)?;
         let store = SqliteStore::open(&home.join("computations.sqlite"), Arc::new(SystemClock))
             .map_err(|source| TrialError::Store { duchy: duchy.to_owned(), source })?;
+        let blobs = BlobStore::local(&blobs, duchy)?;
+        let key = KeyEncryptionKey::parse_file(&read(&self.pki.key_encryption_key(duchy))?)?;
         let seeds = if self.reproducible {
             SeedSource::Reproducible(self.seed.derive(b"duchies"))
         } else {
@@ -335,8 +339,9 @@ impl Base {
                 roots: tls.roots(),
             },
             tls,
+            private_keys: Some(PrivateKeyStore::new(blobs.clone(), key)),
             store: Arc::new(store),
-            blobs: BlobStore::local(&blobs, duchy)?,
+            blobs,
             addresses: Addresses::loopback(),
             limits: Limits {
                 server: ServerLimits { grace: Duration::from_secs(1), ..ServerLimits::default() },
@@ -369,7 +374,7 @@ impl Base {
     ) -> Result<(Vec<DataProvider>, Vec<Recipient>), TrialError> {
         let mut providers = Vec::new();
         let mut recipients = Vec::new();
-        let population = config.population.map(|last| VidIndexMap::new(1..=last)).transpose()?.map(Arc::new);
+        let population = config.population.clone().map(VidIndexMap::new).transpose()?.map(Arc::new);
         for (index, (id, impressions)) in config.data_providers.iter().enumerate() {
             let name = format!("dataProviders/{id}");
             let chosen = config.duchies.get(index % config.duchies.len().max(1));
@@ -430,7 +435,7 @@ impl Base {
         let tls = self.pki.tls(party).load()?;
         let to_kingdom = channel(&tls, &kingdom.address, kingdom.cert_host.as_deref())?;
         let roots = tls.roots();
-        let certificates = PartyCertificates::new(to_kingdom.clone(), roots, self.identities.current());
+        let certificates = PartyCertificates::new(to_kingdom.clone(), roots, self.identities.clone());
         Ok((to_kingdom, certificates))
     }
 

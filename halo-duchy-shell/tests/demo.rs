@@ -1,4 +1,4 @@
-//! The demo as a library: any number of duchies, both suites, a log of one's own.
+//! The demo as a library: all protocols, any number of duchies, both suites, a log of one's own.
 
 use std::io::Write;
 
@@ -25,9 +25,12 @@ fn log() -> tempfile::NamedTempFile {
 }
 
 async fn run(log: &tempfile::NamedTempFile, options: &[&str]) -> Result<demo::report::Report, DemoError> {
+    run_on(log, &[&["--max-frequency", "2"], options].concat()).await
+}
+
+async fn run_on(log: &tempfile::NamedTempFile, options: &[&str]) -> Result<demo::report::Report, DemoError> {
     let path = log.path().to_str().expect("a path");
-    let always = ["demo", "--events", path, "--max-frequency", "2"];
-    let cli = Cli::try_parse_from(always.iter().chain(options)).expect("options");
+    let cli = Cli::try_parse_from(["demo", "--events", path].iter().chain(options)).expect("options");
     demo::run(&cli.demo).await
 }
 
@@ -52,15 +55,89 @@ async fn two_to_five_duchies_agree_in_both_suites() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reach_alone_is_measured_by_every_protocol() {
+    let log = log();
+    let mut reaches = Vec::new();
+    for (options, stages) in [
+        // Initialization, confirmation, setup and two execution phases, or one.
+        (&["--reach-only"][..], 5 * 3),
+        (&["--protocol", "ro-llv2"], 4 * 3),
+        (&["--protocol", "ro-llv2", "--duchies", "2", "--suite", "ristretto255"], 4 * 2),
+        // Three stages of each worker, two of the aggregator.
+        (&["--protocol", "hmss", "--reach-only"], 3 + 3 + 2),
+    ] {
+        let report = run_on(&log, &[&["--noise", "none"], options].concat()).await;
+        let report = report.unwrap_or_else(|error| panic!("{options:?}: {error}"));
+        assert!((40..=43).contains(&report.reach), "{options:?}: {}", report.reach);
+        assert!(report.frequency.is_empty() && report.frequency_standard_deviation.is_empty(), "{options:?}");
+        assert_eq!(report.stages.len(), stages, "{options:?}");
+        reaches.push(report.reach);
+    }
+    assert_eq!(reaches[0], reaches[1], "the same sketch counts the same");
+    assert_eq!(reaches[3], 40);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_share_shuffle_without_noise_is_exact_on_the_bundled_log() {
+    for options in [&[][..], &["--reach-only"]] {
+        let cli = Cli::try_parse_from([&["demo", "--protocol", "hmss", "--noise", "none"], options].concat());
+        let report = demo::run(&cli.expect("options").demo).await.expect("a result");
+        assert_eq!((report.reach, report.true_reach), (2048, 2048));
+        if options.is_empty() {
+            let truth = report.true_frequency.iter().map(|(k, share)| (i64::from(*k), *share)).collect();
+            assert_eq!(report.frequency, truth);
+        }
+        assert_eq!((report.suite, report.reach_standard_deviation), (None, 0.0));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reach_only_without_noise_is_within_three_percent_on_the_bundled_log() {
+    let cli = Cli::try_parse_from(["demo", "--protocol", "ro-llv2", "--noise", "none"]);
+    let report = demo::run(&cli.expect("options").demo).await.expect("a result");
+    assert!((report.reach - 2048).abs() <= 2048 * 3 / 100, "{}", report.reach);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_share_shuffle_samples_people_and_adds_noise() {
+    let options = ["--protocol", "hmss", "--vid-sampling-width", "0.5", "--vid-sampling-start", "0.75"];
+    let cli = Cli::try_parse_from(["demo"].iter().chain(&options).chain(&["--seed", "3"]));
+    let report = demo::run(&cli.expect("options").demo).await.expect("a result");
+    assert!((900..1150).contains(&report.true_reach_in_sample), "{}", report.true_reach_in_sample);
+    let error = (report.reach - 2048).abs() as f64;
+    assert!(error <= 4.0 * report.reach_standard_deviation, "{error} of {}", report.reach_standard_deviation);
+    assert_eq!(report.frequency.len(), 10);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn options_that_make_no_sense_are_refused_before_anything_starts() {
+    let log = log();
+    for (options, flag) in [
+        (&["--protocol", "ro-llv2", "--reach-only"][..], "--reach-only"),
+        (&["--protocol", "hmss", "--duchies", "2"], "--duchies"),
+        (&["--protocol", "hmss", "--suite", "p256"], "--suite"),
+    ] {
+        match run_on(&log, options).await {
+            Err(DemoError::Misuse(misuse)) => assert_eq!(misuse.flag, flag),
+            other => panic!("{options:?}: {other:?}"),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_seed_repeats_a_noised_run_exactly() {
     let log = log();
     let mut results = Vec::new();
-    for seed in ["7", "7", "8"] {
-        let report = run(&log, &["--noise", "geometric", "--seed", seed]).await.expect("a result");
-        results.push((report.reach, report.frequency));
+    for protocol in ["llv2", "hmss"] {
+        results.clear();
+        for seed in ["7", "7", "8"] {
+            let options = ["--protocol", protocol, "--noise", "geometric", "--seed", seed];
+            let report = run(&log, &options).await.expect("a result");
+            results.push((report.reach, report.frequency));
+        }
+        assert_eq!(results[0], results[1], "{protocol}");
+        assert_ne!(results[0], results[2], "{protocol}");
     }
-    assert_eq!(results[0], results[1]);
-    assert_ne!(results[0], results[2]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

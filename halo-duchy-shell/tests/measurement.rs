@@ -1,12 +1,13 @@
 //! Whole measurements: a Kingdom, three duchies with their databases and blobs, data providers and a measurement
 //! consumer, each with its own certificate, over mutual TLS on loopback ports.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use getrandom::SysRng;
 use getrandom::rand_core::UnwrapErr;
-use halo_duchy_shell::kingdom::config::{LiquidLegionsSettings, Protocol};
+use halo_duchy_shell::kingdom::config::{LiquidLegionsSettings, Protocol, ShareShuffleSettings};
 use halo_duchy_shell::measurement_consumer::{MeasuredResult, MeasurementError, MeasurementRequest, Metric};
 use halo_duchy_shell::mill::Silent;
 use halo_duchy_shell::proto::api::DifferentialPrivacyParams;
@@ -18,31 +19,48 @@ use tempfile::TempDir;
 
 const SKETCH_SIZE: u32 = 400;
 
-/// People 0..30 at the first data provider, 20..50 at the second, twice each: 50 people, 10 of them at both.
+/// There are so many people.
+const POPULATION: i64 = 120;
+
+/// People 1..=30 at the first data provider, 21..=50 at the second, twice each: 50 people, 10 of them at both.
 fn impressions() -> Vec<(String, Vec<i64>)> {
-    let twice = |people: std::ops::Range<i64>| people.flat_map(|person| [person * 7919; 2]).collect();
-    vec![
-        ("news".to_owned(), (0..30).map(|person| person * 7919).collect()),
-        ("video".to_owned(), twice(20..50)),
-    ]
+    let twice = |people: std::ops::RangeInclusive<i64>| people.flat_map(|person| [person; 2]).collect();
+    vec![("news".to_owned(), (1..=30).collect()), ("video".to_owned(), twice(21..=50))]
 }
 
-async fn start(folder: &TempDir, noise_mechanism: NoiseMechanism, noise_policy: NoisePolicy) -> Trial {
-    let settings = LiquidLegionsSettings {
+fn sketch(noise_mechanism: NoiseMechanism) -> LiquidLegionsSettings {
+    LiquidLegionsSettings {
         decay_rate: 2.0,
         sketch_size: SKETCH_SIZE,
         noise_mechanism,
         ..LiquidLegionsSettings::default()
-    };
+    }
+}
+
+fn share_shuffle(noise_mechanism: NoiseMechanism) -> ShareShuffleSettings {
+    let workers = ["worker1", "worker2"].map(str::to_owned);
+    ShareShuffleSettings { noise_mechanism, ..ShareShuffleSettings::of(workers, "aggregator".to_owned()) }
+}
+
+/// All three protocols, with this noise.
+fn protocols(noise: NoiseMechanism) -> [Protocol; 3] {
+    [
+        Protocol::LiquidLegionsV2(sketch(noise)),
+        Protocol::ReachOnlyLiquidLegionsV2(sketch(noise)),
+        Protocol::HonestMajorityShareShuffle(share_shuffle(noise)),
+    ]
+}
+
+async fn start(folder: &TempDir, protocol: Protocol, noise_policy: NoisePolicy) -> Trial {
     let config = TrialConfig {
         directory: folder.path().to_owned(),
         duchies: ["aggregator", "worker1", "worker2"].map(str::to_owned).into(),
         data_providers: impressions(),
-        protocol: Protocol::LiquidLegionsV2(settings),
+        protocol,
         noise_policy,
         seed: None,
         sketch_salt: None,
-        population: None,
+        population: Some(1..=POPULATION),
         parallelism: 1,
         observer: Arc::new(Silent),
     };
@@ -78,7 +96,8 @@ async fn measure(trial: &Trial, metric: Metric) -> Result<MeasuredResult, Measur
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn three_duchies_count_people_and_how_often_they_were_reached() {
     let folder = tempfile::tempdir().expect("a folder");
-    let trial = start(&folder, NoiseMechanism::None, NoisePolicy::AllowNone).await;
+    let protocol = Protocol::LiquidLegionsV2(sketch(NoiseMechanism::None));
+    let trial = start(&folder, protocol, NoisePolicy::AllowNone).await;
     let result = measure(&trial, reach_and_frequency()).await.expect("a result");
     assert!((40..=60).contains(&result.reach), "{result:?}");
     // 20 people once, 20 twice, 10 three times.
@@ -91,9 +110,47 @@ async fn three_duchies_count_people_and_how_often_they_were_reached() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn measurements_at_the_same_time_do_not_disturb_one_another() {
+async fn three_duchies_count_people_alone() {
     let folder = tempfile::tempdir().expect("a folder");
-    let trial = start(&folder, NoiseMechanism::None, NoisePolicy::AllowNone).await;
+    let protocol = Protocol::ReachOnlyLiquidLegionsV2(sketch(NoiseMechanism::None));
+    let trial = start(&folder, protocol, NoisePolicy::AllowNone).await;
+    let result = measure(&trial, Metric::Reach).await.expect("a result");
+    assert!((40..=60).contains(&result.reach) && result.frequency.is_empty(), "{result:?}");
+    assert_eq!(trial.kingdom.violations(), []);
+    trial.stop().await.expect("everyone stops");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_workers_and_an_aggregator_count_exactly() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let protocol = Protocol::HonestMajorityShareShuffle(share_shuffle(NoiseMechanism::None));
+    let trial = start(&folder, protocol, NoisePolicy::AllowNone).await;
+    let result = measure(&trial, reach_and_frequency()).await.expect("a result");
+    assert_eq!(result.reach, 50);
+    assert_eq!(result.frequency, BTreeMap::from([(1, 0.4), (2, 0.4), (3, 0.2)]));
+    assert_eq!(trial.kingdom.violations(), []);
+    // Nobody needs the private keys any more, once the workers have closed their books.
+    let keys = ["worker1", "worker2"]
+        .map(|worker| folder.path().join(worker).join("blobs").join(worker).join("tink-private-key"));
+    let gone = async {
+        while !keys.iter().all(|keys| keys.read_dir().is_ok_and(|mut keys| keys.next().is_none())) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), gone).await.expect("the keys are deleted");
+    trial.stop().await.expect("everyone stops");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn measurements_at_the_same_time_do_not_disturb_one_another() {
+    let protocol = Protocol::HonestMajorityShareShuffle(share_shuffle(NoiseMechanism::None));
+    at_the_same_time(protocol).await;
+    at_the_same_time(Protocol::LiquidLegionsV2(sketch(NoiseMechanism::None))).await;
+}
+
+async fn at_the_same_time(protocol: Protocol) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let trial = start(&folder, protocol, NoisePolicy::AllowNone).await;
     let mut names = Vec::new();
     for metric in [reach_and_frequency(), Metric::Reach] {
         let created = trial.consumer.create(request(&trial, metric), &mut UnwrapErr(SysRng)).await;
@@ -114,13 +171,17 @@ async fn measurements_at_the_same_time_do_not_disturb_one_another() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_production_duchy_refuses_to_compute_without_noise() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let trial = start(&folder, NoiseMechanism::None, NoisePolicy::Required).await;
-    let name = trial.consumer.create(request(&trial, reach_and_frequency()), &mut UnwrapErr(SysRng)).await;
-    let name = name.expect("the Kingdom takes it");
-    let result = trial.consumer.result(&name, Duration::from_millis(50));
-    let result = tokio::time::timeout(Duration::from_secs(60), result).await.expect("the measurement ends");
-    let reason = result.expect_err("no result").to_string();
-    assert!(reason.contains("--insecure-dev-allow-no-noise"), "{reason}");
-    trial.stop().await.expect("everyone stops");
+    for protocol in protocols(NoiseMechanism::None) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let shown = format!("{protocol:?}");
+        let trial = start(&folder, protocol, NoisePolicy::Required).await;
+        let name = trial.consumer.create(request(&trial, Metric::Reach), &mut UnwrapErr(SysRng)).await;
+        let name = name.expect("the Kingdom takes it");
+        let result = trial.consumer.result(&name, Duration::from_millis(50));
+        let result =
+            tokio::time::timeout(Duration::from_secs(60), result).await.expect("the measurement ends");
+        let reason = result.expect_err("no result").to_string();
+        assert!(reason.contains("--insecure-dev-allow-no-noise"), "{shown}: {reason}");
+        trial.stop().await.expect("everyone stops");
+    }
 }

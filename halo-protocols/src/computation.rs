@@ -15,6 +15,9 @@
 //!    the same event again, with the kept output, and the same effects come out.
 //! 3. Commit `next`'s stage. If that is a stage to be computed, it may be told to start.
 
+use crate::duchy_id::DuchyId;
+use crate::liquid_legions::Retry;
+
 /// A protocol run by one party: a value that events move from stage to stage.
 pub trait Computation: Sized {
     /// What a host can tell it.
@@ -22,7 +25,7 @@ pub trait Computation: Sized {
     /// What it can ask of a host.
     type Effect;
     /// Why an event was refused.
-    type Error;
+    type Error: Refusal;
     /// What a step may use besides its arguments: threads, a cancel flag, the seed of its random choices.
     type Context;
 
@@ -41,4 +44,13 @@ pub struct Step<C: Computation> {
     pub next: C,
     /// What the host owes, in order.
     pub effects: Vec<C::Effect>,
+}
+
+/// Why a computation refused an event, as far as its host acts on it.
+pub trait Refusal: std::error::Error + Send + Sync + 'static {
+    /// The duchy whose doing it is, if it can be told.
+    fn culprit(&self) -> Option<&DuchyId>;
+
+    /// Whether trying again can help.
+    fn retry(&self) -> Retry;
 }

@@ -22,7 +22,7 @@ pub mod testing;
 #[cfg(test)]
 mod vectors;
 
-pub use computation::{Computation, Step};
+pub use computation::{Computation, Refusal, Step};
 pub use duchy_id::DuchyId;
 pub use effect::{Effect, MeasurementResult, Payload};
 pub use role::Role;

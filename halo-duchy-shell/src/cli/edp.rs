@@ -1,22 +1,29 @@
 //! `halo-duchy edp`: a data provider's side, against any Kingdom and duchies that speak the public API.
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use halo_crypto::parallel::Executor;
+use halo_protocols::data_provider::VidIndexMap;
 use tonic::transport::Channel;
 
 use super::CliError;
-use super::options::{PublicApiOptions, read_file};
+use super::options::{PublicApiOptions, peer, read_file};
 use super::process::{Process, shutdown_on_signal};
 use crate::client::channel;
 use crate::config::parse_positive_duration;
-use crate::data_provider::{Connections, DataProvider, Outcome};
+use crate::consent::Signer;
+use crate::data_provider::{Connections, DataProvider, Outcome, ShareShuffleSide};
 use crate::events::{EventLog, Vid};
 use crate::hybrid_encryption::PrivateKeyset;
 use crate::seeds::SeedSource;
-use crate::tls::{TlsFiles, TlsIdentity};
+use crate::tls::{TlsError, TlsFiles, TlsIdentity};
+
+/// The number of the first person of a log.
+const FIRST_VID: Vid = 1;
 
 /// What to do about requisitions.
 #[derive(Clone, Debug, Subcommand)]
@@ -44,6 +51,8 @@ pub(super) struct FulfillCommand {
     /// Name to expect in its certificate. Default: the host of the target.
     #[arg(long, value_name = "HOST")]
     requisition_fulfillment_service_cert_host: Option<String>,
+    #[command(flatten)]
+    share_shuffle: Option<ShareShuffleOptions>,
     /// Event log, CSV or gzip: columns event_time, publisher and id in any order.
     #[arg(long, value_name = "FILE.csv[.gz]")]
     events: PathBuf,
@@ -53,6 +62,34 @@ pub(super) struct FulfillCommand {
     /// Go on until stopped, with this pause between two looks for requisitions.
     #[arg(long, value_name = "DURATION", value_parser = parse_positive_duration)]
     watch: Option<Duration>,
+}
+
+/// What share shuffles take beyond what sketches do; without it they are refused. People are then numbered over the
+/// whole log, which must be the same at all data providers.
+#[derive(Args, Clone, Debug)]
+struct ShareShuffleOptions {
+    /// Resource name of the data provider's certificate at the Kingdom; needed for share shuffles, with the next three.
+    #[arg(long, value_name = "dataProviders/ID/certificates/ID")]
+    #[arg(requires_all = ["data_provider_consent_signaling_private_key_der_file", "workers"], required = false)]
+    data_provider_certificate_resource_name: String,
+    /// The key of that certificate, which signs seeds, in DER (PKCS#8).
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "data_provider_consent_signaling_certificate_der_file",
+        required = false
+    )]
+    data_provider_consent_signaling_private_key_der_file: PathBuf,
+    /// The certificate, in DER.
+    #[arg(long, value_name = "FILE", requires = "data_provider_certificate_resource_name", required = false)]
+    data_provider_consent_signaling_certificate_der_file: PathBuf,
+    /// Requisition fulfillment server of a worker of share shuffles, once for each: the Kingdom says which gets the data.
+    #[arg(long = "worker-requisition-fulfillment-service-target", value_name = "ID=HOST:PORT", value_parser = peer,
+        requires = "data_provider_certificate_resource_name", required = false)]
+    workers: Vec<(String, String)>,
+    /// Name to expect in the workers' certificates. Default: the hosts of the targets.
+    #[arg(long, value_name = "HOST")]
+    worker_requisition_fulfillment_service_cert_host: Option<String>,
 }
 
 impl EdpCommand {
@@ -87,8 +124,14 @@ impl FulfillCommand {
         let keyset = PrivateKeyset::parse_file(&read_file(&self.data_provider_encryption_private_keyset)?)?;
         let name = &self.data_provider_resource_name;
         let seed = SeedSource::OperatingSystem.seed(name, "", "")?;
-        let impressions = self.impressions()?;
-        Ok(DataProvider::new(name, impressions, keyset, connections, Executor::serial(), seed))
+        let log = EventLog::read(&self.events)?;
+        let (log, side) = match &self.share_shuffle {
+            Some(options) => (log.numbered(FIRST_VID), Some(options.side(&tls, log.population(FIRST_VID))?)),
+            None => (log, None),
+        };
+        let impressions = self.impressions(&log)?;
+        let provider = DataProvider::new(name, impressions, keyset, connections, Executor::serial(), seed);
+        Ok(provider.with_share_shuffle(side))
     }
 
     fn duchy(&self, tls: &TlsIdentity) -> Result<Channel, CliError> {
@@ -96,14 +139,29 @@ impl FulfillCommand {
         Ok(channel(tls, &self.requisition_fulfillment_service_target, host)?)
     }
 
-    fn impressions(&self) -> Result<Vec<Vid>, CliError> {
-        let log = EventLog::read(&self.events)?;
+    fn impressions(&self, log: &EventLog) -> Result<Vec<Vid>, CliError> {
         let own = log.publishers().find(|(publisher, _)| *publisher == self.publisher);
         let unknown = || {
             let known: Vec<_> = log.publishers().map(|(publisher, _)| publisher).collect();
             CliError::flag("--publisher", format!("the log has events of {} only", known.join(", ")))
         };
         own.map(|(_, vids)| vids.to_vec()).ok_or_else(unknown)
+    }
+}
+
+impl ShareShuffleOptions {
+    fn side(&self, tls: &TlsIdentity, population: RangeInclusive<Vid>) -> Result<ShareShuffleSide, CliError> {
+        let host = self.worker_requisition_fulfillment_service_cert_host.as_deref();
+        let worker = |(duchy, target): &(String, String)| Ok((duchy.clone(), channel(tls, target, host)?));
+        Ok(ShareShuffleSide {
+            population: Arc::new(VidIndexMap::new(population)?),
+            signer: Signer::load(
+                &self.data_provider_consent_signaling_certificate_der_file,
+                &self.data_provider_consent_signaling_private_key_der_file,
+            )?,
+            certificate: self.data_provider_certificate_resource_name.clone(),
+            workers: self.workers.iter().map(worker).collect::<Result<_, TlsError>>()?,
+        })
     }
 }
 

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use halo_crypto::backend::BackendError;
+use halo_protocols::data_provider::PopulationError;
 
 use crate::blob::BlobError;
 use crate::config::ConfigError;
@@ -115,6 +116,9 @@ pub enum CliError {
     /// The event log cannot be read.
     #[error(transparent)]
     Events(#[from] EventLogError),
+    /// The people of the event log are too many for a population.
+    #[error("--events")]
+    Population(#[from] PopulationError),
     /// Requisitions could not be dealt with.
     #[error(transparent)]
     DataProvider(#[from] DataProviderError),
@@ -126,10 +130,19 @@ pub enum CliError {
     Pki(#[from] PkiError),
     /// The demo has no result.
     #[error(transparent)]
-    Demo(#[from] DemoError),
+    Demo(DemoError),
     /// A result cannot be written as JSON.
     #[error("the result as JSON")]
     Report(#[from] serde_json::Error),
+}
+
+impl From<DemoError> for CliError {
+    fn from(error: DemoError) -> Self {
+        match error {
+            DemoError::Misuse(misuse) => Self::flag(misuse.flag, misuse.why),
+            error => Self::Demo(error),
+        }
+    }
 }
 
 impl CliError {

@@ -9,14 +9,18 @@ use clap::{Args, ValueEnum};
 use halo_protocols::llv2::NoisePolicy;
 
 use super::CliError;
-use super::options::{ClientOptions, DuchyInfoOptions, DuchyOptions, InternalApiOptions, KingdomOptions};
+use super::options::{
+    ClientOptions, DuchyInfoOptions, DuchyOptions, InternalApiOptions, KeyEncryptionOptions, KingdomOptions,
+    open_blobs,
+};
 use super::process::{Process, shutdown_on_signal};
 use crate::client::CallPolicy;
 use crate::config::{ProtocolsSetup, parse_positive_duration};
-use crate::herald::{Herald, HeraldOptions};
+use crate::herald::{Herald, HeraldOptions, HeraldParts};
 use crate::internal_api::InternalApi;
 use crate::live::Live;
 use crate::proto::system::computation::State;
+use crate::seeds::SeedSource;
 use crate::system_api::SystemApi;
 use crate::tls::TlsFiles;
 
@@ -35,6 +39,11 @@ pub(super) struct HeraldCommand {
     kingdom: KingdomOptions,
     #[command(flatten)]
     herald: HeraldWorkOptions,
+    /// Directory of the duchy's blobs, the same for all its processes; private keys are written there.
+    #[arg(long, value_name = "DIR")]
+    blob_directory: Option<PathBuf>,
+    #[command(flatten)]
+    key_encryption: KeyEncryptionOptions,
     #[command(flatten)]
     client: ClientOptions,
 }
@@ -115,14 +124,22 @@ impl HeraldCommand {
         let tls = self.tls.load()?;
         let directory = self.duchy_info.load(&self.duchy)?;
         let source = &self.herald.protocols_setup_config;
-        let setup = Live::new(ProtocolsSetup::load(source, duchy, &directory)?);
+        let setup = ProtocolsSetup::load(source, duchy, &directory)?;
+        let blobs = self.blob_directory.as_deref().map(|blobs| open_blobs(blobs, &self.duchy)).transpose()?;
+        let private_keys = self.key_encryption.open(blobs.as_ref(), &setup)?;
+        let setup = Live::new(setup);
         let reloader = self.client.reloader().tls(&self.tls, &tls);
         let reloader = reloader.setup(duchy, source, &self.duchy_info.duchy_info_config, &setup);
         tokio::spawn(reloader.run(shutdown.clone()));
-        let internal = InternalApi::new(self.internal_api.channel(&tls)?, self.internal_api.policy());
-        let kingdom = SystemApi::new(duchy, self.kingdom.channel(&tls)?, CallPolicy::default());
-        let id = format!("{duchy}-herald");
-        let herald = Herald::new(id, duchy, setup, kingdom, internal, self.herald.options())?;
-        Ok(herald.run(shutdown).await?)
+        let parts = HeraldParts {
+            id: format!("{duchy}-herald"),
+            duchy: duchy.clone(),
+            setup,
+            kingdom: SystemApi::new(duchy, self.kingdom.channel(&tls)?, CallPolicy::default()),
+            internal: InternalApi::new(self.internal_api.channel(&tls)?, self.internal_api.policy()),
+            private_keys,
+            seeds: SeedSource::OperatingSystem,
+        };
+        Ok(Herald::new(parts, self.herald.options())?.run(shutdown).await?)
     }
 }

@@ -5,17 +5,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use halo_crypto::ring::RingModulus;
 
 use super::CliError;
 use super::options::{ClientOptions, ListenOptions, PortOptions, read_file};
 use super::process::{self, Process};
 use crate::clock::SystemClock;
 use crate::config::{
-    DuchyDirectory, load_principals, parse_duration, parse_positive_duration, parse_principal_map, read,
+    DuchyDirectory, ProtocolsSetup, load_principals, parse_duration, parse_positive_duration,
+    parse_principal_map, read,
 };
 use crate::demo::args::{Noise, Suite};
 use crate::identity::{Authenticate, Caller, Identities};
-use crate::kingdom::config::{LiquidLegionsSettings, Privacy, Protocol, StreamSettings};
+use crate::kingdom::config::{
+    LiquidLegionsSettings, Privacy, Protocol, ShareShuffleSettings, StreamSettings,
+};
 use crate::kingdom::{Kingdom, KingdomConfig};
 use crate::pki::{KINGDOM, Pki};
 use crate::proto::system::computation::mpc_protocol_config::NoiseMechanism;
@@ -75,6 +79,13 @@ struct ProtocolOptions {
     /// Group to compute in.
     #[arg(long, value_enum, default_value_t = Suite::P256)]
     suite: Suite,
+    /// Modulus of the ring of share shuffles of reach and frequency: at least the maximum frequency times the number of
+    /// data providers, plus 2.
+    #[arg(long, value_name = "Q", default_value_t = 127, value_parser = ring_modulus())]
+    reach_and_frequency_ring_modulus: i32,
+    /// Modulus of the ring of share shuffles of reach: a prime above the number of data providers plus 1.
+    #[arg(long, value_name = "Q", default_value_t = 127, value_parser = ring_modulus())]
+    reach_ring_modulus: i32,
 }
 
 /// How duchies hear of computations.
@@ -93,26 +104,60 @@ struct StreamOptions {
 enum ProtocolName {
     /// Liquid Legions v2: reach and frequency.
     Llv2,
+    /// Reach-only Liquid Legions v2.
+    RoLlv2,
+    /// Honest-majority share shuffle: reach and frequency.
+    Hmss,
+}
+
+fn ring_modulus() -> clap::builder::RangedI64ValueParser<i32> {
+    clap::value_parser!(i32).range(2..=i64::from(RingModulus::MAX))
 }
 
 impl ProtocolOptions {
-    fn protocol(&self) -> Protocol {
+    /// The protocol, between duchies whose roles are in `pki`.
+    fn protocol(&self, pki: &Pki, directory: &DuchyDirectory) -> Result<Protocol, CliError> {
+        Ok(match self.protocol {
+            ProtocolName::Llv2 => Protocol::LiquidLegionsV2(self.sketch()),
+            ProtocolName::RoLlv2 => Protocol::ReachOnlyLiquidLegionsV2(self.sketch()),
+            ProtocolName::Hmss => Protocol::HonestMajorityShareShuffle(self.share_shuffle(pki, directory)?),
+        })
+    }
+
+    fn sketch(&self) -> LiquidLegionsSettings {
         let privacy = |epsilon, delta| Privacy { epsilon, delta };
-        let settings = LiquidLegionsSettings {
+        LiquidLegionsSettings {
             decay_rate: self.decay_rate,
             sketch_size: self.sketch_size,
             sampling_indicator_size: self.sampling_indicator_size,
             blinded_histogram_noise: privacy(self.blinded_histogram_epsilon, self.blinded_histogram_delta),
             publisher_noise: privacy(self.publisher_epsilon, self.publisher_delta),
             elliptic_curve_id: i32::try_from(self.suite.curve_id()).unwrap_or_default(),
-            noise_mechanism: match self.noise {
-                Noise::None => NoiseMechanism::None,
-                Noise::DiscreteGaussian => NoiseMechanism::DiscreteGaussian,
-                Noise::Geometric => NoiseMechanism::Geometric,
-            },
-        };
-        match self.protocol {
-            ProtocolName::Llv2 => Protocol::LiquidLegionsV2(settings),
+            noise_mechanism: self.noise_mechanism(),
+        }
+    }
+
+    fn share_shuffle(&self, pki: &Pki, directory: &DuchyDirectory) -> Result<ShareShuffleSettings, CliError> {
+        for (duchy, _) in directory.iter() {
+            let setup = ProtocolsSetup::load(&pki.protocols_setup(duchy), duchy, directory)?;
+            if let Some(setup) = setup.honest_majority_share_shuffle {
+                let workers = [setup.first_non_aggregator, setup.second_non_aggregator];
+                return Ok(ShareShuffleSettings {
+                    reach_and_frequency_ring_modulus: self.reach_and_frequency_ring_modulus,
+                    reach_ring_modulus: self.reach_ring_modulus,
+                    noise_mechanism: self.noise_mechanism(),
+                    ..ShareShuffleSettings::of(workers, setup.aggregator)
+                });
+            }
+        }
+        Err(CliError::flag("--protocol", "hmss takes three duchies, and the folder of --pki has fewer"))
+    }
+
+    const fn noise_mechanism(&self) -> NoiseMechanism {
+        match self.noise {
+            Noise::None => NoiseMechanism::None,
+            Noise::DiscreteGaussian => NoiseMechanism::DiscreteGaussian,
+            Noise::Geometric => NoiseMechanism::Geometric,
         }
     }
 }
@@ -130,7 +175,7 @@ impl KingdomCommand {
         let directory = DuchyDirectory::load(&pki.duchy_cert_config())?;
         let config = KingdomConfig {
             duchies: directory.iter().map(|(id, _)| id.to_owned()).collect(),
-            protocol: self.protocol.protocol(),
+            protocol: self.protocol.protocol(&pki, &directory)?,
             stream: StreamSettings {
                 timeout: self.stream.stream_timeout,
                 throttle: self.stream.stream_throttle,

@@ -8,14 +8,19 @@ use std::time::Duration;
 
 use clap::{ArgAction, Args};
 use tonic::transport::Channel;
+use zeroize::Zeroizing;
 
 use super::CliError;
 use crate::blob::BlobStore;
 use crate::client::{CallPolicy, channel, unary_channel};
 use crate::clock::SystemClock;
-use crate::config::{DuchyDirectory, is_valid_id, load_principals, parse_duration, parse_positive_duration};
+use crate::config::{
+    DuchyDirectory, ProtocolsSetup, is_valid_id, load_principals, parse_duration, parse_positive_duration,
+};
+use crate::hybrid_encryption::KeyEncryptionKey;
 use crate::identity::{Caller, Identities, Principals};
 use crate::party_certificates::PartyCertificates;
+use crate::private_key_store::PrivateKeyStore;
 use crate::reload::Reloader;
 use crate::serve::{Target, make_directory};
 use crate::server::ServerLimits;
@@ -133,15 +138,22 @@ pub(super) struct KingdomOptions {
     pub kingdom_system_api_cert_host: Option<String>,
 }
 
-/// Where the Kingdom's public side is, and whose certificates it hands out.
+/// Where the Kingdom's public side is.
 #[derive(Args, Clone, Debug)]
-pub(super) struct PublicApiOptions {
+pub(super) struct KingdomPublicOptions {
     /// The Kingdom's public API server.
     #[arg(long, value_name = "HOST:PORT")]
     pub kingdom_public_api_target: String,
     /// Name to expect in its certificate. Default: the host of the target.
     #[arg(long, value_name = "HOST")]
     pub kingdom_public_api_cert_host: Option<String>,
+}
+
+/// Where the Kingdom's public side is, and whose certificates it hands out.
+#[derive(Args, Clone, Debug)]
+pub(super) struct PublicApiOptions {
+    #[command(flatten)]
+    pub kingdom: KingdomPublicOptions,
     #[command(flatten)]
     pub duchy_info: DuchyInfoOptions,
     /// The other parties by their root certificates: an AuthorityKeyToPrincipalMap in protobuf text.
@@ -171,6 +183,15 @@ pub(super) struct BlobOptions {
     /// Directory of the duchy's blobs, the same for all its processes. It is created if need be.
     #[arg(long, value_name = "DIR")]
     pub blob_directory: PathBuf,
+}
+
+/// How private keys are kept.
+#[derive(Args, Clone, Debug)]
+pub(super) struct KeyEncryptionOptions {
+    /// The Tink keyset of AES-GCM keys, in the clear, under which private keys are encrypted among the blobs. A worker
+    /// of share shuffles needs it.
+    #[arg(long, value_name = "FILE")]
+    pub key_encryption_key_file: Option<PathBuf>,
 }
 
 impl DuchyInfoOptions {
@@ -244,14 +265,41 @@ impl KingdomOptions {
     }
 }
 
+impl KingdomPublicOptions {
+    pub(super) fn channel(&self, tls: &TlsIdentity) -> Result<Channel, TlsError> {
+        channel(tls, &self.kingdom_public_api_target, self.kingdom_public_api_cert_host.as_deref())
+    }
+}
+
+impl KeyEncryptionOptions {
+    /// The private keys among `blobs`. A worker of share shuffles, by `setup`, must be able to keep some.
+    pub(super) fn open(
+        &self,
+        blobs: Option<&BlobStore>,
+        setup: &ProtocolsSetup,
+    ) -> Result<Option<PrivateKeyStore>, CliError> {
+        match (&self.key_encryption_key_file, blobs) {
+            (Some(file), Some(blobs)) => {
+                let key = KeyEncryptionKey::parse_file(&Zeroizing::new(read_file(file)?))?;
+                Ok(Some(PrivateKeyStore::new(blobs.clone(), key)))
+            }
+            (Some(_), None) => Err(CliError::flag("--blob-directory", "private keys need somewhere to be")),
+            (None, _) if setup.is_share_shuffle_worker() => {
+                let why = "the duchy is a worker of share shuffles, whose private keys must be encrypted";
+                Err(CliError::flag("--key-encryption-key-file", why))
+            }
+            (None, _) => Ok(None),
+        }
+    }
+}
+
 impl PublicApiOptions {
     /// The way to the Kingdom, and the certificates of other parties by it.
     pub(super) fn connect(&self, tls: &TlsIdentity) -> Result<(Channel, PartyCertificates), CliError> {
-        let host = self.kingdom_public_api_cert_host.as_deref();
-        let kingdom = channel(tls, &self.kingdom_public_api_target, host)?;
+        let kingdom = self.kingdom.channel(tls)?;
         let directory = DuchyDirectory::load(&self.duchy_info.duchy_info_config)?;
         let map = &self.authority_key_identifier_to_principal_map_file;
-        let principals = Identities::new(load_principals(&directory, Some(map))?).current();
+        let principals = Identities::new(load_principals(&directory, Some(map))?);
         let certificates = PartyCertificates::new(kingdom.clone(), tls.roots(), principals);
         Ok((kingdom, certificates))
     }
@@ -294,9 +342,14 @@ impl StoreOptions {
 
 impl BlobOptions {
     pub(super) fn open(&self, duchy: &DuchyOptions) -> Result<BlobStore, CliError> {
-        make_directory(&self.blob_directory)?;
-        Ok(BlobStore::local(&self.blob_directory, &duchy.duchy_name)?)
+        open_blobs(&self.blob_directory, duchy)
     }
+}
+
+/// The blobs of `duchy` in a directory, which is created if need be.
+pub(super) fn open_blobs(directory: &Path, duchy: &DuchyOptions) -> Result<BlobStore, CliError> {
+    make_directory(directory)?;
+    Ok(BlobStore::local(directory, &duchy.duchy_name)?)
 }
 
 /// The duchy itself and nobody else, known by the root of the certificate that its processes share.
@@ -323,7 +376,7 @@ fn id(text: &str) -> Result<String, String> {
     }
 }
 
-fn peer(text: &str) -> Result<(String, String), String> {
+pub(super) fn peer(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((duchy, target)) if !target.is_empty() => Ok((id(duchy)?, target.to_owned())),
         _ => Err("ID=HOST:PORT is expected".to_owned()),

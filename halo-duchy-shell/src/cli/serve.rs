@@ -10,17 +10,17 @@ use super::CliError;
 use super::control::AdvanceOptions;
 use super::fulfillment::{PrincipalMapOptions, RequisitionOptions};
 use super::herald::HeraldWorkOptions;
-use super::llv2_mill::{ConsentOptions, MillWorkOptions};
+use super::mill::{ConsentOptions, MillWorkOptions};
 use super::options::{
-    BlobOptions, ClientOptions, DuchyInfoOptions, DuchyOptions, KingdomOptions, ListenOptions, PeersOptions,
-    StoreOptions,
+    BlobOptions, ClientOptions, DuchyInfoOptions, DuchyOptions, KeyEncryptionOptions, KingdomOptions,
+    ListenOptions, PeersOptions, StoreOptions,
 };
 use super::process::{Process, shutdown_on_signal};
 use crate::config::{ProtocolsSetup, load_principals};
 use crate::identity::Identities;
 use crate::mill::Silent;
 use crate::seeds::SeedSource;
-use crate::serve::{Addresses, DuchyConfig, Limits};
+use crate::serve::{Addresses, DuchyConfig, KingdomTargets, Limits, Target};
 use crate::tls::TlsFiles;
 
 /// The flags of a whole duchy in one process.
@@ -48,11 +48,21 @@ pub(super) struct ServeCommand {
     blobs: BlobOptions,
     #[command(flatten)]
     kingdom: KingdomOptions,
+    /// The Kingdom's public API server, which hands out the certificates of data providers. A worker of share shuffles
+    /// needs it.
+    #[arg(long, value_name = "HOST:PORT")]
+    kingdom_public_api_target: Option<String>,
+    /// Name to expect in its certificate. Default: the host of the target.
+    #[arg(long, value_name = "HOST")]
+    kingdom_public_api_cert_host: Option<String>,
+    #[command(flatten)]
+    key_encryption: KeyEncryptionOptions,
     #[command(flatten)]
     peers: PeersOptions,
     #[command(flatten)]
     consent: ConsentOptions,
-    /// Name of the mill in claims and logs. Default: the duchy's id with `-mill`.
+    /// Name of the mill in claims and logs; that of the share shuffle's has `-hmss` behind it. Default: the duchy's id
+    /// with `-mill`.
     #[arg(long, value_name = "ID")]
     mill_id: Option<String>,
     #[command(flatten)]
@@ -84,13 +94,30 @@ impl ServeCommand {
             .principals(&config.duchy, duchies, Some(map), &config.identities)
             .setup(&config.duchy, &self.herald.protocols_setup_config, duchies, &config.setup);
         tokio::spawn(reloader.run(shutdown.clone()));
-        let mut running = config.bind().await?.start(&self.kingdom.target(), &peers)?;
+        let kingdom = self.kingdom(&config.setup.current())?;
+        let mut running = config.bind().await?.start(&kingdom, &peers)?;
         let ended = tokio::select! {
             () = shutdown.requested() => Ok(()),
             ended = running.ended() => Err(ended.err().map_or(CliError::Ended, CliError::from)),
         };
         let stopped = running.stop().await;
         ended.and(stopped.map_err(CliError::from))
+    }
+
+    fn kingdom(&self, setup: &ProtocolsSetup) -> Result<KingdomTargets, CliError> {
+        let system = self.kingdom.target();
+        let public = match &self.kingdom_public_api_target {
+            Some(address) => {
+                Target { address: address.clone(), cert_host: self.kingdom_public_api_cert_host.clone() }
+            }
+            None if setup.is_share_shuffle_worker() => {
+                let why = "the duchy is a worker of share shuffles, and needs data providers' certificates";
+                return Err(CliError::flag("--kingdom-public-api-target", why));
+            }
+            // Nobody asks it for anything.
+            None => system.clone(),
+        };
+        Ok(KingdomTargets { system, public })
     }
 
     fn config(&self) -> Result<(DuchyConfig, BTreeMap<String, String>), CliError> {
@@ -100,17 +127,20 @@ impl ServeCommand {
         let map = &self.principals.authority_key_identifier_to_principal_map_file;
         let peers = self.peers.targets(&directory, duchy)?;
         let peers = peers.iter().map(|(id, target)| (String::from(*id), String::from(*target))).collect();
+        let setup = ProtocolsSetup::load(&self.herald.protocols_setup_config, duchy, &directory)?;
+        let blobs = self.blobs.open(&self.duchy)?;
         let mill_id = self.mill_id.clone().unwrap_or_else(|| format!("{duchy}-mill"));
         // Nobody outside this process calls the internal servers.
         let internal = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
         let config = DuchyConfig {
             duchy: duchy.clone(),
             identities: Identities::new(load_principals(&directory, Some(map))?),
-            setup: ProtocolsSetup::load(&self.herald.protocols_setup_config, duchy, &directory)?.into(),
+            private_keys: self.key_encryption.open(Some(&blobs), &setup)?,
+            setup: setup.into(),
             consent: self.consent.load(duchy, directory, &tls)?,
             tls,
             store: Arc::new(self.store.open()?),
-            blobs: self.blobs.open(&self.duchy)?,
+            blobs,
             addresses: Addresses {
                 internal_api: internal,
                 async_control: internal,

@@ -26,12 +26,12 @@ const ASYNC_CONTROL: &[&str] = &[
 ];
 const KINGDOM: &[&str] =
     &["--kingdom-system-api-target=kingdom:8443", "--kingdom-system-api-cert-host=localhost"];
+const KINGDOM_PUBLIC: &[&str] =
+    &["--kingdom-public-api-target=kingdom:8444", "--kingdom-public-api-cert-host=localhost"];
+const SETUP: &[&str] = &["--protocols-setup-config=setup.textproto"];
+const KEY_ENCRYPTION: &[&str] = &["--key-encryption-key-file=kek.tink"];
 const DUCHY_INFO: &[&str] = &["--duchy-info-config=duchies.textproto"];
-const HERALD: &[&str] = &[
-    "--protocols-setup-config=setup.textproto",
-    "--deletable-computation-state=SUCCEEDED",
-    "--deletable-computation-state=FAILED",
-];
+const HERALD: &[&str] = &["--deletable-computation-state=SUCCEEDED", "--deletable-computation-state=FAILED"];
 const CLIENT: &[&str] = &["--channel-shutdown-timeout=3s"];
 const PRINCIPALS: &[&str] = &["--authority-key-identifier-to-principal-map-file=principals.textproto"];
 const MILL: &[&str] = &[
@@ -49,9 +49,12 @@ const STORE: &[&str] = &["--database=worker1.sqlite"];
 const BLOBS: &[&str] = &["--blob-directory=blobs"];
 
 /// Upstream's flags for each process, and ours for database and blobs.
-fn command_lines() -> [(&'static str, Vec<&'static [&'static str]>); 7] {
+fn command_lines() -> [(&'static str, Vec<&'static [&'static str]>); 8] {
     [
-        ("herald", vec![DUCHY, TLS, KINGDOM, INTERNAL_API, DUCHY_INFO, HERALD, CLIENT]),
+        (
+            "herald",
+            vec![DUCHY, TLS, KINGDOM, INTERNAL_API, DUCHY_INFO, SETUP, KEY_ENCRYPTION, HERALD, CLIENT],
+        ),
         (
             "llv2-mill",
             vec![DUCHY, TLS, KINGDOM, INTERNAL_API, DUCHY_INFO, MILL, CLIENT, BLOBS, &["--mill-id=mill-7"]],
@@ -71,7 +74,39 @@ fn command_lines() -> [(&'static str, Vec<&'static [&'static str]>); 7] {
         ),
         (
             "serve",
-            vec![DUCHY, TLS, &SERVER[1..], KINGDOM, DUCHY_INFO, PRINCIPALS, HERALD, MILL, STORE, BLOBS],
+            vec![
+                DUCHY,
+                TLS,
+                &SERVER[1..],
+                KINGDOM,
+                KINGDOM_PUBLIC,
+                DUCHY_INFO,
+                PRINCIPALS,
+                SETUP,
+                KEY_ENCRYPTION,
+                HERALD,
+                MILL,
+                STORE,
+                BLOBS,
+            ],
+        ),
+        (
+            "hmss-mill",
+            vec![
+                DUCHY,
+                TLS,
+                KINGDOM,
+                KINGDOM_PUBLIC,
+                INTERNAL_API,
+                DUCHY_INFO,
+                SETUP,
+                KEY_ENCRYPTION,
+                PRINCIPALS,
+                MILL,
+                CLIENT,
+                BLOBS,
+                &["--mill-id=mill-7"],
+            ],
         ),
     ]
 }
@@ -126,6 +161,8 @@ fn a_missing_flag_is_named() {
         "--computations-default-deadline",
         "--async-computation-control-default-deadline",
         "--kingdom-system-api-cert-host",
+        "--kingdom-public-api-cert-host",
+        "--key-encryption-key-file",
         "--deletable-computation-state",
         "--channel-shutdown-timeout",
         "--duchy-computation-control-target",
@@ -140,7 +177,9 @@ fn a_missing_flag_is_named() {
         for missing in &flags {
             let name = missing.split('=').next().unwrap_or_default();
             let others = flags.iter().filter(|flag| *flag != missing).copied();
-            if optional.contains(&name) {
+            // One process needs it only if the duchy is a worker of share shuffles.
+            let sometimes = subcommand == "serve" && name == "--kingdom-public-api-target";
+            if sometimes || optional.contains(&name) {
                 assert!(parse(subcommand, others).is_ok() || name == "--mill-id", "{subcommand} {name}");
             } else {
                 let refusal = refusal(subcommand, others);
@@ -161,7 +200,7 @@ fn a_value_that_makes_no_sense_is_refused_with_its_flag() {
         "--parallelism=0",
         "--duchy-computation-control-target=worker2",
         "--duchy-computation-control-target=work/er2=worker2:8443",
-        "--claimed-computation-type=HONEST_MAJORITY_SHARE_SHUFFLE",
+        "--claimed-computation-type=TRUS_TEE",
     ] {
         let name = wrong.split('=').next().unwrap_or_default();
         let others = mill.iter().copied().flatten().copied().filter(|flag| !flag.starts_with(name));
@@ -197,12 +236,16 @@ fn a_claim_is_given_whole() {
 /// What running says, with the files of a development infrastructure.
 mod running {
     use super::*;
-    use crate::cli::CliError;
+    use crate::cli::{CliError, Command};
     use crate::pki::{Pki, PkiSpec};
 
-    fn mill(pki: &Pki, duchy: &str, certificate: &str, targets: &[&str]) -> Result<(), CliError> {
+    fn path(flag: &str, path: &std::path::Path) -> String {
+        format!("{flag}={}", path.display())
+    }
+
+    /// The flags of a mill of `worker1` that calls itself `duchy`.
+    fn mill_flags(pki: &Pki, duchy: &str, certificate: &str, targets: &[&str]) -> Vec<String> {
         let tls = pki.tls("worker1");
-        let path = |flag: &str, path: &std::path::Path| format!("{flag}={}", path.display());
         let mut flags = vec![
             format!("--duchy-name={duchy}"),
             path("--tls-cert-file", &tls.cert),
@@ -219,13 +262,21 @@ mod running {
             "--computations-service-cert-host=localhost".to_owned(),
         ];
         flags.extend(targets.iter().map(|target| format!("--duchy-computation-control-target={target}")));
-        let parsed = parse("llv2-mill", flags.iter().map(String::as_str));
-        let command = match parsed.map(|cli| cli.command) {
-            Ok(super::super::Command::Llv2Mill(command)) => command,
-            other => panic!("{other:?}"),
-        };
+        flags
+    }
+
+    fn run(subcommand: &str, flags: &[String]) -> Result<(), CliError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        runtime.map_err(CliError::Process)?.block_on(command.work())
+        let runtime = runtime.map_err(CliError::Process)?;
+        match parse(subcommand, flags.iter().map(String::as_str)).map(|cli| cli.command) {
+            Ok(Command::Llv2Mill(command)) => runtime.block_on(command.work()),
+            Ok(Command::HmssMill(command)) => runtime.block_on(command.work()),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn mill(pki: &Pki, duchy: &str, certificate: &str, targets: &[&str]) -> Result<(), CliError> {
+        run("llv2-mill", &mill_flags(pki, duchy, certificate, targets))
     }
 
     #[test]
@@ -250,6 +301,28 @@ mod running {
             assert!(error.report().contains(flag), "{}", error.report());
             assert_eq!(error.exit_code(), ExitCode::from(2));
         }
+        Ok(())
+    }
+
+    #[test]
+    fn a_worker_of_share_shuffles_needs_a_key_for_its_keys() -> Result<(), Box<dyn std::error::Error>> {
+        let folder = tempfile::tempdir()?;
+        let pki = Pki::create(&PkiSpec::default(), &folder.path().join("pki"))?;
+        let targets = ["aggregator=localhost:2", "worker2=localhost:3"];
+        let mut flags = mill_flags(&pki, "worker1", "duchies/worker1/certificates/1", &targets);
+        flags.push("--kingdom-public-api-target=localhost:1".to_owned());
+        flags.push(path("--protocols-setup-config", &pki.protocols_setup("worker1")));
+        flags.push(path("--authority-key-identifier-to-principal-map-file", &pki.principal_map()));
+        let error = run("hmss-mill", &flags).expect_err("there is no key");
+        assert!(error.report().starts_with("--key-encryption-key-file: "), "{}", error.report());
+        assert_eq!(error.exit_code(), ExitCode::from(2));
+
+        flags.push(path("--key-encryption-key-file", &pki.key_encryption_key("worker1")));
+        flags.push("--claimed-computation-type=LIQUID_LEGIONS_SKETCH_AGGREGATION_V2".to_owned());
+        flags.push("--claimed-computation-id=abc".to_owned());
+        flags.push("--claimed-computation-version=1".to_owned());
+        let error = run("hmss-mill", &flags).expect_err("another mill's work");
+        assert!(error.report().starts_with("--claimed-computation-type: "), "{}", error.report());
         Ok(())
     }
 

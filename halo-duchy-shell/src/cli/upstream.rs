@@ -103,10 +103,11 @@ mod tests {
     use crate::cli::Cli;
 
     /// The processes of a duchy.
-    const PROCESSES: [&str; 7] = [
+    const PROCESSES: [&str; 8] = [
         "serve",
         "herald",
         "llv2-mill",
+        "hmss-mill",
         "internal-api-server",
         "async-computation-control-server",
         "computation-control-server",

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use halo_protocols::hmss;
 use halo_protocols::proto::duchy::config::{
     HonestMajorityShareShuffleSetupConfig, LiquidLegionsV2SetupConfig, ProtocolsSetupConfig,
     RoleInComputation,
@@ -23,7 +24,7 @@ pub struct SketchSetup {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ShareShuffleSetup {
     /// The duchy's own role.
-    pub role: RoleInComputation,
+    pub role: hmss::Role,
     /// The non-aggregator that speaks first.
     pub first_non_aggregator: String,
     /// The other non-aggregator.
@@ -44,6 +45,12 @@ pub struct ProtocolsSetup {
 }
 
 impl ProtocolsSetup {
+    /// Whether the duchy is one of the workers of share shuffles, to whom data providers encrypt seeds.
+    pub fn is_share_shuffle_worker(&self) -> bool {
+        let setup = self.honest_majority_share_shuffle.as_ref();
+        setup.is_some_and(|setup| setup.role != hmss::Role::Aggregator)
+    }
+
     /// Reads a `ProtocolsSetupConfig` in protobuf text, the configuration of the duchy `own`.
     ///
     /// # Errors
@@ -98,9 +105,9 @@ fn share_shuffle_setup(
 ) -> Result<ShareShuffleSetup, ConfigError> {
     let protocol = "honest_majority_share_shuffle";
     let parts = [
-        (RoleInComputation::FirstNonAggregator, &section.first_non_aggregator_duchy_id),
-        (RoleInComputation::SecondNonAggregator, &section.second_non_aggregator_duchy_id),
-        (RoleInComputation::Aggregator, &section.aggregator_duchy_id),
+        (hmss::Role::FirstNonAggregator, &section.first_non_aggregator_duchy_id),
+        (hmss::Role::SecondNonAggregator, &section.second_non_aggregator_duchy_id),
+        (hmss::Role::Aggregator, &section.aggregator_duchy_id),
     ];
     for (index, (_, duchy)) in parts.iter().enumerate() {
         known(protocol, duchy, directory)?;
@@ -110,7 +117,7 @@ fn share_shuffle_setup(
     }
     let role = parts
         .iter()
-        .find(|(role, duchy)| *duchy == own && *role as i32 == section.role)
+        .find(|(role, duchy)| *duchy == own && hmss::Role::try_from(section.role) == Ok(*role))
         .map(|(role, _)| *role)
         .ok_or_else(|| wrong_role(protocol, own, section.role))?;
     Ok(ShareShuffleSetup {

@@ -1,4 +1,4 @@
-use halo_protocols::proto::duchy::config::RoleInComputation;
+use halo_protocols::hmss;
 use halo_protocols::role::Role;
 
 use super::*;
@@ -107,7 +107,7 @@ fn roles_are_read() {
     assert_eq!(setup.liquid_legions_v2, sketch);
     assert_eq!(setup.reach_only_liquid_legions_v2, sketch);
     let shares = setup.honest_majority_share_shuffle.expect("present");
-    assert_eq!(shares.role, RoleInComputation::FirstNonAggregator);
+    assert_eq!(shares.role, hmss::Role::FirstNonAggregator);
     assert_eq!(
         ProtocolsSetup::parse("", "worker1", &directory()).expect("no part"),
         ProtocolsSetup::default()

@@ -200,7 +200,8 @@ impl World {
 
     fn certificates(&self, party: &str) -> PartyCertificates {
         let roots = self.tls(party).roots();
-        PartyCertificates::new(self.to_kingdom(party), roots, Arc::clone(&self.principals))
+        let principals = Identities::new(Principals::clone(&self.principals));
+        PartyCertificates::new(self.to_kingdom(party), roots, principals)
     }
 
     pub(crate) fn signer(&self, party: &str) -> Signer {

@@ -25,27 +25,30 @@ pub struct DemoArgs {
     /// δ of every kind of noise.
     #[arg(long, default_value_t = 1e-5, value_parser = positive)]
     pub delta: f64,
-    /// Duchies that take part, the aggregator included.
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(2..=9))]
-    pub duchies: u8,
-    /// Highest frequency told apart; 1 measures reach only.
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(i32).range(1..=1000))]
-    pub max_frequency: i32,
+    /// Duchies that take part, the aggregator included; hmss takes exactly 3. Default: 3.
+    #[arg(long, value_parser = clap::value_parser!(u8).range(2..=9))]
+    duchies: Option<u8>,
+    /// Highest frequency told apart; 1 measures reach only, as ro-llv2 always does. Default: 10.
+    #[arg(long, value_name = "K", value_parser = clap::value_parser!(i32).range(1..=1000))]
+    max_frequency: Option<i32>,
+    /// Measure reach only: a maximum frequency of 1.
+    #[arg(long, conflicts_with = "max_frequency")]
+    reach_only: bool,
     /// Start of the sampled interval of virtual person ids, in [0, 1).
     #[arg(long, default_value_t = 0.0, value_parser = sampling_start)]
     pub vid_sampling_start: f32,
     /// Width of the sampled interval of virtual person ids, in (0, 1]; it may wrap around.
     #[arg(long, default_value_t = 1.0, value_parser = sampling_width)]
     pub vid_sampling_width: f32,
-    /// Registers of a sketch.
-    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(i64).range(1..=10_000_000))]
-    pub sketch_size: i64,
-    /// Decay rate of the distribution over registers.
-    #[arg(long, default_value_t = 12.0, value_parser = decay_rate)]
-    pub decay_rate: f64,
-    /// Group to compute in.
-    #[arg(long, value_enum, default_value_t = Suite::P256)]
-    pub suite: Suite,
+    /// Registers of a sketch, which hmss does not use. Default: 100000.
+    #[arg(long, value_name = "M", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    sketch_size: Option<u32>,
+    /// Decay rate of the distribution over registers of a sketch. Default: 12.
+    #[arg(long, value_name = "RATE", value_parser = decay_rate)]
+    decay_rate: Option<f64>,
+    /// Group to compute in, which hmss does without. Default: p256.
+    #[arg(long, value_enum)]
+    suite: Option<Suite>,
     /// Derive every random choice from this number, the map from people to registers included, to repeat a run. Not
     /// for real data: whoever knows the number can undo noise and encryption. Without it people fall into registers
     /// as upstream's data providers have them.
@@ -64,6 +67,86 @@ pub struct DemoArgs {
 pub enum Protocol {
     /// Liquid Legions v2: reach and frequency.
     Llv2,
+    /// Reach-only Liquid Legions v2.
+    RoLlv2,
+    /// Honest-majority share shuffle: reach and frequency, exact but for noise and sampling.
+    Hmss,
+}
+
+/// An option that makes no sense beside the protocol.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{flag}: {why}")]
+pub struct Misuse {
+    /// The option, with its dashes.
+    pub flag: &'static str,
+    /// What is wrong with it.
+    pub why: &'static str,
+}
+
+impl DemoArgs {
+    /// Checks what the options say together.
+    ///
+    /// # Errors
+    /// [`Misuse`], naming an option that the protocol does not have.
+    pub fn check(&self) -> Result<(), Misuse> {
+        let refused: &[(&str, bool, &str)] = match self.protocol {
+            Protocol::Llv2 => &[],
+            Protocol::RoLlv2 => &[
+                ("--reach-only", self.reach_only, "ro-llv2 never measures anything else"),
+                ("--max-frequency", self.max_frequency.is_some(), "ro-llv2 measures reach only"),
+            ],
+            Protocol::Hmss => &[
+                ("--duchies", self.duchies() != 3, "hmss takes exactly 3: an aggregator and two workers"),
+                (
+                    "--sketch-size",
+                    self.sketch_size.is_some(),
+                    "hmss has a register for every person, no sketch",
+                ),
+                (
+                    "--decay-rate",
+                    self.decay_rate.is_some(),
+                    "hmss has a register for every person, no sketch",
+                ),
+                ("--suite", self.suite.is_some(), "hmss computes in a ring, not in a group"),
+            ],
+        };
+        match refused.iter().find(|(_, given, _)| *given) {
+            Some((flag, _, why)) => Err(Misuse { flag, why }),
+            None => Ok(()),
+        }
+    }
+
+    /// Duchies that take part.
+    pub fn duchies(&self) -> u8 {
+        self.duchies.unwrap_or(3)
+    }
+
+    /// Highest frequency told apart; 1 if only reach is measured.
+    pub fn max_frequency(&self) -> i32 {
+        match self.protocol {
+            Protocol::RoLlv2 => 1,
+            Protocol::Llv2 | Protocol::Hmss if self.reach_only => 1,
+            Protocol::Llv2 | Protocol::Hmss => self.max_frequency.unwrap_or(10),
+        }
+    }
+
+    /// Registers of a sketch.
+    pub fn sketch_size(&self) -> u32 {
+        self.sketch_size.unwrap_or(100_000)
+    }
+
+    /// Decay rate of the distribution over registers.
+    pub fn decay_rate(&self) -> f64 {
+        self.decay_rate.unwrap_or(12.0)
+    }
+
+    /// Group to compute in; `None` if the protocol has none.
+    pub fn suite(&self) -> Option<Suite> {
+        match self.protocol {
+            Protocol::Llv2 | Protocol::RoLlv2 => Some(self.suite.unwrap_or(Suite::P256)),
+            Protocol::Hmss => None,
+        }
+    }
 }
 
 impl Protocol {
@@ -71,6 +154,8 @@ impl Protocol {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Llv2 => "llv2",
+            Self::RoLlv2 => "ro-llv2",
+            Self::Hmss => "hmss",
         }
     }
 }
@@ -172,8 +257,42 @@ mod tests {
     #[test]
     fn defaults_are_the_documented_ones() -> Result<(), clap::Error> {
         let args = parse(&[])?;
-        assert_eq!((args.duchies, args.sketch_size, args.max_frequency), (3, 100_000, 10));
-        assert_eq!((args.suite.curve_id(), args.noise), (415, Noise::DiscreteGaussian));
+        assert_eq!((args.duchies(), args.sketch_size(), args.max_frequency()), (3, 100_000, 10));
+        assert_eq!((args.suite(), args.noise), (Some(Suite::P256), Noise::DiscreteGaussian));
+        Ok(())
+    }
+
+    #[test]
+    fn reach_only_is_a_maximum_frequency_of_one() -> Result<(), clap::Error> {
+        for options in [
+            &["--reach-only"][..],
+            &["--max-frequency", "1"],
+            &["--protocol", "hmss", "--reach-only"],
+            &["--protocol", "ro-llv2"],
+        ] {
+            let args = parse(options)?;
+            assert_eq!((args.max_frequency(), args.check()), (1, Ok(())), "{options:?}");
+        }
+        assert!(parse(&["--reach-only", "--max-frequency", "3"]).is_err());
+        Ok(())
+    }
+
+    #[test]
+    fn options_that_a_protocol_does_not_have_are_refused_by_name() -> Result<(), clap::Error> {
+        for (protocol, option, refused) in [
+            ("ro-llv2", &["--reach-only"][..], "--reach-only"),
+            ("ro-llv2", &["--max-frequency", "1"], "--max-frequency"),
+            ("hmss", &["--duchies", "4"], "--duchies"),
+            ("hmss", &["--sketch-size", "100000"], "--sketch-size"),
+            ("hmss", &["--decay-rate", "12"], "--decay-rate"),
+            ("hmss", &["--suite", "p256"], "--suite"),
+        ] {
+            let args = parse(&[&["--protocol", protocol], option].concat())?;
+            assert_eq!(args.check().map_err(|misuse| misuse.flag), Err(refused));
+            let args = parse(option)?;
+            assert_eq!(args.check(), Ok(()), "llv2 with {option:?}");
+        }
+        assert_eq!(parse(&["--protocol", "hmss", "--duchies", "3"])?.check(), Ok(()));
         Ok(())
     }
 

@@ -48,12 +48,13 @@ impl Progress {
         Self { lines, duchies, seen: Mutex::default() }
     }
 
-    /// Waits until every duchy has ended `stage`, its last one. The result may be known before the duchies that do not
-    /// report it have closed their books; if one takes longer than `patience`, its last stage is not shown.
-    pub(super) async fn wait_for(&self, stage: &str, patience: Duration) {
+    /// Waits until every duchy has ended one of the `last` stages. The result may be known before the duchies that do
+    /// not report it have closed their books; if one takes longer than `patience`, its last stage is not shown.
+    pub(super) async fn wait_for(&self, last: &[&str], patience: Duration) {
         let ended = || {
             let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-            seen.stages.iter().filter(|time| time.stage == stage).count() >= self.duchies.len()
+            let ended = seen.stages.iter().filter(|time| last.contains(&time.stage.as_str()));
+            ended.count() >= self.duchies.len()
         };
         let waiting = async {
             while !ended() {

@@ -9,21 +9,21 @@ use serde::Serialize;
 const BAR: f64 = 40.0;
 
 /// The outcome of a run beside the plain truth.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct Report {
     /// The protocol's name, as the option spells it.
     pub protocol: &'static str,
-    /// The group's name.
-    pub suite: &'static str,
+    /// The group's name; `None` if the protocol computes in none.
+    pub suite: Option<&'static str>,
     /// The noise mechanism's name.
     pub noise: &'static str,
     /// Estimated number of distinct people.
     pub reach: i64,
-    /// One standard deviation of that estimate: noise, sketch and sampling.
+    /// One standard deviation of that estimate: noise, sampling, and the sketch if there is one.
     pub reach_standard_deviation: f64,
     /// Estimated share of the reached people per frequency; the last is "or more". Empty if only reach was asked for.
     pub frequency: BTreeMap<i64, f64>,
-    /// One standard deviation of each of those shares: noise and sketch.
+    /// One standard deviation of each of those shares: noise, and the sketch or the sample.
     pub frequency_standard_deviation: BTreeMap<u32, f64>,
     /// Distinct people in the log.
     pub true_reach: u64,
@@ -67,7 +67,8 @@ impl Report {
     fn write_reach(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let difference = self.reach as f64 - self.true_reach as f64;
         let percent = if self.true_reach == 0 { 0.0 } else { 100.0 * difference / self.true_reach as f64 };
-        writeln!(f, "{} on {} with noise: {}", self.protocol, self.suite, self.noise)?;
+        let suite = self.suite.map(|suite| format!(" on {suite}")).unwrap_or_default();
+        writeln!(f, "{}{suite} with noise: {}", self.protocol, self.noise)?;
         writeln!(f)?;
         writeln!(f, "  reach    estimated {:>10}   true {:>10}", self.reach, self.true_reach)?;
         writeln!(
@@ -140,7 +141,7 @@ mod tests {
     fn report() -> Report {
         Report {
             protocol: "llv2",
-            suite: "p256",
+            suite: Some("p256"),
             noise: "none",
             reach: 99,
             reach_standard_deviation: 2.5,

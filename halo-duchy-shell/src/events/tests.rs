@@ -153,7 +153,7 @@ proptest! {
 #[test]
 fn numbering_people_changes_no_count() -> Result<(), EventLogError> {
     let log = EventLog::bundled()?;
-    let numbered = log.numbered();
+    let numbered = log.numbered(1);
     let people: BTreeSet<Vid> = numbered.publishers().flat_map(|(_, vids)| vids).copied().collect();
     assert!(people.into_iter().eq(1..=2048));
     assert_eq!(numbered.truth(10, |_| true), log.truth(10, |_| true));

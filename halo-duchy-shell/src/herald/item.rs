@@ -3,15 +3,17 @@
 use std::time::Duration;
 
 use halo_crypto::parallel::Executor;
-use halo_protocols::computation::Computation as _;
 use halo_protocols::kernel::KernelContext;
-use halo_protocols::llv2::{Event, Stage, State as ProtocolState, StepError};
+use halo_protocols::liquid_legions::RingStage;
+use halo_protocols::llv2::StageKind;
+use halo_protocols::{hmss, llv2, reach_only_llv2};
 use tokio::time::Instant;
 use tonic::{Code, Status};
 
-use super::Inner;
-use crate::convert::{self, ConvertError};
-use crate::proto::internal::computation_details::{CompletedReason, Protocol as StoredProtocol};
+use super::{HeraldError, HeraldParts, Inner};
+use crate::convert::{self, ConvertError, Hosted, RingProtocol};
+use crate::private_key_store::PrivateKeyError;
+use crate::proto::internal::computation_details::CompletedReason;
 use crate::proto::internal::{ComputationDetails, ComputationToken};
 use crate::proto::system::Computation;
 use crate::proto::system::computation::State;
@@ -23,7 +25,7 @@ const LONGEST_POLL: Duration = Duration::from_secs(30);
 
 /// Why an item was not worked on.
 #[derive(Debug, thiserror::Error)]
-enum ItemError {
+pub(super) enum ItemError {
     /// A call failed.
     #[error("{0}")]
     Status(#[from] Status),
@@ -31,17 +33,29 @@ enum ItemError {
     #[error(transparent)]
     Convert(#[from] ConvertError),
     /// The protocol refuses what the Kingdom says.
-    #[error(transparent)]
-    Step(#[from] StepError),
+    #[error("{0}")]
+    Step(String),
     /// The stored computation is of a protocol that this duchy does not run.
     #[error(transparent)]
     Stored(#[from] ProtocolError),
     /// The operating system gives no randomness.
     #[error("no randomness: {0}")]
     Randomness(#[from] getrandom::Error),
+    /// The duchy lacks what the computation needs.
+    #[error(transparent)]
+    Herald(#[from] HeraldError),
+    /// A worker's private key cannot be stored.
+    #[error("{0}: {source}", source = std::error::Error::source(&**.0).map(ToString::to_string).unwrap_or_default())]
+    PrivateKey(Box<PrivateKeyError>),
     /// The local computation has not come far enough for the Kingdom's state in all the time allowed.
     #[error("after {waited:?} the local computation is still {stage}")]
     Overdue { waited: Duration, stage: &'static str },
+}
+
+impl From<PrivateKeyError> for ItemError {
+    fn from(error: PrivateKeyError) -> Self {
+        Self::PrivateKey(Box::new(error))
+    }
 }
 
 impl ItemError {
@@ -55,7 +69,9 @@ impl ItemError {
                     | Code::Unknown
                     | Code::Unavailable
             ),
+            Self::PrivateKey(error) => error.is_transient(),
             Self::Convert(_)
+            | Self::Herald(_)
             | Self::Step(_)
             | Self::Stored(_)
             | Self::Randomness(_)
@@ -65,7 +81,7 @@ impl ItemError {
 }
 
 /// What a try of an item led to.
-enum Progressed {
+pub(super) enum Progressed {
     Done,
     /// The local computation is not where the Kingdom's state needs it; this is where it is.
     NotYet(&'static str),
@@ -87,7 +103,12 @@ impl Inner {
             self.give_up(&id, &error).await;
         }
         if self.options.deletable_states.contains(&(state as i32)) {
-            self.delete(&id).await;
+            let reason = match state {
+                State::Succeeded => CompletedReason::Succeeded,
+                State::Cancelled => CompletedReason::Canceled,
+                _ => CompletedReason::Failed,
+            };
+            self.delete(&id, reason).await;
         }
     }
 
@@ -135,7 +156,7 @@ impl Inner {
         match state {
             State::PendingRequisitionParams => self.create(id, computation).await,
             State::PendingParticipantConfirmation => self.take_in_key_set(id, computation).await,
-            State::PendingComputation => self.start(id).await,
+            State::PendingComputation => self.start(id, computation).await,
             State::Failed => self.finish(id, CompletedReason::Failed).await,
             State::Cancelled => self.finish(id, CompletedReason::Canceled).await,
             State::Succeeded => Ok(Progressed::Done),
@@ -150,80 +171,115 @@ impl Inner {
         }
     }
 
-    async fn create(&self, id: &str, computation: &Computation) -> Result<Progressed, ItemError> {
-        let setup = self.setup.current();
-        let setup = setup.liquid_legions_v2.as_ref();
-        let request = convert::new_computation(computation, &self.duchy, setup, self.options.noise_policy)?;
-        match self.internal.create(request).await {
-            Ok(_) => tracing::info!(computation = id, "created"),
-            Err(status) if status.code() == Code::AlreadyExists => {
-                tracing::debug!(computation = id, "exists already");
-            }
-            Err(status) => return Err(status.into()),
-        }
-        Ok(Progressed::Done)
-    }
-
-    /// The keys of all duchies and the requisitions: they take the computation to its confirmation.
+    /// The keys of all duchies and the requisitions: they take the computation to its confirmation. A share shuffle has
+    /// none.
     async fn take_in_key_set(&self, id: &str, computation: &Computation) -> Result<Progressed, ItemError> {
         let Some((token, stage)) = self.find(id).await? else { return Ok(Progressed::NotYet("unknown")) };
-        if stage != Stage::WaitRequisitionsAndKeySet {
-            // A mill that has published its key will also take it to the waiting stage.
-            return Ok(before(stage, Stage::WaitRequisitionsAndKeySet));
+        match stage.protocol() {
+            Protocol::LiquidLegionsV2 => self.gather::<llv2::State>(token, computation).await,
+            Protocol::ReachOnlyLiquidLegionsV2 => {
+                self.gather::<reach_only_llv2::State>(token, computation).await
+            }
+            Protocol::HonestMajorityShareShuffle => {
+                tracing::warn!(computation = id, "the Kingdom asks for a confirmation that there is not");
+                Ok(Progressed::Done)
+            }
         }
-        let setup = self.setup.current();
-        let setup = setup.liquid_legions_v2.as_ref();
-        let aggregator = &setup.ok_or(ConvertError::Protocol("Liquid Legions v2"))?.aggregator;
-        let event = convert::key_set_published(computation, aggregator)?;
+    }
+
+    async fn gather<C: RingProtocol>(
+        &self,
+        token: ComputationToken,
+        computation: &Computation,
+    ) -> Result<Progressed, ItemError> {
+        let (stage, waiting) = (ProtocolStage::of(&token)?, C::Stage::WAIT_REQUISITIONS_AND_KEY_SET.into());
+        if stage != waiting {
+            // A mill that has published its key will also take it to the waiting stage.
+            return Ok(before(stage, waiting));
+        }
+        let setup = self.parts.setup.current();
+        let setup = C::part(&setup).ok_or(ConvertError::Protocol(C::PROTOCOL.name()))?;
+        let event = convert::key_set_published::<C>(computation, &setup.aggregator)?;
         let requisitions = convert::requisition_entries(computation)?;
-        let next = self.step(&token, event)?;
+        let next = self.step::<C>(&token, event)?;
         let details = with_state(&token, &next)?;
-        let token = self.internal.update_details(token, details, requisitions).await?;
-        self.advance(token, next.stage()).await
+        let token = self.parts.internal.update_details(token, details, requisitions).await?;
+        self.advance(token, Hosted::stage(&next)).await
     }
 
     /// Everybody is ready: duchies that wait for the word begin.
-    async fn start(&self, id: &str) -> Result<Progressed, ItemError> {
+    async fn start(&self, id: &str, computation: &Computation) -> Result<Progressed, ItemError> {
         let Some((token, stage)) = self.find(id).await? else { return Ok(Progressed::NotYet("unknown")) };
-        let role = convert::role(&token)?;
-        if Stage::WaitToStart.role().is_some_and(|waiting| waiting != role) {
-            return Ok(Progressed::Done);
+        match stage.protocol() {
+            Protocol::LiquidLegionsV2 => self.begin::<llv2::State>(token).await,
+            Protocol::ReachOnlyLiquidLegionsV2 => self.begin::<reach_only_llv2::State>(token).await,
+            Protocol::HonestMajorityShareShuffle => {
+                let token = self.take_in_nonces(token, stage, computation).await?;
+                self.begin::<hmss::State>(token).await
+            }
         }
-        if stage != Stage::WaitToStart {
-            return Ok(before(stage, Stage::WaitToStart));
+    }
+
+    async fn begin<P: Hosted>(&self, token: ComputationToken) -> Result<Progressed, ItemError> {
+        let stage = ProtocolStage::of(&token)?;
+        let state = P::read(&token, &self.parts.duchy, &self.parts.setup.current())?;
+        let Some(waiting) = state.waits_to_start_in() else { return Ok(Progressed::Done) };
+        if stage != waiting {
+            return Ok(before(stage, waiting));
         }
-        let next = self.step(&token, Event::Start)?;
+        let next = self.step::<P>(&token, P::started())?;
         self.advance(token, next.stage()).await
+    }
+
+    /// A share shuffle has no confirmation, at which nonces are taken in and looked at: a worker that has not begun yet
+    /// takes them in now, and its mill looks at them.
+    async fn take_in_nonces(
+        &self,
+        token: ComputationToken,
+        stage: ProtocolStage,
+        computation: &Computation,
+    ) -> Result<ComputationToken, ItemError> {
+        let waits = [hmss::Stage::WaitToStart, hmss::Stage::WaitOnShuffleInputPhaseOne];
+        if !waits.map(ProtocolStage::from).contains(&stage) {
+            return Ok(token);
+        }
+        let requisitions = convert::requisition_entries(computation)?;
+        let details = token.computation_details.clone().unwrap_or_default();
+        Ok(self.parts.internal.update_details(token, details, requisitions).await?)
     }
 
     async fn finish(&self, id: &str, reason: CompletedReason) -> Result<Progressed, ItemError> {
         let Some((token, stage)) = self.find(id).await? else { return Ok(Progressed::Done) };
-        if stage != Stage::Complete {
-            let terminal = Protocol::LiquidLegionsV2.terminal_stage();
-            self.internal.finish(token, terminal, reason).await?;
+        if stage.kind() != StageKind::Terminal {
+            let terminal = stage.protocol().terminal_stage();
+            self.parts.internal.finish(token, terminal, reason).await?;
             tracing::info!(computation = id, ?reason, "ended by the Kingdom");
         }
         Ok(Progressed::Done)
     }
 
-    async fn find(&self, id: &str) -> Result<Option<(ComputationToken, Stage)>, ItemError> {
-        let Some(token) = self.internal.find(id).await? else { return Ok(None) };
-        let stage = token.computation_stage.as_ref().ok_or(ProtocolError::UnsupportedStage)?;
-        let ProtocolStage::LiquidLegionsV2(stage) = ProtocolStage::try_from(stage)?;
+    pub(super) async fn find(
+        &self,
+        id: &str,
+    ) -> Result<Option<(ComputationToken, ProtocolStage)>, ItemError> {
+        let Some(token) = self.parts.internal.find(id).await? else { return Ok(None) };
+        let stage = ProtocolStage::of(&token)?;
         Ok(Some((token, stage)))
     }
 
-    fn step(&self, token: &ComputationToken, event: Event) -> Result<ProtocolState, ItemError> {
-        let state = convert::state(token, &self.duchy)?;
+    fn step<P: Hosted>(&self, token: &ComputationToken, event: P::Event) -> Result<P, ItemError> {
+        let HeraldParts { duchy, setup, .. } = &self.parts;
+        let state = P::read(token, duchy, &setup.current())?;
         // What the Kingdom says only moves the computation on: no kernel runs, no effect follows.
-        let seed = SeedSource::OperatingSystem.seed(&self.duchy, &token.global_computation_id, "herald")?;
-        Ok(state.step(event, &KernelContext::new(Executor::serial(), seed))?.next)
+        let seed = SeedSource::OperatingSystem.seed(duchy, &token.global_computation_id, "herald")?;
+        let stepped = state.step(event, &KernelContext::new(Executor::serial(), seed));
+        Ok(stepped.map_err(|error| ItemError::Step(error.to_string()))?.next)
     }
 
-    async fn advance(&self, token: ComputationToken, next: Stage) -> Result<Progressed, ItemError> {
+    async fn advance(&self, token: ComputationToken, next: ProtocolStage) -> Result<Progressed, ItemError> {
         let id = token.global_computation_id.clone();
-        let request = advance_request(token, ProtocolStage::LiquidLegionsV2(next), Vec::new())?;
-        self.internal.advance(request).await?;
+        let request = advance_request(token, next, Vec::new())?;
+        self.parts.internal.advance(request).await?;
         tracing::info!(computation = id, stage = next.name(), "entered");
         Ok(Progressed::Done)
     }
@@ -231,12 +287,12 @@ impl Inner {
     /// Tells the Kingdom that this duchy cannot take part, and ends the local computation.
     async fn give_up(&self, id: &str, error: &ItemError) {
         let failure = Failure {
-            participant_child_reference_id: self.id.clone(),
-            error_message: format!("the herald of {} gave up: {error}", self.duchy),
+            participant_child_reference_id: self.parts.id.clone(),
+            error_message: format!("the herald of {} gave up: {error}", self.parts.duchy),
             error_time: Some(std::time::SystemTime::now().into()),
             stage_attempt: None,
         };
-        if let Err(status) = self.kingdom.fail(id, failure).await {
+        if let Err(status) = self.parts.kingdom.fail(id, failure).await {
             tracing::error!(computation = id, %status, "the Kingdom is not told of the failure");
         }
         if let Err(error) = self.finish(id, CompletedReason::Failed).await {
@@ -244,31 +300,30 @@ impl Inner {
         }
     }
 
-    async fn delete(&self, id: &str) {
-        let deleted = match self.internal.find(id).await {
-            Ok(Some(token)) => self.internal.delete(token.local_computation_id).await,
-            Ok(None) => Ok(()),
-            Err(status) => Err(status),
+    /// Forgets a computation that has ended at the Kingdom, after ending it here if its mill has not come to that: with the
+    /// end goes what does not lie in its row.
+    async fn delete(&self, id: &str, reason: CompletedReason) {
+        let deleted = async {
+            self.finish(id, reason).await?;
+            match self.find(id).await? {
+                Some((token, _)) => Ok(self.parts.internal.delete(token.local_computation_id).await?),
+                None => Ok::<_, ItemError>(()),
+            }
         };
-        if let Err(status) = deleted {
-            tracing::warn!(computation = id, %status, "the ended computation is not deleted");
+        if let Err(error) = deleted.await {
+            tracing::warn!(computation = id, %error, "the ended computation is not deleted");
         }
     }
 }
 
 /// Whether a computation in `stage` still has to reach `awaited`, or has passed it.
-fn before(stage: Stage, awaited: Stage) -> Progressed {
-    if stage < awaited { Progressed::NotYet(stage.name()) } else { Progressed::Done }
+fn before(stage: ProtocolStage, awaited: ProtocolStage) -> Progressed {
+    if stage.number() < awaited.number() { Progressed::NotYet(stage.name()) } else { Progressed::Done }
 }
 
 /// The stored details with what the state adds.
-fn with_state(token: &ComputationToken, state: &ProtocolState) -> Result<ComputationDetails, ItemError> {
+fn with_state<P: Hosted>(token: &ComputationToken, state: &P) -> Result<ComputationDetails, ItemError> {
     let mut details = token.computation_details.clone().unwrap_or_default();
-    match &mut details.protocol {
-        Some(StoredProtocol::LiquidLegionsV2(details)) => {
-            state.write_details(details).map_err(ConvertError::from)?;
-        }
-        _ => return Err(ProtocolError::DetailsMismatch { expected: Protocol::LiquidLegionsV2 }.into()),
-    }
+    state.write(&mut details)?;
     Ok(details)
 }

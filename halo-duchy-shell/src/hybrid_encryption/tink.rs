@@ -5,6 +5,7 @@ use prost::Message;
 
 pub const TYPE_PREFIX: &str = "type.googleapis.com/google.crypto.tink.";
 
+pub const SYMMETRIC: i32 = 1;
 pub const ASYMMETRIC_PRIVATE: i32 = 2;
 pub const ASYMMETRIC_PUBLIC: i32 = 3;
 pub const ENABLED: i32 = 1;
@@ -141,4 +142,40 @@ pub struct AesGcmKeyFormat {
     pub key_size: u32,
     #[prost(uint32, tag = "3")]
     pub version: u32,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct AesGcmKey {
+    #[prost(uint32, tag = "1")]
+    pub version: u32,
+    #[prost(bytes = "vec", tag = "3")]
+    pub key_value: Vec<u8>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct EncryptedKeyset {
+    #[prost(bytes = "vec", tag = "2")]
+    pub encrypted_keyset: Vec<u8>,
+    #[prost(message, optional, tag = "3")]
+    pub keyset_info: Option<KeysetInfo>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct KeysetInfo {
+    #[prost(uint32, tag = "1")]
+    pub primary_key_id: u32,
+    #[prost(message, repeated, tag = "2")]
+    pub key_info: Vec<KeyInfo>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct KeyInfo {
+    #[prost(string, tag = "1")]
+    pub type_url: String,
+    #[prost(int32, tag = "2")]
+    pub status: i32,
+    #[prost(uint32, tag = "3")]
+    pub key_id: u32,
+    #[prost(int32, tag = "4")]
+    pub output_prefix_type: i32,
 }

@@ -1,24 +1,25 @@
 //! The effects of a step on the world outside the duchy. Each can be repeated.
 
+use std::time::Duration;
+
 use getrandom::SysRng;
 use getrandom::rand_core::UnwrapErr;
-use halo_protocols::llv2::{Message, Setting};
-use halo_protocols::{DuchyId, MeasurementResult, Payload};
+use halo_protocols::{DuchyId, Payload};
 use prost::Message as _;
-use std::time::Duration;
 use tokio::time::Instant;
 use tonic::Code;
 
-use super::observer::{StageEvent, records};
+use super::observer::StageEvent;
 use super::work::Work;
 use super::{Inner, MillError};
-use crate::consent::{public_keyset, seal_result};
-use crate::convert;
+use crate::consent::{ConsentError, public_keyset, seal_result};
+use crate::convert::{Hosted, SignedKey};
+use crate::proto::api::measurement::Result as MeasurementResult;
 use crate::proto::api::{EncryptionPublicKey, encryption_public_key};
 use crate::proto::system::SetComputationResultRequest;
 use crate::proto::system::computation::State;
 use crate::proto::system::computation_participant::RequisitionParams;
-use crate::proto::system::computation_participant::requisition_params::{LiquidLegionsV2, Protocol};
+use crate::protocol_stages::PeerMessage;
 use crate::system_api::computation_name;
 
 /// The first pause between two looks at a peer's stage.
@@ -26,18 +27,18 @@ const FIRST_POLL: Duration = Duration::from_millis(50);
 const LONGEST_POLL: Duration = Duration::from_secs(30);
 
 impl Work {
-    pub(super) async fn publish_key(&self, el_gamal_public_key: Vec<u8>) -> Result<(), MillError> {
+    /// Signs the key, if there is one, and tells the Kingdom that this duchy takes part with it.
+    pub(super) async fn publish<P: Hosted>(&self, key: Option<Vec<u8>>) -> Result<(), MillError> {
         let Inner { parts, .. } = &*self.mill;
-        let signature = parts.consent.signer.sign(&el_gamal_public_key)?;
+        let sign = |key: Vec<u8>| {
+            let signature = parts.consent.signer.sign(&key)?;
+            Ok::<_, ConsentError>(SignedKey { key, signature })
+        };
         let params = RequisitionParams {
             duchy_certificate: parts.consent.certificate_name.clone(),
             // The Kingdom fills it in from the certificate that it knows by this name.
             duchy_certificate_der: Vec::new(),
-            protocol: Some(Protocol::LiquidLegionsV2(LiquidLegionsV2 {
-                el_gamal_public_key,
-                el_gamal_public_key_signature: signature.bytes,
-                el_gamal_public_key_signature_algorithm_oid: signature.algorithm_oid,
-            })),
+            protocol: Some(P::participation(key.map(sign).transpose()?)),
         };
         let computation = &self.token.global_computation_id;
         let published = parts.kingdom.set_requisition_params(computation, params).await;
@@ -65,12 +66,10 @@ impl Work {
     pub(super) async fn send(
         &mut self,
         to: DuchyId,
-        message: Message,
+        message: PeerMessage,
         payload: Payload,
-        curve_id: i64,
     ) -> Result<(), MillError> {
         let bytes = payload.as_bytes().len();
-        self.statistics.registers = records(message, curve_id, bytes);
         let begun = Instant::now();
         let patience = self.mill.options.peer_patience;
         let awaited = message.awaited_in();
@@ -81,7 +80,11 @@ impl Work {
             let id = self.token.global_computation_id.clone();
             let stage =
                 peers.stage(&to, &id).await.map_err(MillError::peer("asking a peer for its stage"))?;
-            if stage > awaited {
+            if stage.protocol() != awaited.protocol() {
+                let reason = format!("{to} has {} in {}", stage.protocol().name(), stage.name());
+                return Err(MillError::Permanent { what: "asking a peer for its stage", reason });
+            }
+            if stage.number() > awaited.number() {
                 tracing::info!(computation = id, peer = %to, stage = stage.name(), "the peer has had this data");
                 break;
             }
@@ -119,11 +122,7 @@ impl Work {
     }
 
     /// Signs the result, encrypts it to the measurement consumer, and hands it to the Kingdom.
-    pub(super) async fn report_result(
-        &self,
-        result: &MeasurementResult,
-        setting: &Setting,
-    ) -> Result<(), MillError> {
+    pub(super) async fn report_result(&self, result: &MeasurementResult) -> Result<(), MillError> {
         let Inner { parts, .. } = &*self.mill;
         let kingdom = self.token.computation_details.as_ref();
         let kingdom = kingdom.and_then(|details| details.kingdom_computation.clone()).unwrap_or_default();
@@ -131,9 +130,8 @@ impl Work {
             format: encryption_public_key::Format::TinkKeyset as i32,
             data: kingdom.measurement_public_key.unwrap_or_default().data,
         };
-        let result = convert::measurement_result(result, setting);
         let rng = &mut UnwrapErr(SysRng);
-        let encrypted_result = seal_result(&result, &parts.consent.signer, &public_keyset(&consumer)?, rng)?;
+        let encrypted_result = seal_result(result, &parts.consent.signer, &public_keyset(&consumer)?, rng)?;
         let computation = &self.token.global_computation_id;
         let request = SetComputationResultRequest {
             name: computation_name(computation),

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use halo_protocols::llv2::{Retry, StepError};
+use halo_protocols::Refusal;
+use halo_protocols::llv2::Retry;
 use tonic::{Code, Status};
 
 use crate::blob::BlobError;
@@ -50,6 +51,23 @@ pub enum MillError {
 impl MillError {
     pub(super) fn permanent(what: &'static str) -> impl FnOnce(&dyn std::error::Error) -> Self {
         move |error| Self::Permanent { what, reason: chain(error) }
+    }
+
+    pub(super) fn transient(what: &'static str) -> impl FnOnce(&dyn std::error::Error) -> Self {
+        move |error| Self::Transient { what, reason: chain(error) }
+    }
+
+    /// What it means that the protocol refuses what it was told.
+    pub(super) fn refused(error: &impl Refusal) -> Self {
+        let what = "computing";
+        let reason = match error.culprit() {
+            Some(duchy) => format!("{} (from {duchy})", chain(error)),
+            None => chain(error),
+        };
+        match error.retry() {
+            Retry::Transient => Self::Transient { what, reason },
+            Retry::Permanent => Self::Permanent { what, reason },
+        }
     }
 
     /// What a status of the duchy's own internal API means.
@@ -116,20 +134,6 @@ impl From<ConvertError> for MillError {
 impl From<ConsentError> for MillError {
     fn from(error: ConsentError) -> Self {
         Self::permanent("signing")(&error)
-    }
-}
-
-impl From<StepError> for MillError {
-    fn from(error: StepError) -> Self {
-        let what = "computing";
-        let reason = match error.culprit() {
-            Some(duchy) => format!("{} (from {duchy})", chain(&error)),
-            None => chain(&error),
-        };
-        match error.retry() {
-            Retry::Transient => Self::Transient { what, reason },
-            Retry::Permanent => Self::Permanent { what, reason },
-        }
     }
 }
 

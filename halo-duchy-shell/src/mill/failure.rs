@@ -11,7 +11,7 @@ use crate::proto::internal::computation_details::CompletedReason;
 use crate::proto::system::computation_log_entry::{ErrorDetails, error_details};
 use crate::proto::system::computation_participant::Failure;
 use crate::proto::system::{ComputationLogEntry, StageAttempt};
-use crate::protocol_stages::{Protocol, ProtocolStage};
+use crate::protocol_stages::ProtocolStage;
 
 const LONGEST_RETRY: u32 = 600;
 
@@ -19,7 +19,7 @@ impl Work {
     /// Does what `error` asks for with the work that `claimed` began.
     pub(super) async fn fail(&mut self, claimed: &ComputationToken, error: MillError) {
         let computation = &claimed.global_computation_id;
-        let (stage, attempt) = (self.stage.name(), claimed.attempt);
+        let (stage, attempt) = (self.stage_name(), claimed.attempt);
         match &error {
             MillError::LostLock(reason) => {
                 tracing::warn!(computation, stage, attempt, reason, "the work is no longer this mill's");
@@ -78,7 +78,11 @@ impl Work {
             let attempt = claimed.attempt.min(self.mill.options.max_attempts);
             return self.give_back(claimed, self.mill.retry_delay(attempt)).await;
         }
-        let terminal = Protocol::LiquidLegionsV2.terminal_stage();
+        let Ok(stage) = ProtocolStage::of(&latest) else {
+            // The mills of this duchy claim no protocol that they do not know.
+            return tracing::error!(computation = latest.global_computation_id, "the stage is unknown");
+        };
+        let terminal = stage.protocol().terminal_stage();
         let finished = self.mill.parts.internal.finish(latest, terminal, CompletedReason::Failed).await;
         if let Err(status) = finished {
             // The herald will hear of the failure from the Kingdom.
@@ -127,7 +131,7 @@ impl Inner {
 
 /// The attempt as the Kingdom names it.
 fn stage_attempt(token: &ComputationToken) -> StageAttempt {
-    let stage = token.computation_stage.as_ref().and_then(|stage| ProtocolStage::try_from(stage).ok());
+    let stage = ProtocolStage::of(token).ok();
     StageAttempt {
         stage: stage.map_or(0, ProtocolStage::number),
         stage_name: stage.map_or_else(String::new, |stage| stage.name().to_owned()),

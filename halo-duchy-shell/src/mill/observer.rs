@@ -3,10 +3,6 @@
 use std::fmt;
 use std::time::Duration;
 
-use halo_crypto::{Group, P256, Ristretto255};
-use halo_protocols::llv2::Message;
-use halo_protocols::sketch::Layout;
-
 /// Something that happened in a stage of a computation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StageReport {
@@ -73,32 +69,4 @@ pub struct Silent;
 
 impl StageObserver for Silent {
     fn observe(&self, _: StageReport) {}
-}
-
-/// How many registers, tuples or cells there are in `bytes` bytes of `message` in the group with this curve id.
-pub(super) fn records(message: Message, curve_id: i64, bytes: usize) -> u64 {
-    let layout = match message {
-        Message::SetupPhaseInput | Message::ExecutionPhaseOneInput => Layout::REGISTER,
-        Message::ExecutionPhaseTwoInput => Layout::FLAG_COUNT_TUPLE,
-        Message::ExecutionPhaseThreeInput => Layout::CELL,
-    };
-    let length = match curve_id {
-        Ristretto255::CURVE_ID => layout.length::<Ristretto255>(),
-        _ => layout.length::<P256>(),
-    };
-    (bytes / length) as u64
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn records_are_counted_by_their_layout() {
-        let p256 = P256::CURVE_ID;
-        assert_eq!(records(Message::SetupPhaseInput, p256, 198 * 7), 7);
-        assert_eq!(records(Message::ExecutionPhaseTwoInput, p256, 264 * 7), 7);
-        assert_eq!(records(Message::ExecutionPhaseThreeInput, p256, 66 * 7), 7);
-        assert_eq!(records(Message::ExecutionPhaseOneInput, Ristretto255::CURVE_ID, 192 * 7), 7);
-    }
 }

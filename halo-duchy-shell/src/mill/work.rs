@@ -1,25 +1,24 @@
 //! One attempt at one stage: load the state, step, persist, carry out the effects, commit.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
+use bytes::Bytes;
 use halo_crypto::parallel::{Control, Executor};
-use halo_protocols::computation::{Computation as _, Step};
 use halo_protocols::kernel::KernelContext;
-use halo_protocols::llv2::{Event, Setting, Stage, StageInputs, StageKind, State};
-use halo_protocols::{Effect, Payload};
+use halo_protocols::llv2::StageKind;
+use halo_protocols::{Effect, Payload, Step, hmss, llv2, reach_only_llv2};
 use tokio::time::Instant;
 
 use super::lease::Lease;
+use super::milled::Milled;
 use super::slot::Slot;
 use super::statistics::Statistics;
 use super::{Inner, MillError, StageEvent, StageReport};
 use crate::blob::Place;
-use crate::consent::{ParticipantKey, verify_participant_key};
 use crate::convert;
-use crate::proto::internal::computation_details::Protocol as StoredProtocol;
 use crate::proto::internal::{ComputationBlobDependency, ComputationStageBlobMetadata, ComputationToken};
-use crate::protocol_stages::{Protocol, ProtocolError, ProtocolStage, advance_request};
+use crate::protocol_stages::{Protocol, ProtocolStage, advance_request};
 use crate::shutdown::Shutdown;
 
 /// How often a kernel's progress is reported.
@@ -33,8 +32,8 @@ pub(super) struct Work {
     pub(super) mill: Arc<Inner>,
     /// The computation as last written or read.
     pub(super) token: ComputationToken,
-    /// The stage that was claimed.
-    pub(super) stage: Stage,
+    /// The stage that was claimed; `None` if this duchy does not know it.
+    stage: Option<ProtocolStage>,
     pub(super) slot: Slot,
     pub(super) started: Instant,
     pub(super) statistics: Statistics,
@@ -46,9 +45,8 @@ impl Work {
     pub(super) fn new(mill: Arc<Inner>, token: ComputationToken, slot: Slot) -> Self {
         Self {
             mill,
+            stage: ProtocolStage::of(&token).ok(),
             token,
-            // Replaced before anything is done; a stage of another protocol is refused there.
-            stage: Stage::INITIAL,
             slot,
             started: Instant::now(),
             statistics: Statistics::default(),
@@ -78,7 +76,7 @@ impl Work {
                 tracing::info!(
                     duchy = parts.duchy,
                     computation = claimed.global_computation_id,
-                    stage = self.stage.name(),
+                    stage = self.stage_name(),
                     attempt = claimed.attempt,
                     elapsed = ?self.statistics.stage,
                     "stage done"
@@ -94,81 +92,72 @@ impl Work {
         self.statistics.record(&parts.internal, &claimed).await;
     }
 
+    /// The stage's name, for people and as part of names.
+    pub(super) fn stage_name(&self) -> &'static str {
+        self.stage.map_or("an unknown stage", ProtocolStage::name)
+    }
+
     pub(super) fn observe(&self, event: StageEvent) {
         self.mill.parts.observer.observe(StageReport {
             duchy: self.mill.parts.duchy.clone(),
             computation: self.token.global_computation_id.clone(),
-            stage: self.stage.name(),
+            stage: self.stage_name(),
             attempt: self.token.attempt,
             event,
         });
     }
 
+    /// Where the protocol is chosen: what follows is the same for all of them.
     async fn attempt(&mut self) -> Result<(), MillError> {
         let maximum = self.mill.options.max_attempts;
-        let stage = self.token.computation_stage.as_ref().ok_or(ProtocolError::UnsupportedStage);
-        let ProtocolStage::LiquidLegionsV2(stage) =
-            stage.and_then(ProtocolStage::try_from).map_err(convert::ConvertError::from)?;
-        self.stage = stage;
+        let stage = ProtocolStage::of(&self.token).map_err(convert::ConvertError::from)?;
         if self.token.attempt > maximum {
             let reason = format!("{maximum} attempts at {} have failed", stage.name());
             return Err(MillError::Permanent { what: "giving up", reason });
         }
         self.observe(StageEvent::Started);
-        let state = convert::state(&self.token, &self.mill.parts.duchy)?;
-        let setting = state.setting().clone();
-        let event = self.event(&state).await?;
+        match stage.protocol() {
+            Protocol::LiquidLegionsV2 => self.attempt_as::<llv2::State>().await,
+            Protocol::ReachOnlyLiquidLegionsV2 => self.attempt_as::<reach_only_llv2::State>().await,
+            Protocol::HonestMajorityShareShuffle => self.attempt_as::<hmss::State>().await,
+        }
+    }
+
+    async fn attempt_as<P: Milled>(&mut self) -> Result<(), MillError> {
+        let parts = &self.mill.parts;
+        let state = P::read(&self.token, &parts.duchy, &parts.specialty.setup())?;
+        if state.stage().kind() != StageKind::Compute {
+            return Err(MillError::LostLock(format!("{} is not work for a mill", self.stage_name())));
+        }
+        let event = state.event(self).await?;
         let Step { next, effects } = self.step(state, event).await?;
         self.persist(&next, &effects).await?;
         for effect in effects {
-            self.execute(effect, &setting).await?;
+            self.execute(effect, &next).await?;
         }
         self.commit(&next).await
     }
 
-    /// What the protocol is told so that it works on this stage.
-    async fn event(&self, state: &State) -> Result<Event, MillError> {
-        match state {
-            State::InitializationPhase(_) => Ok(Event::Initialize),
-            State::ConfirmationPhase(gathered) => {
-                let consent = &self.mill.parts.consent;
-                let refused = gathered.ring.participants().iter().filter_map(|participant| {
-                    let key = ParticipantKey {
-                        duchy: participant.duchy.as_str(),
-                        certificate: &participant.certificate_der,
-                        key: &participant.el_gamal_public_key,
-                        signature: &participant.signature,
-                        signature_algorithm_oid: &participant.signature_algorithm_oid,
-                    };
-                    verify_participant_key(&key, &consent.directory, &consent.roots, SystemTime::now())
-                        .err()
-                        .map(|error| error.to_string())
-                });
-                let refused = refused.collect();
-                Ok(Event::Confirm(convert::evidence(&self.token, &self.mill.parts.duchy, refused)?))
-            }
-            _ if self.stage.kind() == StageKind::Compute => Ok(Event::Compute(self.inputs().await?)),
-            _ => Err(MillError::LostLock(format!("{} is not work for a mill", self.stage.name()))),
-        }
+    /// The messages that peers sent for this stage, in the order of their blobs.
+    pub(super) async fn messages(&self) -> Result<Vec<Vec<u8>>, MillError> {
+        self.short_messages(self.mill.options.max_blob_bytes).await
     }
 
-    async fn inputs(&self) -> Result<StageInputs, MillError> {
-        let own = if self.stage == Stage::SetupPhase {
-            convert::own_requisition_paths(&self.token, &self.mill.parts.duchy)
-        } else {
-            Vec::new()
-        };
-        let mut inputs = StageInputs::default();
-        for path in own {
-            inputs.requisitions.push(self.read(&path).await?);
-        }
+    /// The same, where an honest one has at most `limit` bytes.
+    pub(super) async fn short_messages(&self, limit: u64) -> Result<Vec<Vec<u8>>, MillError> {
+        let mut messages = Vec::new();
         for blob in self.blobs(ComputationBlobDependency::Input) {
-            inputs.messages.push(self.read(&blob.path).await?);
+            messages.push(self.read_at_most(&blob.path, limit).await?);
         }
-        if let Some(blob) = self.output().filter(|blob| !blob.path.is_empty()) {
-            inputs.kept = Some(self.read(&blob.path).await?);
+        Ok(messages)
+    }
+
+    /// What an earlier attempt at this stage kept.
+    pub(super) async fn kept(&self) -> Result<Option<Vec<u8>>, MillError> {
+        match self.output().filter(|blob| !blob.path.is_empty()) {
+            Some(blob) => self.read(&blob.path).await.map(Some),
+            None => Ok(None),
         }
-        Ok(inputs)
     }
 
     /// The blobs of this stage, by id.
@@ -184,11 +173,15 @@ impl Work {
         self.blobs(ComputationBlobDependency::Output).next()
     }
 
-    async fn read(&self, path: &str) -> Result<Vec<u8>, MillError> {
-        let Inner { parts, options, .. } = &*self.mill;
+    /// Reads a blob.
+    pub(super) async fn read(&self, path: &str) -> Result<Vec<u8>, MillError> {
+        self.read_at_most(path, self.mill.options.max_blob_bytes).await
+    }
+
+    async fn read_at_most(&self, path: &str, limit: u64) -> Result<Vec<u8>, MillError> {
         let mut attempt = 1;
         loop {
-            match parts.blobs.read(path, options.max_blob_bytes).await {
+            match self.mill.parts.blobs.read(path, limit).await {
                 Err(error) if error.is_transient() && attempt < READ_ATTEMPTS => {
                     tracing::warn!(path, %error, attempt, "reading again");
                     tokio::time::sleep(Duration::from_millis(200 * u64::from(attempt))).await;
@@ -200,9 +193,9 @@ impl Work {
     }
 
     /// Steps the state on a thread that may be blocked, its kernels on the mill's own threads.
-    async fn step(&mut self, state: State, event: Event) -> Result<Step<State>, MillError> {
+    async fn step<P: Milled>(&mut self, state: P, event: P::Event) -> Result<Step<P>, MillError> {
         let parts = &self.mill.parts;
-        let stage = self.stage.name();
+        let stage = self.stage_name();
         let seed = parts.seeds.seed(&parts.duchy, &self.token.global_computation_id, stage);
         let seed = seed.map_err(|error| MillError::permanent("drawing a seed")(&error))?;
         let executor = Executor::on(Arc::clone(&self.mill.pool)).with_control(self.control.clone());
@@ -222,21 +215,21 @@ impl Work {
         };
         self.statistics.crypto = begun.elapsed();
         match stepped {
-            Ok(stepped) => Ok(stepped?),
+            Ok(stepped) => stepped.map_err(|error| MillError::refused(&error)),
             // A panic is a mistake of ours; the data is still there for another attempt, perhaps of a better version.
             Err(error) => Err(MillError::Transient { what: "computing", reason: error.to_string() }),
         }
     }
 
     /// Stores what must not be lost before any effect is carried out: what the state has learnt, then the output.
-    async fn persist(&mut self, next: &State, effects: &[Effect]) -> Result<(), MillError> {
+    async fn persist<P: Milled>(
+        &mut self,
+        next: &P,
+        effects: &[Effect<P::Message>],
+    ) -> Result<(), MillError> {
         let internal = self.mill.parts.internal.clone();
         let mut details = self.token.computation_details.clone().unwrap_or_default();
-        let Some(StoredProtocol::LiquidLegionsV2(protocol)) = &mut details.protocol else {
-            let mismatch = ProtocolError::DetailsMismatch { expected: Protocol::LiquidLegionsV2 };
-            return Err(convert::ConvertError::from(mismatch).into());
-        };
-        next.write_details(protocol).map_err(convert::ConvertError::from)?;
+        next.write(&mut details)?;
         if Some(&details) != self.token.computation_details.as_ref() {
             self.token = internal
                 .update_details(self.token.clone(), details, Vec::new())
@@ -253,7 +246,7 @@ impl Work {
 
     async fn keep(&mut self, payload: &Payload) -> Result<(), MillError> {
         let Some(slot) = self.output() else {
-            let reason = format!("{} has no output slot", self.stage.name());
+            let reason = format!("{} has no output slot", self.stage_name());
             return Err(MillError::Permanent { what: "keeping the output", reason });
         };
         // An earlier attempt has kept it, and the step has handed it back.
@@ -263,13 +256,13 @@ impl Work {
         let blob_id = slot.blob_id;
         let place = Place::Stage {
             computation: &self.token.global_computation_id,
-            stage: self.stage.name(),
+            stage: self.stage_name(),
             attempt: self.token.attempt,
         };
         let parts = &self.mill.parts;
         let blob = parts
             .blobs
-            .write(place, payload.as_bytes().to_vec())
+            .write(place, Bytes::from_owner(payload.clone()))
             .await
             .map_err(MillError::blob("writing the output"))?;
         self.token = parts
@@ -280,18 +273,19 @@ impl Work {
         Ok(())
     }
 
-    async fn commit(&mut self, next: &State) -> Result<(), MillError> {
+    async fn commit<P: Milled>(&mut self, next: &P) -> Result<(), MillError> {
         let internal = &self.mill.parts.internal;
         let token = self.token.clone();
-        let committed = match next {
-            State::Complete(_, outcome) => {
-                internal.finish(token, Protocol::LiquidLegionsV2.terminal_stage(), (*outcome).into()).await
-            }
-            _ => {
-                let outputs = self.blobs(ComputationBlobDependency::Output).map(|blob| blob.path.clone());
-                let outputs = outputs.collect();
-                let stage = ProtocolStage::LiquidLegionsV2(next.stage());
-                let request = advance_request(token, stage, outputs).map_err(convert::ConvertError::from)?;
+        let stage = next.stage();
+        let committed = match next.outcome() {
+            Some(outcome) => internal.finish(token, stage, outcome.into()).await,
+            None => {
+                let handed_on = match self.stage {
+                    Some(stage) if stage.hands_inputs_on() => ComputationBlobDependency::Input,
+                    _ => ComputationBlobDependency::Output,
+                };
+                let inputs = self.blobs(handed_on).map(|blob| blob.path.clone()).collect();
+                let request = advance_request(token, stage, inputs).map_err(convert::ConvertError::from)?;
                 internal.advance(request).await
             }
         };
@@ -299,16 +293,20 @@ impl Work {
         Ok(())
     }
 
-    async fn execute(&mut self, effect: Effect, setting: &Setting) -> Result<(), MillError> {
+    async fn execute<P: Milled>(&mut self, effect: Effect<P::Message>, next: &P) -> Result<(), MillError> {
         match effect {
             // Done by `persist`.
             Effect::Keep(_) => Ok(()),
-            Effect::PublishKey { el_gamal_public_key } => self.publish_key(el_gamal_public_key).await,
+            Effect::PublishKey { el_gamal_public_key } => self.publish::<P>(Some(el_gamal_public_key)).await,
+            Effect::PublishEncryptionKey { encryption_public_key } => {
+                self.publish::<P>(encryption_public_key).await
+            }
             Effect::ConfirmParticipation => self.confirm_participation().await,
             Effect::Send { to, message, payload } => {
-                self.send(to, message, payload, setting.parameters.curve_id).await
+                self.statistics.registers = next.record_count(message, payload.as_bytes()) as u64;
+                self.send(to, message.into(), payload).await
             }
-            Effect::ReportResult(result) => self.report_result(&result, setting).await,
+            Effect::ReportResult(result) => self.report_result(&next.measurement_result(&result)).await,
             Effect::FailParticipation { reason } => self.fail_participation(&reason).await,
             other => {
                 let reason = format!("this mill cannot carry out {other:?}");

@@ -1,6 +1,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, SystemTime};
 
+use halo_protocols::hmss;
 use halo_protocols::role::Role;
 
 use super::*;
@@ -60,9 +61,9 @@ fn roles_follow_the_order_of_the_duchies() {
         assert_eq!(sketch.aggregator, "a");
         (sketch.role, setup.honest_majority_share_shuffle.map(|setup| setup.role))
     };
-    assert_eq!(setup("a"), (Role::Aggregator, Some(RoleInComputation::Aggregator)));
-    assert_eq!(setup("b"), (Role::NonAggregator, Some(RoleInComputation::FirstNonAggregator)));
-    assert_eq!(setup("c"), (Role::NonAggregator, Some(RoleInComputation::SecondNonAggregator)));
+    assert_eq!(setup("a"), (Role::Aggregator, Some(hmss::Role::Aggregator)));
+    assert_eq!(setup("b"), (Role::NonAggregator, Some(hmss::Role::FirstNonAggregator)));
+    assert_eq!(setup("c"), (Role::NonAggregator, Some(hmss::Role::SecondNonAggregator)));
     assert_eq!(setup("d"), (Role::NonAggregator, None));
 }
 

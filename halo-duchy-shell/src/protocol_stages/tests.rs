@@ -1,18 +1,55 @@
+use std::collections::BTreeMap;
+
 use halo_protocols::proto::duchy::config::RoleInComputation;
-use llv2_proto::computation_details::ComputationParticipant;
+use halo_protocols::proto::protocol::honest_majority_share_shuffle as hmss_proto;
+use halo_protocols::proto::protocol::liquid_legions_sketch_aggregation_v2 as llv2_proto;
+use halo_protocols::proto::protocol::liquid_legions_sketch_aggregation_v2::computation_details::ComputationParticipant;
+use halo_protocols::proto::protocol::reach_only_liquid_legions_sketch_aggregation_v2 as reach_only_proto;
 
 use super::*;
 
-fn details(role: RoleInComputation, ring: &[&str]) -> ComputationDetails {
-    let participant = ring
-        .iter()
-        .map(|&duchy| ComputationParticipant { duchy_id: duchy.into(), ..Default::default() })
-        .collect();
-    let details = llv2_proto::ComputationDetails { role: role as i32, participant, ..Default::default() };
-    ComputationDetails { protocol: Some(ProtocolDetails::LiquidLegionsV2(details)), ..Default::default() }
+const RING: [&str; 3] = ["b", "a", "aggregator"];
+const RING_ROLES: [RoleInComputation; 2] = [RoleInComputation::Aggregator, RoleInComputation::NonAggregator];
+const SHARE_SHUFFLE_ROLES: [RoleInComputation; 3] = [
+    RoleInComputation::FirstNonAggregator,
+    RoleInComputation::SecondNonAggregator,
+    RoleInComputation::Aggregator,
+];
+
+/// Details of a computation with the duchies `b`, `a` and `aggregator`; `b` is the first worker.
+fn details(protocol: Protocol, role: RoleInComputation) -> ComputationDetails {
+    let role = role as i32;
+    let ring =
+        || RING.map(|duchy| ComputationParticipant { duchy_id: duchy.into(), ..Default::default() }).to_vec();
+    let protocol = match protocol {
+        Protocol::LiquidLegionsV2 => ProtocolDetails::LiquidLegionsV2(llv2_proto::ComputationDetails {
+            role,
+            participant: ring(),
+            ..Default::default()
+        }),
+        Protocol::ReachOnlyLiquidLegionsV2 => {
+            ProtocolDetails::ReachOnlyLiquidLegionsV2(reach_only_proto::ComputationDetails {
+                role,
+                participant: ring(),
+                ..Default::default()
+            })
+        }
+        Protocol::HonestMajorityShareShuffle => {
+            let mut details = hmss_proto::ComputationDetails::default();
+            details.role = role;
+            details.non_aggregators = vec!["b".into(), "a".into()];
+            ProtocolDetails::HonestMajorityShareShuffle(details)
+        }
+    };
+    ComputationDetails { protocol: Some(protocol), ..Default::default() }
 }
 
-const RING: [&str; 3] = ["b", "a", "aggregator"];
+fn roles(protocol: Protocol) -> &'static [RoleInComputation] {
+    match protocol {
+        Protocol::LiquidLegionsV2 | Protocol::ReachOnlyLiquidLegionsV2 => &RING_ROLES,
+        Protocol::HonestMajorityShareShuffle => &SHARE_SHUFFLE_ROLES,
+    }
+}
 
 #[test]
 fn stages_survive_the_wire() {
@@ -20,8 +57,10 @@ fn stages_survive_the_wire() {
         assert_eq!(Protocol::try_from(protocol.number()), Ok(protocol));
         for stage in protocol.stages() {
             assert_eq!(ProtocolStage::try_from(&ComputationStage::from(stage)), Ok(stage));
+            assert_eq!(ProtocolStage::try_from(&system::computation_stage::Stage::from(stage)), Ok(stage));
             assert_eq!(protocol.stage(stage.number()), Ok(stage));
         }
+        assert!(protocol.stage(0).is_err() && protocol.stage(14).is_err());
     }
     assert_eq!(
         ProtocolStage::try_from(&ComputationStage { stage: Some(StageOneof::TrusTee(1)) }),
@@ -32,51 +71,73 @@ fn stages_survive_the_wire() {
 }
 
 #[test]
+fn details_tell_their_protocol() {
+    for protocol in Protocol::ALL {
+        let own = details(protocol, RoleInComputation::Aggregator);
+        assert_eq!(Protocol::of(&own), Some(protocol));
+        for other in Protocol::ALL.into_iter().filter(|other| *other != protocol) {
+            let mismatch = ProtocolError::DetailsMismatch { expected: other };
+            assert_eq!(other.initial_stage().next(&own), Err(mismatch.clone()));
+            assert_eq!(other.initial_stage().output_slots(&own), Err(mismatch));
+        }
+    }
+    assert_eq!(Protocol::of(&ComputationDetails::default()), None);
+}
+
+#[test]
 fn the_role_in_the_details_chooses_the_branch() {
-    let confirmation = ProtocolStage::LiquidLegionsV2(llv2::Stage::ConfirmationPhase);
-    let next = |role| confirmation.next(&details(role, &RING));
-    assert_eq!(
-        next(RoleInComputation::Aggregator),
-        Ok(Some(ProtocolStage::LiquidLegionsV2(llv2::Stage::WaitSetupPhaseInputs)))
-    );
-    assert_eq!(
-        next(RoleInComputation::NonAggregator),
-        Ok(Some(ProtocolStage::LiquidLegionsV2(llv2::Stage::WaitToStart)))
-    );
-    assert_eq!(
-        next(RoleInComputation::FirstNonAggregator),
-        Err(ProtocolError::UnknownRole(UnknownRole(RoleInComputation::FirstNonAggregator as i32)))
-    );
-    assert_eq!(
-        confirmation.next(&ComputationDetails::default()),
-        Err(ProtocolError::DetailsMismatch { expected: Protocol::LiquidLegionsV2 })
-    );
+    let initial = Protocol::HonestMajorityShareShuffle.initial_stage();
+    let next = |role| initial.next(&details(Protocol::HonestMajorityShareShuffle, role));
+    let second = next(RoleInComputation::SecondNonAggregator);
+    assert_eq!(second, Ok(Some(hmss::Stage::WaitOnShuffleInputPhaseOne.into())));
+    assert!(matches!(next(RoleInComputation::NonAggregator), Err(ProtocolError::ShareShuffleRole(_))));
+
+    let confirmation = ProtocolStage::from(llv2::Stage::ConfirmationPhase);
+    let next = |role| confirmation.next(&details(Protocol::LiquidLegionsV2, role));
+    let aggregator = next(RoleInComputation::Aggregator);
+    assert_eq!(aggregator, Ok(Some(llv2::Stage::WaitSetupPhaseInputs.into())));
+    assert_eq!(next(RoleInComputation::NonAggregator), Ok(Some(llv2::Stage::WaitToStart.into())));
+    assert!(matches!(next(RoleInComputation::FirstNonAggregator), Err(ProtocolError::Role(_))));
 }
 
 #[test]
 fn the_aggregator_has_a_slot_for_every_other_duchy() {
-    let details = details(RoleInComputation::Aggregator, &RING);
-    let stage = ProtocolStage::LiquidLegionsV2(llv2::Stage::WaitSetupPhaseInputs);
-    let token = ComputationToken { computation_details: Some(details), ..Default::default() };
-    let request = advance_request(token, stage, Vec::new()).expect("matching details");
-    assert_eq!(request.output_blobs, 2);
-    assert_eq!(request.after_transition(), AfterTransition::DoNotAddToQueue);
-    let Some(Detail::LiquidLegionsV2(stage_details)) = request.stage_details.and_then(|d| d.detail) else {
-        panic!("no stage details");
-    };
-    let Some(llv2_proto::stage_details::Detail::WaitSetupPhaseInputsDetails(slots)) = stage_details.detail
-    else {
-        panic!("no slots");
-    };
-    let expected = BTreeMap::from([("b".to_owned(), 0), ("a".to_owned(), 1)]);
-    assert_eq!(slots.external_duchy_local_blob_id, expected);
+    for stage in [
+        ProtocolStage::from(llv2::Stage::WaitSetupPhaseInputs),
+        reach_only_llv2::Stage::WaitSetupPhaseInputs.into(),
+        hmss::Stage::WaitOnAggregationInput.into(),
+    ] {
+        let details = details(stage.protocol(), RoleInComputation::Aggregator);
+        let token = ComputationToken { computation_details: Some(details), ..Default::default() };
+        let request = advance_request(token, stage, Vec::new()).expect("matching details");
+        assert_eq!(request.output_blobs, 2);
+        assert_eq!(request.after_transition(), AfterTransition::DoNotAddToQueue);
+        let entered =
+            ComputationToken { stage_specific_details: request.stage_details, ..Default::default() };
+        let expected = BTreeMap::from([("b".to_owned(), 0), ("a".to_owned(), 1)]);
+        assert_eq!(slots(&entered), Some(&expected), "{stage:?}");
+    }
 }
 
 #[test]
-fn only_the_expected_duchy_is_awaited() {
-    let details = details(RoleInComputation::Aggregator, &RING);
-    let awaits = |stage, receiver, sender| {
-        ProtocolStage::LiquidLegionsV2(stage).awaits(&details, receiver, sender).expect("matching details")
+fn stages_that_wait_for_one_message_have_one_slot_and_no_details() {
+    for protocol in Protocol::ALL {
+        for role in roles(protocol) {
+            let details = details(protocol, *role);
+            for stage in protocol.stages() {
+                let slots = stage.output_slots(&details).expect("matching details");
+                let collects = stage.details(&details).expect("matching details").is_some();
+                assert!(slots <= 1 || collects, "{stage:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn only_the_expected_duchy_is_awaited_in_a_ring() {
+    let details = details(Protocol::LiquidLegionsV2, RoleInComputation::Aggregator);
+    let awaits = |stage: llv2::Stage, receiver, sender| {
+        ProtocolStage::from(stage).awaits(&details, receiver, sender).expect("matching details")
     };
     let setup = llv2::Stage::WaitSetupPhaseInputs;
     assert!(awaits(setup, "aggregator", "a") && awaits(setup, "aggregator", "b"));
@@ -95,4 +156,25 @@ fn only_the_expected_duchy_is_awaited() {
         }
     }
     assert!(!awaits(llv2::Stage::SetupPhase, "a", "b"), "a computing stage awaits nothing");
+}
+
+#[test]
+fn only_the_expected_duchy_is_awaited_in_a_share_shuffle() {
+    use hmss::Stage::{
+        SetupPhase, WaitOnAggregationInput, WaitOnShuffleInputPhaseOne, WaitOnShuffleInputPhaseTwo,
+    };
+    for (role, receiver, stage, expected) in [
+        (RoleInComputation::FirstNonAggregator, "b", WaitOnShuffleInputPhaseTwo, &["a"][..]),
+        (RoleInComputation::FirstNonAggregator, "b", WaitOnShuffleInputPhaseOne, &[]),
+        (RoleInComputation::FirstNonAggregator, "b", WaitOnAggregationInput, &[]),
+        (RoleInComputation::SecondNonAggregator, "a", WaitOnShuffleInputPhaseOne, &["b"]),
+        (RoleInComputation::SecondNonAggregator, "a", SetupPhase, &[]),
+        (RoleInComputation::Aggregator, "aggregator", WaitOnAggregationInput, &["b", "a"]),
+    ] {
+        let details = details(Protocol::HonestMajorityShareShuffle, role);
+        for sender in ["a", "b", "aggregator", "stranger"] {
+            let awaited = ProtocolStage::from(stage).awaits(&details, receiver, sender);
+            assert_eq!(awaited, Ok(expected.contains(&sender)), "{sender} to {receiver} in {stage:?}");
+        }
+    }
 }

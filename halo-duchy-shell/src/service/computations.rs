@@ -11,6 +11,7 @@ use super::require_own;
 use crate::blob::BlobStore;
 use crate::error::ShellError;
 use crate::kingdom_log::KingdomLog;
+use crate::private_key_store::delete_private_key;
 use crate::proto::internal::computations_server::Computations;
 use crate::proto::internal::get_computation_token_request::Key;
 use crate::proto::internal::{
@@ -123,6 +124,9 @@ impl ComputationsService {
     async fn finish(&self, request: FinishComputationRequest) -> Result<Computation, ShellError> {
         let (guard, reason) = parse::finish(request)?;
         let finished = self.store.finish(&guard, reason).await?;
+        if let Err(error) = delete_private_key(&self.blobs, &finished.details).await {
+            tracing::warn!(computation = finished.global_id, %error, "a private key of no more use remains");
+        }
         self.log(&finished, guard.owner.as_deref(), &format!("ends as {} in", reason.as_str_name()));
         Ok(finished)
     }

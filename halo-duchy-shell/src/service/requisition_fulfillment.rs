@@ -29,7 +29,6 @@ use crate::proto::api::fulfill_requisition_request::Payload;
 use crate::proto::api::requisition::State;
 use crate::proto::api::requisition_fulfillment_server::RequisitionFulfillment;
 use crate::proto::api::{FulfillRequisitionRequest, FulfillRequisitionResponse, MeasurementSpec};
-use crate::proto::internal::computation_stage::Stage;
 use crate::proto::internal::computations_client::ComputationsClient;
 use crate::proto::internal::get_computation_token_request::Key;
 use crate::proto::internal::requisition_details::RequisitionProtocol;
@@ -40,6 +39,7 @@ use crate::proto::internal::{
 use crate::proto::system;
 use crate::proto::system::computations_client::ComputationsClient as KingdomComputationsClient;
 use crate::proto::system::requisitions_client::RequisitionsClient as KingdomRequisitionsClient;
+use crate::protocol_stages::ProtocolStage;
 
 /// The only version of the public API there is.
 const PUBLIC_API_VERSION: &str = "v2alpha";
@@ -353,31 +353,7 @@ fn verify(
 /// Checks that the computation still waits for data.
 #[allow(clippy::result_large_err, reason = "tonic's error type")]
 fn require_open(token: &ComputationToken) -> Result<(), Status> {
-    use halo_protocols::hmss::Stage as ShareShuffle;
-    use halo_protocols::llv2::Stage as Llv2;
-    use halo_protocols::reach_only_llv2::Stage as ReachOnly;
-
-    let stage = token.computation_stage.as_ref().and_then(|stage| stage.stage.as_ref());
-    let open = match stage {
-        Some(Stage::LiquidLegionsSketchAggregationV2(number)) => Llv2::try_from(*number)
-            .is_ok_and(|stage| matches!(stage, Llv2::InitializationPhase | Llv2::WaitRequisitionsAndKeySet)),
-        Some(Stage::ReachOnlyLiquidLegionsSketchAggregationV2(number)) => ReachOnly::try_from(*number)
-            .is_ok_and(|stage| {
-                matches!(stage, ReachOnly::InitializationPhase | ReachOnly::WaitRequisitionsAndKeySet)
-            }),
-        // The second worker waits for the first while data providers may still be at work.
-        Some(Stage::HonestMajorityShareShuffle(number)) => {
-            ShareShuffle::try_from(*number).is_ok_and(|stage| {
-                matches!(
-                    stage,
-                    ShareShuffle::Initialized
-                        | ShareShuffle::WaitToStart
-                        | ShareShuffle::WaitOnShuffleInputPhaseOne
-                )
-            })
-        }
-        _ => false,
-    };
+    let open = ProtocolStage::of(token).is_ok_and(ProtocolStage::takes_requisitions);
     if open { Ok(()) } else { Err(Status::failed_precondition("the computation takes no more requisitions")) }
 }
 

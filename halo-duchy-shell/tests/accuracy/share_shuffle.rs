@@ -84,7 +84,7 @@ impl Case {
     /// 20 seeds, checked against the formulas of `docs/noise-and-accuracy.md`.
     fn twenty_seeds(self) -> TestResult {
         let (log, truth) = log_and_truth()?;
-        let log = log.numbered();
+        let log = log.numbered(1);
         let results = (1..=SEEDS).map(|seed| self.measure(&log, seed)).collect::<TestResult<Vec<_>>>()?;
         let noise = self.noise.map_or("no noise", |mechanism| mechanism.as_str_name());
         let what = format!("hmss to {}, w = {}, {noise}", self.maximum_frequency, self.width);
@@ -111,7 +111,7 @@ impl Case {
 #[test]
 fn without_noise_nothing_errs() -> TestResult {
     let (log, truth) = log_and_truth()?;
-    let log = log.numbered();
+    let log = log.numbered(1);
     let case = Case { noise: None, maximum_frequency: MAXIMUM_FREQUENCY, width: 1.0 };
     let result = case.measure(&log, 1)?;
     assert_eq!(result.reach, truth.reach as i64);

@@ -1,7 +1,7 @@
 //! Relays between the duchies: each stands before one duchy's control server with that duchy's certificate, and passes on
 //! what it is sent with the sender's. Tests can hold messages there, look at them, and change them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -68,18 +68,29 @@ pub fn messages(header: Header, body: &[u8]) -> Vec<AdvanceComputationRequest> {
 
 /// Whether messages are held, and where to.
 #[derive(Clone, Default)]
-pub struct Gate(Arc<Mutex<Option<mpsc::UnboundedSender<Held>>>>);
+pub struct Gate(Arc<Mutex<Option<Holding>>>);
+
+#[derive(Clone)]
+struct Holding {
+    to: mpsc::UnboundedSender<Held>,
+    /// Computations whose messages are not held.
+    over: BTreeSet<String>,
+}
 
 impl Gate {
-    /// Holds all messages from now on, for as long as the receiver lives.
-    pub fn hold(&self) -> mpsc::UnboundedReceiver<Held> {
-        let (sender, receiver) = mpsc::unbounded_channel();
-        *self.0.lock().expect("no panic elsewhere") = Some(sender);
+    /// Holds all messages from now on, for as long as the receiver lives, but those of the computations `over`: a mill
+    /// that has not heard of the end would be stuck with them.
+    pub fn hold(&self, over: impl IntoIterator<Item = String>) -> mpsc::UnboundedReceiver<Held> {
+        let (to, receiver) = mpsc::unbounded_channel();
+        let holding = Holding { to, over: over.into_iter().collect() };
+        *self.0.lock().expect("no panic elsewhere") = Some(holding);
         receiver
     }
 
-    fn open(&self) -> Option<mpsc::UnboundedSender<Held>> {
-        self.0.lock().expect("no panic elsewhere").clone().filter(|held| !held.is_closed())
+    fn open(&self, computation: &str) -> Option<mpsc::UnboundedSender<Held>> {
+        let holding = self.0.lock().expect("no panic elsewhere").clone()?;
+        let held = !holding.to.is_closed() && !holding.over.contains(computation);
+        held.then_some(holding.to)
     }
 }
 
@@ -115,7 +126,7 @@ impl ComputationControl for Relay {
         }
         let header = header.expect("a header");
         let (mut answered, mut passed) = (None, body);
-        if let Some(held) = self.gate.open() {
+        if let Some(held) = self.gate.open(&header.name) {
             let ((pass, passing), (answer, answering)) = (oneshot::channel(), oneshot::channel());
             let body = passed.clone();
             let (receiver, header) = (self.receiver.clone(), header.clone());

@@ -11,7 +11,7 @@ use getrandom::rand_core::UnwrapErr;
 use halo_crypto::prg::StreamSeed;
 use halo_duchy_shell::client::channel;
 use halo_duchy_shell::data_provider::Outcome;
-use halo_duchy_shell::kingdom::config::{LiquidLegionsSettings, Protocol};
+use halo_duchy_shell::kingdom::config::{LiquidLegionsSettings, Protocol, ShareShuffleSettings};
 use halo_duchy_shell::measurement_consumer::{MeasuredResult, MeasurementError, MeasurementRequest, Metric};
 use halo_duchy_shell::mill::Silent;
 use halo_duchy_shell::proto::api::measurement_spec::VidSamplingInterval;
@@ -36,6 +36,9 @@ pub const CONSUMER: &str = "mc";
 pub const KINGDOM: &str = "kingdom";
 /// Messages between three duchies: the workers' sketches, then three rounds of the ring.
 pub const MESSAGES: usize = 2 + 3 * 3;
+
+/// There are so many people.
+pub const POPULATION: i64 = 100;
 
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -70,28 +73,39 @@ pub fn refused<T>(answer: Result<T, Status>, code: Code, what: &str) -> String {
 /// 50 people, some reached by several data providers.
 fn data_providers() -> Vec<(String, Vec<i64>)> {
     let impressions = |people: std::ops::Range<i64>, times| {
-        people.flat_map(move |person| std::iter::repeat_n(person * 7919, times)).collect()
+        people.flat_map(move |person| std::iter::repeat_n(person, times)).collect()
     };
-    let data = [impressions(0..25, 1), impressions(15..40, 2), impressions(35..50, 1)];
+    let data = [impressions(1..26, 1), impressions(16..41, 2), impressions(36..51, 1)];
     DATA_PROVIDERS.map(str::to_owned).into_iter().zip(data).collect()
 }
 
-fn config(folder: &TempDir) -> TrialConfig {
-    let settings = LiquidLegionsSettings {
+fn liquid_legions() -> Protocol {
+    Protocol::LiquidLegionsV2(LiquidLegionsSettings {
         decay_rate: 2.0,
         sketch_size: 400,
         noise_mechanism: NoiseMechanism::None,
         ..LiquidLegionsSettings::default()
-    };
+    })
+}
+
+fn share_shuffle() -> Protocol {
+    let [aggregator, first, second] = DUCHIES.map(str::to_owned);
+    Protocol::HonestMajorityShareShuffle(ShareShuffleSettings {
+        noise_mechanism: NoiseMechanism::None,
+        ..ShareShuffleSettings::of([first, second], aggregator)
+    })
+}
+
+fn config(folder: &TempDir, protocol: Protocol) -> TrialConfig {
     TrialConfig {
         directory: folder.path().to_owned(),
         duchies: DUCHIES.map(str::to_owned).into(),
         data_providers: data_providers(),
-        protocol: Protocol::LiquidLegionsV2(settings),
+        protocol,
         noise_policy: NoisePolicy::AllowNone,
         seed: None,
         sketch_salt: None,
-        population: None,
+        population: Some(1..=POPULATION),
         parallelism: 1,
         observer: Arc::new(Silent),
     }
@@ -115,7 +129,17 @@ pub async fn undisturbed() -> &'static MeasuredResult {
 }
 
 impl World {
+    /// A world that measures by Liquid Legions v2.
     pub async fn start() -> Self {
+        Self::start_with(liquid_legions()).await
+    }
+
+    /// A world that measures by share shuffle.
+    pub async fn of_share_shuffles() -> Self {
+        Self::start_with(share_shuffle()).await
+    }
+
+    async fn start_with(protocol: Protocol) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let mut listeners = BTreeMap::new();
         for duchy in DUCHIES {
@@ -124,7 +148,8 @@ impl World {
         }
         let address = |listener: &TcpListener| listener.local_addr().expect("bound").to_string();
         let detours = listeners.iter().map(|(duchy, listener)| (duchy.clone(), address(listener))).collect();
-        let trial = Trial::start_with_detours(config(&folder), &detours).await.expect("everyone starts");
+        let trial =
+            Trial::start_with_detours(config(&folder, protocol), &detours).await.expect("everyone starts");
         let gate = relay::start(&trial, listeners);
         Self { trial, gate, folder }
     }
@@ -179,7 +204,7 @@ impl World {
         // The nonces are the first that the measurement consumer draws.
         let mut foretold = rng.clone();
         let nonces = DATA_PROVIDERS.iter().map(|_| foretold.next_u64()).collect();
-        let messages = self.gate.hold();
+        let messages = self.gate.hold(self.trial.kingdom.computations());
         let name = self.trial.consumer.create(request, &mut rng).await.expect("a measurement");
         Measurement { name, nonces, messages }
     }

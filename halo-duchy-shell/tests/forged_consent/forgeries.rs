@@ -42,7 +42,9 @@ fn published<'a>(
     let RequisitionParams { duchy_certificate_der, protocol, .. } =
         participant.requisition_params.as_mut()?;
     match protocol {
-        Some(Protocol::LiquidLegionsV2(protocol)) => Some((duchy_certificate_der, protocol)),
+        Some(Protocol::LiquidLegionsV2(protocol) | Protocol::ReachOnlyLiquidLegionsV2(protocol)) => {
+            Some((duchy_certificate_der, protocol))
+        }
         _ => None,
     }
 }
@@ -100,14 +102,29 @@ fn foreign_point() -> Vec<u8> {
 }
 
 pub fn all(pki: &Pki) -> Vec<Forgery> {
-    let mut all = of_nonces_and_data();
-    all.extend(of_signatures(pki));
+    let mut all = of_nonces_and_signatures(pki);
     all.extend(of_certificates(pki));
     all.extend(of_keys(pki));
     all
 }
 
-fn of_nonces_and_data() -> Vec<Forgery> {
+pub fn of_nonces_and_signatures(pki: &Pki) -> Vec<Forgery> {
+    let mut all = of_nonces();
+    all.push(forgery(
+        "data that a duchy does not have",
+        "fulfilled at this duchy, but its data is not here",
+        requisitions(|requisitions| {
+            for requisition in requisitions {
+                let at = &mut requisition.fulfilling_computation_participant;
+                *at = at.replace("/aggregator", "/worker1");
+            }
+        }),
+    ));
+    all.extend(of_signatures(pki));
+    all
+}
+
+pub fn of_nonces() -> Vec<Forgery> {
     vec![
         forgery(
             "a nonce that was not revealed",
@@ -123,16 +140,6 @@ fn of_nonces_and_data() -> Vec<Forgery> {
             "a nonce that is another requisition's",
             "its nonce is another requisition's too",
             requisitions(|requisitions| requisitions[0].nonce = requisitions[1].nonce),
-        ),
-        forgery(
-            "data that a duchy does not have",
-            "fulfilled at this duchy, but its data is not here",
-            requisitions(|requisitions| {
-                for requisition in requisitions {
-                    let at = &mut requisition.fulfilling_computation_participant;
-                    *at = at.replace("/aggregator", "/worker1");
-                }
-            }),
         ),
     ]
 }

@@ -1,4 +1,4 @@
-//! The checks of a mill's confirmation (spec services.md §5.4), each with something that fails only this check: what the
+//! The checks of a mill's confirmation (spec services.md §5.4), and those of a worker of share shuffles, each with something that fails only this check: what the
 //! duchies are told of the computation is forged in this one thing.
 //!
 //! All computations are under way at once at three duchies on loopback. The forged ones end at the Kingdom with the reason;
@@ -15,9 +15,10 @@ use std::time::Duration;
 use getrandom::SysRng;
 use getrandom::rand_core::UnwrapErr;
 use halo_crypto::prg::StreamSeed;
-use halo_duchy_shell::kingdom::config::{LiquidLegionsSettings, Protocol};
+use halo_duchy_shell::kingdom::config::{LiquidLegionsSettings, Protocol, ShareShuffleSettings};
 use halo_duchy_shell::measurement_consumer::{MeasuredResult, MeasurementError, MeasurementRequest, Metric};
 use halo_duchy_shell::mill::Silent;
+use halo_duchy_shell::pki::Pki;
 use halo_duchy_shell::proto::api::DifferentialPrivacyParams;
 use halo_duchy_shell::proto::api::measurement::failure::Reason;
 use halo_duchy_shell::proto::api::measurement_spec::VidSamplingInterval;
@@ -31,27 +32,37 @@ use crate::forgeries::{FORGED, Forgery};
 
 const PATIENCE: Duration = Duration::from_secs(120);
 
-async fn start(folder: &TempDir) -> Trial {
-    let settings = LiquidLegionsSettings {
+fn sketch() -> LiquidLegionsSettings {
+    LiquidLegionsSettings {
         decay_rate: 2.0,
         sketch_size: 200,
         noise_mechanism: NoiseMechanism::None,
         ..LiquidLegionsSettings::default()
-    };
-    let people = |range: std::ops::Range<i64>| range.map(|person| person * 7919).collect();
+    }
+}
+
+fn share_shuffle() -> ShareShuffleSettings {
+    let workers = ["worker1", "worker2"].map(str::to_owned);
+    ShareShuffleSettings {
+        noise_mechanism: NoiseMechanism::None,
+        ..ShareShuffleSettings::of(workers, "aggregator".to_owned())
+    }
+}
+
+async fn start(folder: &TempDir, protocol: Protocol) -> Trial {
     let config = TrialConfig {
         directory: folder.path().to_owned(),
         duchies: ["aggregator", "worker1", "worker2"].map(str::to_owned).into(),
         data_providers: vec![
-            ("news".to_owned(), people(0..15)),
-            ("video".to_owned(), people(10..25)),
-            ("radio".to_owned(), people(20..30)),
+            ("news".to_owned(), (1..16).collect()),
+            ("video".to_owned(), (11..26).collect()),
+            ("radio".to_owned(), (21..31).collect()),
         ],
-        protocol: Protocol::LiquidLegionsV2(settings),
+        protocol,
         noise_policy: NoisePolicy::AllowNone,
         seed: None,
         sketch_salt: None,
-        population: None,
+        population: Some(1..=60),
         parallelism: 1,
         observer: Arc::new(Silent),
     };
@@ -64,11 +75,11 @@ struct Measurement {
     computation: String,
 }
 
-async fn create(trial: &Trial) -> Measurement {
+async fn create(trial: &Trial, metric: Metric) -> Measurement {
     let privacy = DifferentialPrivacyParams { epsilon: 1.0, delta: 1e-5 };
     let request = MeasurementRequest {
         data_providers: trial.recipients.clone(),
-        metric: Metric::ReachAndFrequency { frequency_privacy: privacy, maximum_frequency: 3 },
+        metric,
         reach_privacy: privacy,
         vid_sampling_interval: VidSamplingInterval { start: 0.0, width: 1.0 },
         reference_id: "a test".to_owned(),
@@ -90,12 +101,30 @@ async fn result(trial: &Trial, measurement: &Measurement) -> Result<MeasuredResu
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_forgery_fails_its_own_computation_with_the_reason() {
+    let privacy = DifferentialPrivacyParams { epsilon: 1.0, delta: 1e-5 };
+    let metric = Metric::ReachAndFrequency { frequency_privacy: privacy, maximum_frequency: 3 };
+    withstand(Protocol::LiquidLegionsV2(sketch()), metric, forgeries::all).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reach_only_computations_check_the_same() {
+    let protocol = Protocol::ReachOnlyLiquidLegionsV2(sketch());
+    withstand(protocol, Metric::Reach, forgeries::of_nonces_and_signatures).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn workers_of_a_share_shuffle_look_at_nonces() {
+    let protocol = Protocol::HonestMajorityShareShuffle(share_shuffle());
+    withstand(protocol, Metric::Reach, |_| forgeries::of_nonces()).await;
+}
+
+async fn withstand(protocol: Protocol, metric: Metric, forgeries: impl Fn(&Pki) -> Vec<Forgery>) {
     let folder = tempfile::tempdir().expect("a folder");
-    let trial = start(&folder).await;
-    let honest = create(&trial).await;
+    let trial = start(&folder, protocol).await;
+    let honest = create(&trial, metric).await;
     let mut forged = Vec::new();
-    for forgery in forgeries::all(&trial.pki) {
-        let measurement = create(&trial).await;
+    for forgery in forgeries(&trial.pki) {
+        let measurement = create(&trial, metric).await;
         let Forgery { what, reason, apply } = forgery;
         let forge = move |duchy: &str, computation: &mut Computation| {
             if duchy != FORGED {

@@ -6,7 +6,9 @@ use std::sync::OnceLock;
 
 use getrandom::SysRng;
 use getrandom::rand_core::UnwrapErr;
-use halo_duchy_shell::hybrid_encryption::{HybridEncryptionError, PrivateKeyset, PublicKeyset, Scheme};
+use halo_duchy_shell::hybrid_encryption::{
+    HybridEncryptionError, KeyEncryptionKey, PrivateKeyset, PublicKeyset, Scheme,
+};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -213,4 +215,42 @@ fn other_schemes_are_refused_by_name() {
             }
         }
     }
+}
+
+/// What an operator may have made for `--key-encryption-key-file`.
+const KEY_TEMPLATES: [&str; 3] = ["AES128_GCM", "AES256_GCM", "AES256_GCM_RAW"];
+
+#[test]
+fn encrypted_keysets_are_read_both_ways() {
+    let Some(program) = program() else { return };
+    let mut rng = UnwrapErr(SysRng);
+    let keyset = PrivateKeyset::generate(Scheme::Hpke, &mut rng);
+    let clear = keyset.to_bytes();
+    let own = KeyEncryptionKey::generate_keyset(&mut rng).to_vec();
+    for format in FORMATS {
+        let generated = ask(program, &KEY_TEMPLATES.map(|template| generate(template, format)));
+        let mut keys: Vec<_> = generated.iter().map(Answer::data).collect();
+        if format == "binary" {
+            keys.push(own.clone());
+        }
+        for key in keys {
+            let request = |operation, data: &[u8]| Request {
+                operation,
+                format,
+                keyset: hex::encode(&key),
+                data: hex::encode(data),
+                ..Request::default()
+            };
+            let parsed = KeyEncryptionKey::parse_file(&key).expect("AES-GCM");
+            let sealed = keyset.seal(&parsed, &mut rng).expect("a sound key");
+            let requests = [request("read_encrypted", &sealed), request("write_encrypted", &clear)];
+            let [read, written] = &ask(program, &requests)[..] else { panic!("two answers") };
+            assert_eq!(read.data(), *clear, "{format}");
+            let opened = PrivateKeyset::unseal(&written.data(), &parsed).expect("Tink's");
+            assert_eq!(opened.to_bytes(), clear, "{format}");
+        }
+    }
+    let other = ask(program, &[generate("AES128_CTR_HMAC_SHA256", "binary")]);
+    let refused = KeyEncryptionKey::parse_file(&other[0].data()).expect_err("another kind of key");
+    assert!(matches!(refused, HybridEncryptionError::UnsupportedKey { .. }), "{refused}");
 }

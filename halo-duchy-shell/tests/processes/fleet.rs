@@ -8,13 +8,17 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use halo_protocols::estimate::LiquidLegions;
-use halo_protocols::estimate::accuracy::{discrete_gaussian_noise_variance, reach_standard_deviation};
+use halo_protocols::estimate::accuracy::{
+    FrequencyVectorAccuracy, discrete_gaussian_noise_variance, reach_standard_deviation,
+};
 use serde_json::Value;
 use tempfile::TempDir;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_halo-duchy");
 const DUCHIES: [&str; 3] = ["aggregator", "worker1", "worker2"];
 const KINGDOM: &str = "kingdom";
+/// All parts of a duchy in one process.
+const SERVE: &str = "serve";
 
 /// How long a process may take to start, to end, or to see a measurement through.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -29,12 +33,14 @@ pub enum Part {
     Fulfillment,
     Herald,
     Llv2Mill,
+    HmssMill,
 }
 
 impl Part {
     /// Callers before those they call, so that stopping in this order disturbs nobody.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Llv2Mill,
+        Self::HmssMill,
         Self::Herald,
         Self::Fulfillment,
         Self::Control,
@@ -52,30 +58,56 @@ impl Part {
             Self::Fulfillment => "requisition-fulfillment-server",
             Self::Herald => "herald",
             Self::Llv2Mill => "llv2-mill",
+            Self::HmssMill => "hmss-mill",
         }
     }
 }
 
 /// How measurements are computed.
 #[derive(Clone, Copy, Debug)]
-pub struct Settings {
-    kingdom: &'static [&'static str],
-    decay_rate: f64,
-    sketch_size: i64,
+pub enum Settings {
+    /// Liquid Legions v2 with noise, on a sketch that is large beside the measured people.
+    Llv2,
+    /// The same, for reach only.
+    ReachOnlyLlv2,
+    /// Share shuffle with noise.
+    ShareShuffle,
 }
 
+const DECAY_RATE: f64 = 12.0;
+const SKETCH_SIZE: i64 = 20_000;
+
 impl Settings {
-    /// Liquid Legions v2 with noise, on a sketch that is large beside the measured people.
-    pub const LLV2: Self = Self {
-        kingdom: &["--protocol=llv2", "--noise=discrete-gaussian", "--decay-rate=12", "--sketch-size=20000"],
-        decay_rate: 12.0,
-        sketch_size: 20_000,
-    };
+    fn kingdom_flags(self) -> Vec<String> {
+        let sketch = [format!("--decay-rate={DECAY_RATE}"), format!("--sketch-size={SKETCH_SIZE}")];
+        let (protocol, more) = match self {
+            Self::Llv2 => ("llv2", &sketch[..]),
+            Self::ReachOnlyLlv2 => ("ro-llv2", &sketch[..]),
+            Self::ShareShuffle => ("hmss", &[][..]),
+        };
+        let flags = [format!("--protocol={protocol}"), "--noise=discrete-gaussian".to_owned()];
+        flags.into_iter().chain(more.iter().cloned()).collect()
+    }
 
     /// Of a reach measured with [`EPSILON`] and [`DELTA`].
-    pub fn standard_deviation(&self, people: f64) -> f64 {
-        let sketch = LiquidLegions::new(self.decay_rate, self.sketch_size).expect("a sketch");
-        reach_standard_deviation(&sketch, people, 1.0, discrete_gaussian_noise_variance(EPSILON, DELTA))
+    pub fn standard_deviation(self, people: f64) -> f64 {
+        let variance = discrete_gaussian_noise_variance(EPSILON, DELTA);
+        match self {
+            Self::Llv2 | Self::ReachOnlyLlv2 => {
+                let sketch = LiquidLegions::new(DECAY_RATE, SKETCH_SIZE).expect("a sketch");
+                reach_standard_deviation(&sketch, people, 1.0, variance)
+            }
+            Self::ShareShuffle => {
+                let accuracy = FrequencyVectorAccuracy {
+                    population: 2.0 * people,
+                    reach: people,
+                    width: 1.0,
+                    reach_noise_variance: variance,
+                    frequency_noise_variance: variance,
+                };
+                accuracy.reach_standard_deviation()
+            }
+        }
     }
 }
 
@@ -96,13 +128,15 @@ pub struct Fleet {
     /// For each of [`DUCHIES`], the ports of [`Part::SERVERS`].
     ports: Vec<[u16; 4]>,
     publishers: Vec<String>,
+    /// A duchy that is one process.
+    whole: Option<&'static str>,
     processes: Vec<Process>,
 }
 
 impl Fleet {
     /// Starts everybody and waits until all servers listen. The events are those of `publishers`, each of which is a
-    /// data provider that hands its data to a duchy of its own.
-    pub fn start(settings: &Settings, events: &str, publishers: &[&str]) -> Self {
+    /// data provider that hands its data to a duchy of its own. The duchy `whole` is one process.
+    pub fn start(settings: Settings, events: &str, publishers: &[&str], whole: Option<&'static str>) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         fs::write(folder.path().join("events.csv"), events).expect("the log is written");
         let mut ports = free_ports(1 + 4 * DUCHIES.len()).into_iter();
@@ -110,6 +144,7 @@ impl Fleet {
             kingdom: ports.next().expect("a port"),
             ports: DUCHIES.iter().map(|_| std::array::from_fn(|_| ports.next().expect("a port"))).collect(),
             publishers: publishers.iter().map(|name| String::from(*name)).collect(),
+            whole,
             processes: Vec::new(),
             folder,
         };
@@ -122,14 +157,19 @@ impl Fleet {
         let mut kingdom = fleet.server_flags(fleet.kingdom);
         kingdom.push(format!("--pki={}", fleet.pki("").display()));
         kingdom.push("--stream-throttle=20ms".into());
-        kingdom.extend(settings.kingdom.iter().map(|flag| String::from(*flag)));
+        kingdom.extend(settings.kingdom_flags());
         fleet.spawn(KINGDOM, KINGDOM, &kingdom);
         for part in Part::SERVERS {
             fleet.start_part(part);
         }
+        for (index, duchy) in DUCHIES.iter().enumerate().filter(|(_, duchy)| Some(**duchy) == whole) {
+            let flags = fleet.serve_flags(duchy, index);
+            fleet.spawn(&format!("{duchy}-{SERVE}"), SERVE, &flags);
+        }
         fleet.await_servers();
         fleet.start_part(Part::Herald);
         fleet.start_part(Part::Llv2Mill);
+        fleet.start_part(Part::HmssMill);
         for (index, publisher) in publishers.iter().enumerate() {
             let flags = fleet.data_provider_flags(publisher, index);
             fleet.spawn(publisher, "edp", &flags);
@@ -139,7 +179,8 @@ impl Fleet {
 
     /// Starts a part of every duchy.
     fn start_part(&mut self, part: Part) {
-        for (index, duchy) in DUCHIES.iter().enumerate() {
+        let whole = self.whole;
+        for (index, duchy) in DUCHIES.iter().enumerate().filter(|(_, duchy)| Some(**duchy) != whole) {
             let flags = self.part_flags(part, duchy, index);
             self.spawn(&part_name(duchy, part), part.subcommand(), &flags);
         }
@@ -171,11 +212,11 @@ impl Fleet {
         serde_json::from_slice(&output.stdout).expect("a result")
     }
 
-    /// Tells a part of every duchy to stop, and sees that it ends in order.
-    pub fn stop(&mut self, part: Part) {
-        for duchy in DUCHIES {
-            let name = part_name(duchy, part);
-            let at = self.processes.iter().position(|process| process.name == name).expect("it was started");
+    /// Tells everything of every duchy to stop, and sees that it ends in order.
+    pub fn stop(&mut self) {
+        let parts = Part::ALL.map(Part::subcommand).into_iter().chain([SERVE]);
+        for name in parts.flat_map(|part| DUCHIES.map(|duchy| format!("{duchy}-{part}"))) {
+            let Some(at) = self.processes.iter().position(|process| process.name == name) else { continue };
             let mut process = self.processes.remove(at);
             let pid = process.child.id().to_string();
             let told = Command::new("kill").args(["-TERM", &pid]).status().expect("kill runs");
@@ -217,8 +258,13 @@ impl Fleet {
 
     fn await_servers(&mut self) {
         let start = Instant::now();
-        for port in self.ports.iter().flatten().chain([&self.kingdom]) {
-            while TcpStream::connect((Ipv4Addr::LOCALHOST, *port)).is_err() {
+        let ports = DUCHIES.iter().zip(&self.ports).flat_map(|(duchy, ports)| match self.whole {
+            // Nobody else calls its internal servers.
+            Some(whole) if whole == *duchy => &ports[2..],
+            _ => &ports[..],
+        });
+        for port in ports.chain([&self.kingdom]).copied().collect::<Vec<_>>() {
+            while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
                 let ended = self.processes.iter_mut().find_map(Process::ended);
                 assert!(ended.is_none() && start.elapsed() < PATIENCE, "{ended:?}\n{}", self.logs());
                 sleep(GLANCE);
@@ -255,40 +301,78 @@ impl Fleet {
             flags.push(format!("--computations-service-target=127.0.0.1:{internal}"));
             flags.push("--computations-service-cert-host=localhost".into());
         }
-        if matches!(part, Part::AsyncControl | Part::Control | Part::Herald | Part::Llv2Mill) {
+        let is_mill = matches!(part, Part::Llv2Mill | Part::HmssMill);
+        if is_mill || matches!(part, Part::AsyncControl | Part::Control | Part::Herald) {
             flags.push(format!("--duchy-info-config={}", self.pki("duchy_cert_config.textproto").display()));
         }
-        if matches!(part, Part::InternalApi | Part::Fulfillment | Part::Herald | Part::Llv2Mill) {
+        if is_mill || matches!(part, Part::InternalApi | Part::Fulfillment | Part::Herald) {
             flags.push(format!("--kingdom-system-api-target=127.0.0.1:{}", self.kingdom));
             flags.push("--kingdom-system-api-cert-host=localhost".into());
         }
-        if matches!(part, Part::InternalApi | Part::Control | Part::Fulfillment | Part::Llv2Mill) {
+        if part != Part::AsyncControl {
             flags.push(format!("--blob-directory={}", home.join("blobs").display()));
+        }
+        if matches!(part, Part::Herald | Part::HmssMill) {
+            flags.extend(self.role_flags(duchy));
         }
         match part {
             Part::InternalApi => {
                 flags.push(format!("--database={}", home.join("computations.sqlite").display()));
             }
-            Part::AsyncControl => {}
+            Part::AsyncControl | Part::Herald => {}
             Part::Control => {
                 flags.push(format!("--async-computation-control-service-target=127.0.0.1:{asynchronous}"));
                 flags.push("--async-computation-control-service-cert-host=localhost".into());
             }
             Part::Fulfillment => flags.push(self.principals_flag()),
-            Part::Herald => {
-                let setup = self.pki(&format!("{duchy}_protocols_setup_config.textproto"));
-                flags.push(format!("--protocols-setup-config={}", setup.display()));
+            Part::Llv2Mill => flags.extend(self.mill_flags(duchy, part)),
+            Part::HmssMill => {
+                flags.extend(self.mill_flags(duchy, part));
+                flags.extend(self.kingdom_public_flags());
+                flags.push(self.principals_flag());
             }
-            Part::Llv2Mill => flags.extend(self.mill_flags(duchy)),
         }
         flags
     }
 
-    fn mill_flags(&self, duchy: &str) -> Vec<String> {
+    fn serve_flags(&self, duchy: &str, index: usize) -> Vec<String> {
+        let [_, _, control, fulfillment] = self.ports[index];
+        let home = self.folder.path().join(duchy);
+        let mut flags = self.tls_flags(duchy);
+        flags.extend(self.mill_flags(duchy, Part::Llv2Mill));
+        flags.extend(self.kingdom_public_flags());
+        flags.extend([
+            format!("--duchy-name={duchy}"),
+            "--listen-address=127.0.0.1".into(),
+            "--health-port=0".into(),
+            "--shutdown-grace-period-seconds=5".into(),
+            format!("--computation-control-port={control}"),
+            format!("--requisition-fulfillment-port={fulfillment}"),
+            format!("--database={}", home.join("computations.sqlite").display()),
+            format!("--blob-directory={}", home.join("blobs").display()),
+            format!("--duchy-info-config={}", self.pki("duchy_cert_config.textproto").display()),
+            format!("--kingdom-system-api-target=127.0.0.1:{}", self.kingdom),
+            "--kingdom-system-api-cert-host=localhost".into(),
+            self.principals_flag(),
+        ]);
+        flags.extend(self.role_flags(duchy));
+        flags
+    }
+
+    fn role_flags(&self, duchy: &str) -> [String; 2] {
+        let setup = self.pki(&format!("{duchy}_protocols_setup_config.textproto"));
+        let key = self.pki(&format!("{duchy}_kek.tink"));
+        [
+            format!("--protocols-setup-config={}", setup.display()),
+            format!("--key-encryption-key-file={}", key.display()),
+        ]
+    }
+
+    fn mill_flags(&self, duchy: &str, mill: Part) -> Vec<String> {
         let key = self.pki(&format!("{duchy}_cs_private.der"));
         let certificate = self.pki(&format!("{duchy}_cs_cert.der"));
         let mut flags = vec![
-            format!("--mill-id={duchy}-mill"),
+            format!("--mill-id={duchy}-{}", mill.subcommand()),
             "--polling-delay=50ms".into(),
             format!("--consent-signaling-certificate-resource-name=duchies/{duchy}/certificates/1"),
             format!("--consent-signaling-private-key-der-file={}", key.display()),
@@ -306,10 +390,14 @@ impl Fleet {
         format!("--authority-key-identifier-to-principal-map-file={}", map.display())
     }
 
+    fn kingdom_public_flags(&self) -> Vec<String> {
+        let target = format!("--kingdom-public-api-target=127.0.0.1:{}", self.kingdom);
+        vec![target, "--kingdom-public-api-cert-host=localhost".into()]
+    }
+
     fn public_api_flags(&self, party: &str) -> Vec<String> {
         let mut flags = self.tls_flags(party);
-        flags.push(format!("--kingdom-public-api-target=127.0.0.1:{}", self.kingdom));
-        flags.push("--kingdom-public-api-cert-host=localhost".into());
+        flags.extend(self.kingdom_public_flags());
         flags.push(format!("--duchy-info-config={}", self.pki("duchy_cert_config.textproto").display()));
         flags.push(self.principals_flag());
         flags
@@ -339,6 +427,17 @@ impl Fleet {
             format!("--publisher={publisher}"),
             "--watch=100ms".into(),
         ]);
+        let key = self.pki(&format!("{publisher}_cs_private.der"));
+        let certificate = self.pki(&format!("{publisher}_cs_cert.der"));
+        flags.extend([
+            format!("--data-provider-certificate-resource-name=dataProviders/{publisher}/certificates/1"),
+            format!("--data-provider-consent-signaling-private-key-der-file={}", key.display()),
+            format!("--data-provider-consent-signaling-certificate-der-file={}", certificate.display()),
+            "--worker-requisition-fulfillment-service-cert-host=localhost".into(),
+        ]);
+        flags.extend(DUCHIES.iter().zip(&self.ports).map(|(id, [_, _, _, fulfillment])| {
+            format!("--worker-requisition-fulfillment-service-target={id}=127.0.0.1:{fulfillment}")
+        }));
         flags
     }
 }

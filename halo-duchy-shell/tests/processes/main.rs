@@ -1,13 +1,13 @@
 //! Whole measurements by processes of the operating system, one for each part of each duchy, started with upstream's
-//! flags: a Kingdom, three duchies of six processes each, three data providers and a measurement consumer. All that
-//! they share is certificates and, within a duchy, its database and blobs.
+//! flags: a Kingdom, three duchies of seven processes each (or of one, `serve`), three data providers and a measurement
+//! consumer. All that they share is certificates and, within a duchy, its database and blobs.
 
 #![allow(clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
 
 mod demo;
 mod fleet;
 
-use fleet::{Fleet, Part, Settings};
+use fleet::{Fleet, Settings};
 
 /// People 0..60 saw `news` once, 40..100 `video` twice, 90..110 `radio` once: 110 people.
 fn events() -> String {
@@ -26,26 +26,41 @@ fn events() -> String {
 const PUBLISHERS: [&str; 3] = ["news", "video", "radio"];
 const PEOPLE: f64 = 110.0;
 
-#[test]
-fn ten_measurements_at_once_by_separate_processes() {
-    let mut fleet = Fleet::start(&Settings::LLV2, &events(), &PUBLISHERS);
-    let metrics: [&[&str]; 2] = [
-        &["--reach"],
-        &[
-            "--reach-and-frequency",
-            "--frequency-privacy-epsilon=1",
-            "--frequency-privacy-delta=1e-5",
-            "--max-frequency=3",
-        ],
-    ];
-    let names: Vec<String> = (0..10).map(|index| fleet.create(index, metrics[index % 2])).collect();
-    for name in &names {
+const REACH: &[&str] = &["--reach"];
+const REACH_AND_FREQUENCY: &[&str] = &[
+    "--reach-and-frequency",
+    "--frequency-privacy-epsilon=1",
+    "--frequency-privacy-delta=1e-5",
+    "--max-frequency=3",
+];
+
+/// Asks for as many measurements at once, by the metrics in turn, and stops everybody.
+fn measure(settings: Settings, whole: Option<&'static str>, measurements: usize, metrics: &[&[&str]]) {
+    let mut fleet = Fleet::start(settings, &events(), &PUBLISHERS, whole);
+    let names: Vec<String> =
+        (0..measurements).map(|index| fleet.create(index, metrics[index % metrics.len()])).collect();
+    for (index, name) in names.iter().enumerate() {
         let result = fleet.watch(name);
         let reach = result["reach"].as_f64().expect("a reach");
-        assert!((reach - PEOPLE).abs() <= 4.0 * Settings::LLV2.standard_deviation(PEOPLE), "{result}");
+        assert!((reach - PEOPLE).abs() <= 4.0 * settings.standard_deviation(PEOPLE), "{result}");
+        let frequencies = result["frequency"].as_object().expect("frequencies").len();
+        assert_eq!(frequencies > 0, metrics[index % metrics.len()] == REACH_AND_FREQUENCY, "{result}");
     }
     // Told to stop, every process ends in order.
-    for part in Part::ALL {
-        fleet.stop(part);
-    }
+    fleet.stop();
+}
+
+#[test]
+fn ten_measurements_at_once_by_separate_processes() {
+    measure(Settings::Llv2, None, 10, &[REACH, REACH_AND_FREQUENCY]);
+}
+
+#[test]
+fn reach_only_measurements_by_separate_processes() {
+    measure(Settings::ReachOnlyLlv2, Some("aggregator"), 2, &[REACH]);
+}
+
+#[test]
+fn share_shuffles_by_separate_processes() {
+    measure(Settings::ShareShuffle, Some("worker2"), 4, &[REACH, REACH_AND_FREQUENCY]);
 }

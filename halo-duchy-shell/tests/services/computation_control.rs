@@ -9,11 +9,12 @@ use halo_duchy_shell::proto::system::computation_control_client::ComputationCont
 use halo_duchy_shell::proto::system::liquid_legions_v2::Description;
 use halo_duchy_shell::proto::system::{
     AdvanceComputationRequest, AdvanceComputationResponse, GetComputationStageRequest,
-    HonestMajorityShareShuffle, LiquidLegionsV2, computation_stage,
+    HonestMajorityShareShuffle, LiquidLegionsV2, ReachOnlyLiquidLegionsV2, computation_stage,
 };
 use halo_duchy_shell::service::AdvanceLimits;
 use halo_protocols::llv2::Stage;
 use halo_protocols::proto::duchy::config::RoleInComputation;
+use halo_protocols::{hmss, reach_only_llv2};
 use sha2::{Digest, Sha256};
 use tokio_stream::StreamExt;
 use tonic::transport::Channel;
@@ -92,7 +93,9 @@ async fn a_stream_that_makes_no_sense_is_refused() {
     let duchy = Duchy::aggregator().await;
     duchy.computation_in(WAITING, AGGREGATOR).await;
     let good = header(Description::SetupPhaseInput);
+    // Another protocol's, and none of this one's.
     let hmss = Some(Protocol::HonestMajorityShareShuffle(HonestMajorityShareShuffle { description: 1 }));
+    let reach_only = Some(Protocol::ReachOnlyLiquidLegionsV2(ReachOnlyLiquidLegionsV2 { description: 1 }));
     let setup = || llv2(Description::SetupPhaseInput);
     for bad in [
         vec![],
@@ -106,6 +109,7 @@ async fn a_stream_that_makes_no_sense_is_refused() {
         vec![header_of("computations/c1/participants/aggregator", setup()), chunk(b"sketch")],
         vec![header_of("computations/c1", None), chunk(b"sketch")],
         vec![header_of("computations/c1", hmss), chunk(b"sketch")],
+        vec![header_of("computations/c1", reach_only), chunk(b"sketch")],
         vec![header(Description::Unspecified), chunk(b"sketch")],
     ] {
         let shown = format!("{bad:?}");
@@ -309,4 +313,114 @@ async fn participants_may_ask_for_the_stage() {
         let refusal = duchy.control.get_computation_stage(by_duchy("worker1", ask(bad))).await;
         refused(refusal, Code::InvalidArgument);
     }
+}
+
+fn share_shuffle(message: hmss::Message) -> AdvanceComputationRequest {
+    let description = message.number();
+    let protocol = Protocol::HonestMajorityShareShuffle(HonestMajorityShareShuffle { description });
+    header_of("computations/c1", Some(protocol))
+}
+
+#[tokio::test]
+async fn the_aggregator_of_a_share_shuffle_waits_for_both_workers() {
+    let duchy = Duchy::aggregator().await;
+    duchy.computation_in(hmss::Stage::WaitOnAggregationInput, AGGREGATOR).await;
+    let message = |share| vec![share_shuffle(hmss::Message::AggregationPhaseInput), chunk(share)];
+    for stranger in ["worker3", "aggregator"] {
+        refused(duchy.send(stranger, message(b"share")).await, Code::PermissionDenied);
+    }
+    duchy.send("worker2", message(b"share2")).await.expect("the second");
+    duchy.send("worker2", message(b"share2")).await.expect("again");
+    assert_eq!(duchy.computation().await.stage, hmss::Stage::WaitOnAggregationInput.into());
+    duchy.send("worker1", message(b"share1")).await.expect("the first");
+    assert_eq!(duchy.computation().await.stage, hmss::Stage::AggregationPhase.into());
+    assert_eq!(duchy.received(0).await.as_deref(), Some(&b"share1"[..]), "the first worker's comes first");
+    assert_eq!(duchy.received(1).await.as_deref(), Some(&b"share2"[..]));
+}
+
+#[tokio::test]
+async fn workers_take_seeds_from_one_another_only() {
+    for (name, role, stage, message, next, sender, others) in [
+        (
+            "worker2",
+            RoleInComputation::SecondNonAggregator,
+            hmss::Stage::WaitOnShuffleInputPhaseOne,
+            hmss::Message::ShufflePhaseInputOne,
+            hmss::Stage::SetupPhase,
+            "worker1",
+            ["aggregator", "worker2"],
+        ),
+        (
+            "worker1",
+            RoleInComputation::FirstNonAggregator,
+            hmss::Stage::WaitOnShuffleInputPhaseTwo,
+            hmss::Message::ShufflePhaseInputTwo,
+            hmss::Stage::ShufflePhase,
+            "worker2",
+            ["aggregator", "worker1"],
+        ),
+    ] {
+        let duchy = Duchy::start(name, AdvanceLimits::default()).await;
+        duchy.computation_in(stage, role).await;
+        let seeds = || vec![share_shuffle(message), chunk(b"seeds")];
+        for other in others {
+            refused(duchy.send(other, seeds()).await, Code::PermissionDenied);
+        }
+        // Nobody sends a worker what is for the aggregator.
+        let share = vec![share_shuffle(hmss::Message::AggregationPhaseInput), chunk(b"share")];
+        refused(duchy.send(sender, share).await, Code::PermissionDenied);
+        duchy.send(sender, seeds()).await.expect("awaited");
+        assert_eq!(duchy.computation().await.stage, next.into());
+        assert_eq!(duchy.received(0).await.as_deref(), Some(&b"seeds"[..]));
+        duchy.send(sender, seeds()).await.expect("past");
+    }
+}
+
+#[tokio::test]
+async fn a_share_that_comes_too_early_may_come_again() {
+    let duchy = Duchy::aggregator().await;
+    duchy.computation_in(hmss::Stage::Initialized, AGGREGATOR).await;
+    let share = vec![share_shuffle(hmss::Message::AggregationPhaseInput), chunk(b"share")];
+    refused(duchy.send("worker1", share).await, Code::Unavailable);
+    assert!(duchy.files().is_empty());
+}
+
+#[tokio::test]
+async fn the_other_worker_may_ask_for_the_stage() {
+    let mut duchy = Duchy::start("worker2", AdvanceLimits::default()).await;
+    let role = RoleInComputation::SecondNonAggregator;
+    duchy.computation_in(hmss::Stage::WaitOnShuffleInputPhaseOne, role).await;
+    let name = "computations/c1/participants/worker2/stage";
+    let ask = || GetComputationStageRequest { name: name.into() };
+    let found = duchy.control.get_computation_stage(by_duchy("worker1", ask())).await;
+    let stage = found.expect("the other worker").into_inner().stage;
+    let Some(computation_stage::Stage::HonestMajorityShareShuffleStage(stage)) = stage else {
+        panic!("another protocol: {stage:?}")
+    };
+    assert_eq!(stage.stage, hmss::Stage::WaitOnShuffleInputPhaseOne.number());
+    refused(duchy.control.get_computation_stage(by_duchy("worker3", ask())).await, Code::NotFound);
+}
+
+#[tokio::test]
+async fn a_reach_only_ring_is_one_round() {
+    let reach_only = |message: reach_only_llv2::Message| {
+        let description = message.number();
+        let protocol = Protocol::ReachOnlyLiquidLegionsV2(ReachOnlyLiquidLegionsV2 { description });
+        vec![header_of("computations/c1", Some(protocol)), chunk(b"registers")]
+    };
+    let aggregator = Duchy::aggregator().await;
+    aggregator.computation_in(reach_only_llv2::Stage::WaitSetupPhaseInputs, AGGREGATOR).await;
+    for sender in ["worker1", "worker2"] {
+        let sent = aggregator.send(sender, reach_only(reach_only_llv2::Message::SetupPhaseInput)).await;
+        sent.expect("awaited");
+    }
+    assert_eq!(aggregator.computation().await.stage, reach_only_llv2::Stage::SetupPhase.into());
+
+    let worker = Duchy::start("worker2", AdvanceLimits::default()).await;
+    let waiting = reach_only_llv2::Stage::WaitExecutionPhaseInputs;
+    worker.computation_in(waiting, RoleInComputation::NonAggregator).await;
+    let message = || reach_only(reach_only_llv2::Message::ExecutionPhaseInput);
+    refused(worker.send("aggregator", message()).await, Code::PermissionDenied);
+    worker.send("worker1", message()).await.expect("the predecessor");
+    assert_eq!(worker.computation().await.stage, reach_only_llv2::Stage::ExecutionPhase.into());
 }

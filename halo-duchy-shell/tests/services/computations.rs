@@ -2,7 +2,9 @@
 
 use halo_duchy_shell::blob::Place;
 use halo_duchy_shell::proto::internal::advance_computation_stage_request::AfterTransition;
-use halo_duchy_shell::proto::internal::computation_details::{CompletedReason, KingdomComputationDetails};
+use halo_duchy_shell::proto::internal::computation_details::{
+    CompletedReason, KingdomComputationDetails, Protocol as Details,
+};
 use halo_duchy_shell::proto::internal::computation_stage::Stage as StageOneof;
 use halo_duchy_shell::proto::internal::computation_type_enum::ComputationType;
 use halo_duchy_shell::proto::internal::get_computation_token_request::Key;
@@ -13,14 +15,16 @@ use halo_duchy_shell::proto::internal::{
     RecordOutputBlobPathRequest, RecordRequisitionFulfillmentRequest, RequisitionEntry,
     UpdateComputationDetailsRequest,
 };
-use halo_duchy_shell::protocol_stages::advance_request;
+use halo_duchy_shell::protocol_stages::{Protocol, advance_request};
+use halo_duchy_shell::service::AdvanceLimits;
 use halo_protocols::llv2::Stage;
+use halo_protocols::proto::duchy::EncryptionKeyPair;
 use halo_protocols::proto::duchy::config::RoleInComputation;
 use tonic::Code;
 use tonic_types::StatusExt;
 
 use crate::duchy::{Duchy, reason, refused};
-use crate::fixture::{details, key, requisition, stage};
+use crate::fixture::{details, details_of, key, requisition, stage};
 
 const NON_AGGREGATOR: RoleInComputation = RoleInComputation::NonAggregator;
 
@@ -98,6 +102,11 @@ async fn a_computation_that_makes_no_sense_is_not_created() {
         CreateComputationRequest { computation_type: 0, ..create("c1") },
         CreateComputationRequest { computation_type: 99, ..create("c1") },
         CreateComputationRequest { computation_type: ComputationType::TrusTee as i32, ..create("c1") },
+        // Details of another protocol.
+        CreateComputationRequest {
+            computation_type: ComputationType::HonestMajorityShareShuffle as i32,
+            ..create("c1")
+        },
         CreateComputationRequest { computation_details: None, ..create("c1") },
         CreateComputationRequest { computation_details: Some(Default::default()), ..create("c1") },
         CreateComputationRequest { computation_details: Some(large), ..create("c1") },
@@ -419,5 +428,35 @@ async fn the_kingdom_hears_of_every_step() {
         let entry = request.computation_log_entry.expect("an entry");
         assert_eq!(entry.participant_child_reference_id, reference);
         assert_eq!(entry.stage_attempt.expect("an attempt").stage_name, stage);
+    }
+}
+
+#[tokio::test]
+async fn a_private_key_goes_with_the_end_of_its_computation() {
+    for (id, reason) in [("c1", CompletedReason::Succeeded), ("c2", CompletedReason::Failed)] {
+        let mut duchy = Duchy::start("worker1", AdvanceLimits::default()).await;
+        duchy.blobs.write_private_key("7", b"sealed".to_vec()).await.expect("written");
+        duchy.blobs.write_private_key("8", b"another's".to_vec()).await.expect("written");
+        let protocol = Protocol::HonestMajorityShareShuffle;
+        let mut details = details_of(protocol, RoleInComputation::FirstNonAggregator);
+        if let Some(Details::HonestMajorityShareShuffle(details)) = &mut details.protocol {
+            details.encryption_key_pair =
+                Some(EncryptionKeyPair { private_key_id: "7".into(), public_key: None });
+        }
+        let created = duchy.computations.create_computation(CreateComputationRequest {
+            computation_type: protocol.number(),
+            computation_details: Some(details),
+            computation_stage: Some(protocol.initial_stage().into()),
+            ..create(id)
+        });
+        let token = created.await.expect("create").into_inner().token;
+        let finish = FinishComputationRequest {
+            token,
+            ending_computation_stage: Some(protocol.terminal_stage().into()),
+            reason: reason as i32,
+        };
+        duchy.computations.finish_computation(finish).await.expect("finish");
+        assert!(duchy.blobs.read(&duchy.blobs.private_key_path("7"), 100).await.is_err(), "it is deleted");
+        assert!(duchy.blobs.read(&duchy.blobs.private_key_path("8"), 100).await.is_ok(), "others stay");
     }
 }

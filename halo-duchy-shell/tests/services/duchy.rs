@@ -17,12 +17,12 @@ use halo_duchy_shell::proto::internal::continuation_tokens_client::ContinuationT
 use halo_duchy_shell::proto::internal::continuation_tokens_server::ContinuationTokensServer;
 use halo_duchy_shell::proto::system::computation_control_client::ComputationControlClient;
 use halo_duchy_shell::proto::system::computation_control_server::ComputationControlServer;
+use halo_duchy_shell::protocol_stages::ProtocolStage;
 use halo_duchy_shell::service::{
     AdvanceLimits, AsyncComputationControlService, ComputationControlService, ComputationStatsService,
     ComputationsService, ContinuationTokensService,
 };
 use halo_duchy_shell::store::{Computation, SqliteStore};
-use halo_protocols::llv2::Stage;
 use halo_protocols::proto::duchy::config::RoleInComputation;
 use tokio::net::TcpListener;
 use tonic::service::{InterceptorLayer, Routes};
@@ -102,7 +102,11 @@ impl Duchy {
     }
 
     /// Creates the only computation and takes it to a stage.
-    pub async fn computation_in(&self, stage: Stage, role: RoleInComputation) -> Computation {
+    pub async fn computation_in(
+        &self,
+        stage: impl Into<ProtocolStage>,
+        role: RoleInComputation,
+    ) -> Computation {
         self.harness.computation_in(stage, role).await
     }
 

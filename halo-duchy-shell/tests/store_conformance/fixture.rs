@@ -16,10 +16,22 @@ use halo_duchy_shell::store::{
 };
 use halo_protocols::llv2::{Stage, StageKind};
 use halo_protocols::proto::duchy::config::RoleInComputation;
+use halo_protocols::proto::protocol::honest_majority_share_shuffle as hmss;
 use halo_protocols::proto::protocol::liquid_legions_sketch_aggregation_v2 as llv2;
+use halo_protocols::proto::protocol::reach_only_liquid_legions_sketch_aggregation_v2 as reach_only_llv2;
 
+/// Of most tests: what they try is the same for all.
 pub const PROTOCOL: Protocol = Protocol::LiquidLegionsV2;
-pub const ROLES: [RoleInComputation; 2] = [RoleInComputation::Aggregator, RoleInComputation::NonAggregator];
+/// Every part that a duchy can play.
+pub const PARTS: [(Protocol, RoleInComputation); 7] = [
+    (Protocol::LiquidLegionsV2, RoleInComputation::Aggregator),
+    (Protocol::LiquidLegionsV2, RoleInComputation::NonAggregator),
+    (Protocol::ReachOnlyLiquidLegionsV2, RoleInComputation::Aggregator),
+    (Protocol::ReachOnlyLiquidLegionsV2, RoleInComputation::NonAggregator),
+    (Protocol::HonestMajorityShareShuffle, RoleInComputation::Aggregator),
+    (Protocol::HonestMajorityShareShuffle, RoleInComputation::FirstNonAggregator),
+    (Protocol::HonestMajorityShareShuffle, RoleInComputation::SecondNonAggregator),
+];
 pub const LOCK: Duration = Duration::from_secs(300);
 
 /// An empty store, opened twice as two processes would, and the clock of both.
@@ -40,20 +52,45 @@ pub fn start_of_time() -> Timestamp {
 }
 
 pub fn details(role: RoleInComputation) -> ComputationDetails {
-    let participant = ["worker1", "worker2", "aggregator"].map(|duchy| {
-        llv2::computation_details::ComputationParticipant { duchy_id: duchy.into(), ..Default::default() }
-    });
+    details_of(PROTOCOL, role)
+}
+
+pub fn details_of(protocol: Protocol, role: RoleInComputation) -> ComputationDetails {
+    let participant = || {
+        let named = |duchy: &str| llv2::computation_details::ComputationParticipant {
+            duchy_id: duchy.into(),
+            ..Default::default()
+        };
+        ["worker1", "worker2", "aggregator"].map(named).into()
+    };
+    let role = role as i32;
+    let protocol = match protocol {
+        Protocol::LiquidLegionsV2 => Details::LiquidLegionsV2(llv2::ComputationDetails {
+            role,
+            participant: participant(),
+            ..Default::default()
+        }),
+        Protocol::ReachOnlyLiquidLegionsV2 => {
+            Details::ReachOnlyLiquidLegionsV2(reach_only_llv2::ComputationDetails {
+                role,
+                participant: participant(),
+                ..Default::default()
+            })
+        }
+        Protocol::HonestMajorityShareShuffle => {
+            let mut details = hmss::ComputationDetails::default();
+            details.role = role;
+            details.non_aggregators = ["worker1", "worker2"].map(String::from).into();
+            Details::HonestMajorityShareShuffle(details)
+        }
+    };
     ComputationDetails {
         kingdom_computation: Some(KingdomComputationDetails {
             public_api_version: "v2alpha".into(),
             participant_count: 3,
             ..Default::default()
         }),
-        protocol: Some(Details::LiquidLegionsV2(llv2::ComputationDetails {
-            role: role as i32,
-            participant: participant.into(),
-            ..Default::default()
-        })),
+        protocol: Some(protocol),
         ..Default::default()
     }
 }
@@ -68,10 +105,14 @@ pub fn requisition(id: &str) -> RequisitionEntry {
 }
 
 pub fn new_computation(global_id: &str, role: RoleInComputation) -> NewComputation {
+    new_computation_of(PROTOCOL, global_id, role)
+}
+
+pub fn new_computation_of(protocol: Protocol, global_id: &str, role: RoleInComputation) -> NewComputation {
     NewComputation {
-        protocol: PROTOCOL,
+        protocol,
         global_id: global_id.into(),
-        details: details(role),
+        details: details_of(protocol, role),
         // Not in order: a store sorts them.
         requisitions: ["2", "1"].map(|n| requisition(&format!("{global_id}/{n}"))).into(),
     }
@@ -83,7 +124,11 @@ pub fn claim_by(owner: &str) -> Claim {
 
 /// The step to `next` as the protocol wants it.
 pub fn step(computation: &Computation, next: ProtocolStage) -> Advance {
-    let written = computation.blobs.iter().filter(|blob| blob.dependency == BlobDependency::Output);
+    let handed_on = match computation.stage.hands_inputs_on() {
+        true => BlobDependency::Input,
+        false => BlobDependency::Output,
+    };
+    let written = computation.blobs.iter().filter(|blob| blob.dependency == handed_on);
     Advance {
         next,
         inputs: written.filter_map(|blob| blob.path.clone()).collect(),
@@ -95,17 +140,30 @@ pub fn step(computation: &Computation, next: ProtocolStage) -> Advance {
 
 impl Harness {
     pub async fn create(&self, global_id: &str, role: RoleInComputation) -> Computation {
-        self.store.create(new_computation(global_id, role)).await.expect("create")
+        self.create_of(PROTOCOL, global_id, role).await
+    }
+
+    pub async fn create_of(
+        &self,
+        protocol: Protocol,
+        global_id: &str,
+        role: RoleInComputation,
+    ) -> Computation {
+        self.store.create(new_computation_of(protocol, global_id, role)).await.expect("create")
     }
 
     pub async fn claim(&self, owner: &str) -> Option<Computation> {
-        self.store.claim(claim_by(owner)).await.expect("claim")
+        self.claim_of(PROTOCOL, owner).await
+    }
+
+    pub async fn claim_of(&self, protocol: Protocol, owner: &str) -> Option<Computation> {
+        self.store.claim(Claim { protocol, ..claim_by(owner) }).await.expect("claim")
     }
 
     /// Claims what is the only work there is, if the stage is work, and fills all outputs.
     pub async fn complete_stage(&self, mut computation: Computation) -> Computation {
         if computation.stage.kind() == StageKind::Compute {
-            let claimed = self.claim("mill").await.expect("work");
+            let claimed = self.claim_of(computation.stage.protocol(), "mill").await.expect("work");
             assert_eq!(claimed.local_id, computation.local_id);
             computation = claimed;
         }
@@ -128,9 +186,14 @@ impl Harness {
     }
 
     /// Creates the only computation of the store and takes it to a stage.
-    pub async fn computation_in(&self, target: Stage, role: RoleInComputation) -> Computation {
-        let mut computation = self.create("c1", role).await;
-        while computation.stage != stage(target) {
+    pub async fn computation_in(
+        &self,
+        target: impl Into<ProtocolStage>,
+        role: RoleInComputation,
+    ) -> Computation {
+        let target = target.into();
+        let mut computation = self.create_of(target.protocol(), "c1", role).await;
+        while computation.stage != target {
             computation = self.next_stage(computation).await;
         }
         computation

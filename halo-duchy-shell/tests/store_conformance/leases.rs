@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use halo_duchy_shell::clock::Clock;
 use halo_duchy_shell::proto::internal::computation_details::CompletedReason;
+use halo_duchy_shell::protocol_stages::Protocol;
 use halo_duchy_shell::store::{Claim, Computation, Lease, StoreError};
 use halo_protocols::llv2::{Stage, StageKind};
 use halo_protocols::proto::duchy::config::RoleInComputation;
 
 use crate::Harness;
-use crate::fixture::{LOCK, ROLES, claim_by, stage, step, version_mismatch};
+use crate::fixture::{LOCK, PARTS, claim_by, stage, step, version_mismatch};
 
 const NON_AGGREGATOR: RoleInComputation = RoleInComputation::NonAggregator;
 const SECOND: Duration = Duration::from_secs(1);
@@ -53,6 +54,17 @@ pub async fn work_is_claimed_once(h: Harness) {
     h.clock.advance(LOCK - Duration::from_millis(1));
     assert_eq!(h.other.claim(claim_by("another")).await.expect("claim"), None);
     version_mismatch(h.store.finish(&created.guard(), CompletedReason::Failed).await);
+}
+
+pub async fn work_is_claimed_by_protocol(h: Harness) {
+    for protocol in Protocol::ALL {
+        h.create_of(protocol, &format!("{protocol:?}"), RoleInComputation::Aggregator).await;
+    }
+    for protocol in Protocol::ALL.into_iter().rev() {
+        let claimed = h.claim_of(protocol, "mill").await.expect("work");
+        assert_eq!(claimed.stage, protocol.initial_stage());
+        assert_eq!(h.claim_of(protocol, "mill").await, None, "{protocol:?}: only one of them is claimable");
+    }
 }
 
 pub async fn a_lease_that_ran_out_is_taken_over(h: Harness) {
@@ -138,13 +150,13 @@ pub async fn only_the_owner_gives_work_back(h: Harness) {
 }
 
 pub async fn waiting_is_not_work(h: Harness) {
-    for role in ROLES {
-        let mut computation = h.create(role.as_str_name(), role).await;
-        while computation.stage != stage(Stage::ExecutionPhaseThree) {
+    for (protocol, role) in PARTS {
+        let mut computation = h.create_of(protocol, &format!("{protocol:?}{role:?}"), role).await;
+        while computation.stage.next(&computation.details).expect("matching details").is_some() {
             computation = h.next_stage(computation).await;
             if computation.stage.kind() == StageKind::Wait {
                 h.clock.advance(Duration::from_secs(3600));
-                assert_eq!(h.claim("mill").await, None, "{}", computation.stage.name());
+                assert_eq!(h.claim_of(protocol, "mill").await, None, "{}", computation.stage.name());
                 let refused = h.store.enqueue(&computation.guard(), "mill", Duration::ZERO).await;
                 assert!(matches!(refused, Err(StoreError::NotWork { .. })), "{refused:?}");
             }

@@ -5,14 +5,15 @@ use std::time::Duration;
 use halo_duchy_shell::clock::{Clock, Timestamp};
 use halo_duchy_shell::proto::internal::ComputationDetails;
 use halo_duchy_shell::proto::internal::computation_details::CompletedReason;
-use halo_duchy_shell::protocol_stages::ProtocolStage;
+use halo_duchy_shell::protocol_stages::{Protocol, ProtocolStage};
 use halo_duchy_shell::store::{BlobDependency, Computation, Guard, NewComputation, StageBlob, StoreError};
+use halo_protocols::hmss;
 use halo_protocols::llv2::{Stage, StageKind};
 use halo_protocols::proto::duchy::config::RoleInComputation;
 
 use crate::Harness;
 use crate::fixture::{
-    PROTOCOL, ROLES, details, key, new_computation, requisition, stage, step, version_mismatch,
+    PARTS, PROTOCOL, details, details_of, key, new_computation, requisition, stage, step, version_mismatch,
 };
 
 const NON_AGGREGATOR: RoleInComputation = RoleInComputation::NonAggregator;
@@ -60,8 +61,11 @@ pub async fn details_are_of_the_protocol(h: Harness) {
         NewComputation { details: ComputationDetails::default(), ..new_computation("c1", NON_AGGREGATOR) };
     assert!(matches!(h.store.create(new).await, Err(StoreError::Protocol(_))));
     let created = h.create("c1", NON_AGGREGATOR).await;
-    let update = h.store.update_details(&created.guard(), ComputationDetails::default(), vec![]).await;
-    assert!(matches!(update, Err(StoreError::Protocol(_))));
+    let of_another = details_of(Protocol::ReachOnlyLiquidLegionsV2, NON_AGGREGATOR);
+    for other in [ComputationDetails::default(), of_another] {
+        let update = h.store.update_details(&created.guard(), other, vec![]).await;
+        assert!(matches!(update, Err(StoreError::Protocol(_))));
+    }
     h.assert_unchanged(&created).await;
 }
 
@@ -83,9 +87,9 @@ pub async fn unknown_computations_are_not_found(h: Harness) {
     assert!(!h.store.delete(42).await.expect("delete"));
 }
 
-pub async fn both_roles_walk_to_the_last_stage(h: Harness) {
-    for role in ROLES {
-        let mut computation = h.create(role.as_str_name(), role).await;
+pub async fn every_role_of_every_protocol_walks_to_its_last_stage(h: Harness) {
+    for (protocol, role) in PARTS {
+        let mut computation = h.create_of(protocol, &format!("{protocol:?}{role:?}"), role).await;
         while let Some(next) = computation.stage.next(&computation.details).expect("matching details") {
             let left = h.complete_stage(computation).await;
             let advance = step(&left, next);
@@ -104,19 +108,18 @@ pub async fn both_roles_walk_to_the_last_stage(h: Harness) {
             let expected = expected.chain((0..outputs).map(|_| (BlobDependency::Output, None)));
             assert_eq!(computation.blobs, (0..).zip(expected).map(blob).collect::<Vec<_>>());
         }
-        assert_eq!(computation.stage, stage(Stage::ExecutionPhaseThree));
-        let claimed = h.claim("mill").await.expect("the last stage is work");
+        let claimed = h.claim_of(protocol, "mill").await.expect("the last stage is work");
         h.store.finish(&claimed.guard(), CompletedReason::Succeeded).await.expect("finish");
     }
 }
 
 pub async fn no_other_step_is_allowed(h: Harness) {
-    for role in ROLES {
-        let mut computation = h.create(role.as_str_name(), role).await;
+    for (protocol, role) in PARTS {
+        let mut computation = h.create_of(protocol, &format!("{protocol:?}{role:?}"), role).await;
         loop {
             computation = h.complete_stage(computation).await;
             let allowed = computation.stage.next(&computation.details).expect("matching details");
-            for to in PROTOCOL.stages().filter(|&to| Some(to) != allowed) {
+            for to in protocol.stages().filter(|&to| Some(to) != allowed) {
                 let refused = h.store.advance(&computation.guard(), step(&computation, to)).await;
                 assert!(
                     matches!(&refused, Err(StoreError::IllegalTransition { from, to: t })
@@ -125,6 +128,12 @@ pub async fn no_other_step_is_allowed(h: Harness) {
                     computation.stage.name(),
                     to.name()
                 );
+            }
+            for other in Protocol::ALL.into_iter().filter(|other| *other != protocol) {
+                let mut foreign = step(&computation, computation.stage);
+                foreign.next = other.terminal_stage();
+                let refused = h.store.advance(&computation.guard(), foreign).await;
+                assert!(matches!(refused, Err(StoreError::IllegalTransition { .. })), "{refused:?}");
             }
             h.assert_unchanged(&computation).await;
             let Some(next) = allowed else { break };
@@ -230,24 +239,24 @@ pub async fn versions_increase_whatever_the_clock_does(h: Harness) {
 
 pub async fn a_computation_ends_from_every_stage(h: Harness) {
     let reasons = [CompletedReason::Succeeded, CompletedReason::Failed, CompletedReason::Canceled];
-    for role in ROLES {
-        let stages: Vec<ProtocolStage> = std::iter::successors(Some(PROTOCOL.initial_stage()), |stage| {
-            stage.next(&details(role)).expect("matching details")
+    for (protocol, role) in PARTS {
+        let stages: Vec<ProtocolStage> = std::iter::successors(Some(protocol.initial_stage()), |stage| {
+            stage.next(&details_of(protocol, role)).expect("matching details")
         })
         .collect();
         for (n, stop) in stages.into_iter().enumerate() {
             let reason = reasons[n % 3];
-            let mut computation = h.create(&format!("{role:?}{n}"), role).await;
+            let mut computation = h.create_of(protocol, &format!("{protocol:?}{role:?}{n}"), role).await;
             while computation.stage != stop {
                 computation = h.next_stage(computation).await;
             }
             let ended = h.store.finish(&computation.guard(), reason).await.expect("finish");
-            assert_eq!(ended.stage, stage(Stage::Complete));
+            assert_eq!(ended.stage, protocol.terminal_stage());
             assert_eq!(ended.details.ending_state(), reason);
             assert_eq!((ended.lock_owner, ended.lock_expiration), (None, None));
             assert!(ended.version > computation.version);
             h.clock.advance(Duration::from_secs(3600));
-            assert_eq!(h.claim("mill").await, None, "an ended computation is no work");
+            assert_eq!(h.claim_of(protocol, "mill").await, None, "an ended computation is no work");
         }
     }
 }
@@ -266,4 +275,15 @@ pub async fn a_computation_ends_once(h: Harness) {
     let enqueued = h.store.enqueue(&ended.guard(), "", Duration::ZERO).await;
     assert!(matches!(enqueued, Err(StoreError::NotWork { .. })), "{enqueued:?}");
     h.assert_unchanged(&ended).await;
+}
+
+/// The second worker of a share shuffle works twice on what the first one sent.
+pub async fn inputs_are_handed_on_where_the_protocol_says(h: Harness) {
+    let role = RoleInComputation::SecondNonAggregator;
+    let setup = h.computation_in(hmss::Stage::SetupPhase, role).await;
+    let received: Vec<_> = setup.blobs.iter().map(|blob| (blob.dependency, blob.path.clone())).collect();
+    let [(BlobDependency::Input, Some(_))] = received[..] else { panic!("{received:?}") };
+    let shuffle = h.next_stage(setup).await;
+    let blobs: Vec<_> = shuffle.blobs.iter().map(|blob| (blob.dependency, blob.path.clone())).collect();
+    assert_eq!(blobs, [received[0].clone(), (BlobDependency::Output, None)]);
 }

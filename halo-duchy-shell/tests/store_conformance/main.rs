@@ -30,7 +30,8 @@ conformance!(on_sqlite, crate::sqlite::open(), {
         a_requisition_belongs_to_one_computation,
         details_are_of_the_protocol,
         unknown_computations_are_not_found,
-        both_roles_walk_to_the_last_stage,
+        every_role_of_every_protocol_walks_to_its_last_stage,
+        inputs_are_handed_on_where_the_protocol_says,
         no_other_step_is_allowed,
         outputs_come_before_the_step,
         an_output_is_recorded_once,
@@ -43,6 +44,7 @@ conformance!(on_sqlite, crate::sqlite::open(), {
     leases: [
         the_oldest_work_comes_first_but_for_prioritized_stages,
         work_is_claimed_once,
+        work_is_claimed_by_protocol,
         a_lease_that_ran_out_is_taken_over,
         a_lease_is_extended_beside_the_work,
         a_lost_lease_is_not_extended,

@@ -1,6 +1,6 @@
 //! [`Message`]: what duchies send one another, and where it is awaited.
 
-use super::{Role, Stage};
+use super::{Role, Stage, packed};
 
 /// The kind of a payload between duchies; `HonestMajorityShareShuffle.Description` upstream, with its numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -50,6 +50,14 @@ impl Message {
             Self::ShufflePhaseInputOne => &[Role::FirstNonAggregator],
             Self::ShufflePhaseInputTwo => &[Role::SecondNonAggregator],
             Self::AggregationPhaseInput => &[Role::FirstNonAggregator, Role::SecondNonAggregator],
+        }
+    }
+
+    /// How many registers `payload` holds, those of noise included: none if it is no vector.
+    pub fn record_count(self, payload: &[u8]) -> usize {
+        match self {
+            Self::ShufflePhaseInputOne | Self::ShufflePhaseInputTwo => 0,
+            Self::AggregationPhaseInput => packed::value_count(payload).unwrap_or_default(),
         }
     }
 }

@@ -105,6 +105,18 @@ pub(super) fn register_count(message: &[u8]) -> Result<i64, Malformed> {
     Ok(reader.register_count)
 }
 
+/// The number of values of a message.
+pub(super) fn value_count(message: &[u8]) -> Result<usize, Malformed> {
+    let mut reader = PackedReader::new(message);
+    let mut count = 0;
+    while !reader.message.is_empty() {
+        count += usize::from(reader.next_field()?.is_some());
+        // Every value has one byte whose top bit is clear, its last.
+        count += std::mem::take(&mut reader.packed).iter().filter(|byte| **byte < 0x80).count();
+    }
+    Ok(count)
+}
+
 /// A value; one that does not fit becomes the largest, which is in no ring.
 fn varint(bytes: &mut &[u8]) -> Result<u32, Malformed> {
     let value = decode_varint(bytes).map_err(|_| Malformed)?;
@@ -170,6 +182,7 @@ mod tests {
             };
             let bytes = message.encode_to_vec();
             prop_assert_eq!(&aggregation_phase_input(&Registers::from(values.clone()), register_count), &bytes);
+            prop_assert_eq!(value_count(&bytes), Ok(values.len()));
             prop_assert_eq!(read(&bytes, block), Ok((values, register_count as i64)));
         }
 
@@ -194,6 +207,7 @@ mod tests {
         // Field 1 packed, an unknown field 3, field 1 alone, field 2, field 1 packed and empty.
         let message = [0x0a, 3, 1, 0x80, 1, 0x18, 9, 0x08, 7, 0x10, 2, 0x0a, 0];
         assert_eq!(read(&message, 2), Ok((vec![1, 128, 7], 2)));
+        assert_eq!(value_count(&message), Ok(3));
         for malformed in [&[0x0a, 2, 1][..], &[0x0a, 1, 0x80], &[0x0d, 0, 0, 0, 0], &[0x08]] {
             assert_eq!(read(malformed, 4), Err(Malformed), "{malformed:?}");
         }

@@ -2,7 +2,7 @@
 //! Numbers and names are upstream's (`HonestMajorityShareShuffle.Stage`), since they travel to peers and to the Kingdom
 //! and lie in databases.
 
-use super::Role;
+use super::{Message, Role};
 pub use crate::llv2::stage::{AfterTransition, StageKind};
 use crate::proto::protocol::honest_majority_share_shuffle as proto;
 
@@ -110,6 +110,33 @@ impl Stage {
             (Self::WaitOnAggregationInput, Aggregator) => Some(Self::AggregationPhase),
             _ => None,
         }
+    }
+
+    /// Whose messages a duchy that plays the part `receiver` collects in this stage, in the order in which they are
+    /// handed to the stage that follows.
+    pub const fn senders(self, receiver: Role) -> &'static [Role] {
+        match (self, receiver) {
+            (Self::WaitOnShuffleInputPhaseOne, Role::SecondNonAggregator) => {
+                Message::ShufflePhaseInputOne.senders()
+            }
+            (Self::WaitOnShuffleInputPhaseTwo, Role::FirstNonAggregator) => {
+                Message::ShufflePhaseInputTwo.senders()
+            }
+            (Self::WaitOnAggregationInput, Role::Aggregator) => Message::AggregationPhaseInput.senders(),
+            _ => &[],
+        }
+    }
+
+    /// Whether the stage that follows works on what this one was given, not on what it put out. The second worker has
+    /// the first one's message in its setup phase, and needs it in the shuffle phase.
+    pub const fn hands_inputs_on(self) -> bool {
+        matches!(self, Self::SetupPhase)
+    }
+
+    /// Whether data providers may still hand in their data. The second worker waits for the first while they may still be
+    /// at work.
+    pub const fn takes_requisitions(self) -> bool {
+        matches!(self, Self::Initialized | Self::WaitToStart | Self::WaitOnShuffleInputPhaseOne)
     }
 
     /// Whether a computation entering this stage becomes work for a mill.

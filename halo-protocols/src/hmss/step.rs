@@ -13,7 +13,7 @@ use super::share::Values;
 use super::shuffle_phase::{Order, ShufflePhase};
 use super::state::{Collecting, Created, State, Worker};
 use super::{Message, Outcome, Role, SettingError, Stage};
-use crate::computation::{Computation, Step};
+use crate::computation::{Computation, Refusal, Step};
 use crate::consent;
 use crate::duchy_id::DuchyId;
 use crate::effect::{MeasurementResult, Payload};
@@ -173,6 +173,16 @@ impl StepError {
             | Self::Incomplete { .. }
             | Self::Kernel { .. } => Retry::Permanent,
         }
+    }
+}
+
+impl Refusal for StepError {
+    fn culprit(&self) -> Option<&DuchyId> {
+        self.culprit()
+    }
+
+    fn retry(&self) -> Retry {
+        self.retry()
     }
 }
 

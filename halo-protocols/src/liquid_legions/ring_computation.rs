@@ -1,6 +1,7 @@
 //! [`RingComputation`]: what a host of either protocol needs to know.
 
 use std::fmt::Debug;
+use std::ops::Range;
 
 use super::details::{DetailsError, Surroundings};
 use super::event::{Event, Outcome};
@@ -11,18 +12,29 @@ use crate::duchy_id::DuchyId;
 use crate::effect::Effect;
 use crate::kernel::KernelContext;
 use crate::llv2::StageKind;
+use crate::role::Role;
 
 /// The stages of a protocol that starts like Liquid Legions v2.
-pub trait RingStage: Copy + Debug + PartialEq + 'static {
+pub trait RingStage: Copy + Debug + PartialEq + Send + Sync + 'static {
     /// What duchies send one another.
-    type Message: Copy + Debug + PartialEq + 'static;
+    type Message: Copy + Debug + PartialEq + Send + Sync + 'static;
 
     /// The stage in which a duchy makes its key pair.
     const INITIALIZATION_PHASE: Self;
+    /// The stage in which it waits for the keys of all.
+    const WAIT_REQUISITIONS_AND_KEY_SET: Self;
+    /// The stage in which it checks them.
+    const CONFIRMATION_PHASE: Self;
+    /// The stage in which a non-aggregator waits for all to have confirmed.
+    const WAIT_TO_START: Self;
     /// The stage in which the aggregator collects the others' registers.
     const WAIT_SETUP_PHASE_INPUTS: Self;
-    /// What it collects.
+    /// The stage in which a duchy works on what data providers sent.
+    const SETUP_PHASE: Self;
+    /// What the aggregator collects.
     const SETUP_PHASE_INPUT: Self::Message;
+    /// All that is sent, in the order of a computation.
+    const MESSAGES: &'static [Self::Message];
 
     /// Upstream's name.
     fn name(self) -> &'static str;
@@ -30,8 +42,26 @@ pub trait RingStage: Copy + Debug + PartialEq + 'static {
     /// Who moves a computation out of this stage.
     fn kind(self) -> StageKind;
 
+    /// The stage that follows this one for `role`, if it passes through this one.
+    fn next(self, role: Role) -> Option<Self>;
+
     /// The stage in which a duchy waits for `message`.
     fn awaiting(message: Self::Message) -> Self;
+
+    /// Whose messages the duchy at position `receiver` of a ring of `duchies` collects in this stage: their positions,
+    /// in the order in which they are handed to the stage that follows.
+    fn senders(self, receiver: usize, duchies: usize) -> Range<usize> {
+        let none = 0..0;
+        let Some(aggregator) = duchies.checked_sub(1).filter(|aggregator| receiver <= *aggregator) else {
+            return none;
+        };
+        if self == Self::WAIT_SETUP_PHASE_INPUTS {
+            return if receiver == aggregator { 0..aggregator } else { none };
+        }
+        let previous = receiver.checked_sub(1).unwrap_or(aggregator);
+        let awaits = Self::MESSAGES.iter().any(|message| Self::awaiting(*message) == self);
+        if awaits && previous != receiver { previous..previous + 1 } else { none }
+    }
 }
 
 /// The payloads between duchies of a computation.

@@ -235,11 +235,7 @@ impl Setting {
         layout: Layout,
         maximum_message_bytes: u64,
     ) -> Result<(), SettingError> {
-        let length = if self.parameters.curve_id == P256::CURVE_ID {
-            layout.length::<P256>()
-        } else {
-            layout.length::<Ristretto255>()
-        };
+        let length = layout.length_in(self.parameters.curve_id);
         let demanded = per_duchy.saturating_mul(self.duchy_count as u64);
         let limit = maximum_message_bytes / length as u64;
         if demanded > limit { Err(SettingError::TooMuchNoise { what, demanded, limit }) } else { Ok(()) }

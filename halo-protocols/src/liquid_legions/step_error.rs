@@ -2,6 +2,7 @@
 
 use super::RingStage;
 use super::key_set::KeySetError;
+use crate::computation::Refusal;
 use crate::duchy_id::DuchyId;
 use crate::kernel::KernelError;
 use crate::llv2::Stage;
@@ -131,5 +132,15 @@ impl<S: RingStage> StepError<S> {
             | Self::Incomplete { .. }
             | Self::KeptOutput(_) => Retry::Permanent,
         }
+    }
+}
+
+impl<S: RingStage> Refusal for StepError<S> {
+    fn culprit(&self) -> Option<&DuchyId> {
+        self.culprit()
+    }
+
+    fn retry(&self) -> Retry {
+        self.retry()
     }
 }

@@ -1,6 +1,7 @@
 //! [`Message`]: what duchies send one another, and where it is awaited.
 
 use super::Stage;
+use crate::sketch::Layout;
 
 /// The kind of a payload between duchies; `LiquidLegionsV2.Description` upstream, with its numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -51,6 +52,16 @@ impl Message {
             Self::ExecutionPhaseThreeInput => Stage::WaitExecutionPhaseThreeInputs,
         }
     }
+
+    /// How many registers, tuples or matrix cells `payload` holds, in the group with this curve id.
+    pub fn record_count(self, curve_id: i64, payload: &[u8]) -> usize {
+        let layout = match self {
+            Self::SetupPhaseInput | Self::ExecutionPhaseOneInput => Layout::REGISTER,
+            Self::ExecutionPhaseTwoInput => Layout::FLAG_COUNT_TUPLE,
+            Self::ExecutionPhaseThreeInput => Layout::CELL,
+        };
+        layout.whole_records(curve_id, payload)
+    }
 }
 
 impl TryFrom<i32> for Message {
@@ -58,5 +69,21 @@ impl TryFrom<i32> for Message {
 
     fn try_from(number: i32) -> Result<Self, UnknownMessage> {
         Self::ALL.into_iter().find(|message| message.number() == number).ok_or(UnknownMessage(number))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use halo_crypto::{Group, P256, Ristretto255};
+
+    use super::*;
+
+    #[test]
+    fn records_are_counted_by_their_layout() {
+        let p256 = P256::CURVE_ID;
+        assert_eq!(Message::SetupPhaseInput.record_count(p256, &[0; 198 * 7]), 7);
+        assert_eq!(Message::ExecutionPhaseTwoInput.record_count(p256, &[0; 264 * 7]), 7);
+        assert_eq!(Message::ExecutionPhaseThreeInput.record_count(p256, &[0; 66 * 7]), 7);
+        assert_eq!(Message::ExecutionPhaseOneInput.record_count(Ristretto255::CURVE_ID, &[0; 192 * 7]), 7);
     }
 }

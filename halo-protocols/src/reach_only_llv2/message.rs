@@ -41,6 +41,12 @@ impl Message {
             Self::ExecutionPhaseInput => Stage::WaitExecutionPhaseInputs,
         }
     }
+
+    /// How many registers `payload` holds, in the group with this curve id.
+    pub fn record_count(self, curve_id: i64, payload: &[u8]) -> usize {
+        // Behind the registers is a ciphertext as long as one.
+        Layout::REACH_ONLY_REGISTER.whole_records(curve_id, payload).saturating_sub(1)
+    }
 }
 
 impl TryFrom<i32> for Message {
@@ -65,4 +71,20 @@ pub(super) fn split<G: Group>(payload: &[u8]) -> Option<(&[u8], &[u8])> {
         return None;
     }
     payload.split_at_checked(payload.len().checked_sub(ciphertext)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use halo_crypto::{P256, Ristretto255};
+
+    use super::*;
+
+    #[test]
+    fn the_noise_ciphertext_is_no_register() {
+        for message in Message::ALL {
+            assert_eq!(message.record_count(P256::CURVE_ID, &[0; 66 * 8]), 7);
+            assert_eq!(message.record_count(Ristretto255::CURVE_ID, &[0; 64]), 0);
+            assert_eq!(message.record_count(P256::CURVE_ID, &[]), 0);
+        }
+    }
 }

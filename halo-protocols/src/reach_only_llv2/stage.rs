@@ -123,6 +123,11 @@ impl Stage {
         }
     }
 
+    /// Whether data providers may still hand in their data.
+    pub const fn takes_requisitions(self) -> bool {
+        matches!(self, Self::InitializationPhase | Self::WaitRequisitionsAndKeySet)
+    }
+
     /// Whether a computation entering this stage becomes work for a mill.
     pub const fn after_transition(self) -> AfterTransition {
         match self.kind() {
@@ -150,8 +155,13 @@ impl RingStage for Stage {
     type Message = Message;
 
     const INITIALIZATION_PHASE: Self = Self::InitializationPhase;
+    const WAIT_REQUISITIONS_AND_KEY_SET: Self = Self::WaitRequisitionsAndKeySet;
+    const CONFIRMATION_PHASE: Self = Self::ConfirmationPhase;
+    const WAIT_TO_START: Self = Self::WaitToStart;
     const WAIT_SETUP_PHASE_INPUTS: Self = Self::WaitSetupPhaseInputs;
+    const SETUP_PHASE: Self = Self::SetupPhase;
     const SETUP_PHASE_INPUT: Message = Message::SetupPhaseInput;
+    const MESSAGES: &'static [Message] = &Message::ALL;
 
     fn name(self) -> &'static str {
         self.name()
@@ -159,6 +169,10 @@ impl RingStage for Stage {
 
     fn kind(self) -> StageKind {
         self.kind()
+    }
+
+    fn next(self, role: Role) -> Option<Self> {
+        self.next(role)
     }
 
     fn awaiting(message: Message) -> Self {

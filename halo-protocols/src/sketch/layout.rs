@@ -1,7 +1,7 @@
 //! [`Layout`]: how many ciphertexts a record has, and what follows from it.
 
-use halo_crypto::Group;
 use halo_crypto::elgamal::{Ciphertext, Ciphertexts, Column, DecodeCiphertextError, EncodeCiphertextError};
+use halo_crypto::{Group, P256, Ristretto255};
 
 use crate::kernel::KernelError;
 
@@ -53,6 +53,19 @@ impl Layout {
     /// Bytes of one record.
     pub const fn length<G: Group>(self) -> usize {
         self.width * Ciphertext::<G>::LENGTH
+    }
+
+    /// Bytes of one record in the group with this curve id; in P-256 for an id that names no group.
+    pub(crate) fn length_in(self, curve_id: i64) -> usize {
+        match curve_id {
+            Ristretto255::CURVE_ID => self.length::<Ristretto255>(),
+            _ => self.length::<P256>(),
+        }
+    }
+
+    /// How many whole records of the group with this curve id `payload` holds.
+    pub(crate) fn whole_records(self, curve_id: i64, payload: &[u8]) -> usize {
+        payload.len() / self.length_in(curve_id)
     }
 
     /// How many records the bytes of `field` hold.

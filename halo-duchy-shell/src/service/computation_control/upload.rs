@@ -1,7 +1,6 @@
 //! The stream of one message: a header, then chunks.
 
 use bytes::Bytes;
-use halo_protocols::llv2;
 use tokio::time::timeout;
 use tonic::{Status, Streaming};
 
@@ -9,10 +8,8 @@ use super::AdvanceLimits;
 use crate::blob::BlobError;
 use crate::error::ShellError;
 use crate::proto::system::AdvanceComputationRequest;
-use crate::proto::system::advance_computation_request::header::Protocol;
 use crate::proto::system::advance_computation_request::{Header, Payload};
-use crate::proto::system::liquid_legions_v2::Description;
-use crate::protocol_stages::ProtocolStage;
+use crate::protocol_stages::{PeerMessage, ProtocolStage};
 
 /// What is left of a stream after its header.
 pub(super) struct Upload {
@@ -81,15 +78,9 @@ fn is_id(id: &str) -> bool {
 
 /// The stage that waits for what a header describes.
 pub(super) fn awaiting_stage(header: &Header) -> Result<ProtocolStage, ShellError> {
-    let Some(Protocol::LiquidLegionsV2(protocol)) = &header.protocol else {
-        return Err(ShellError::invalid("header.protocol", "is missing or not supported"));
-    };
-    let stage = match protocol.description() {
-        Description::SetupPhaseInput => llv2::Stage::WaitSetupPhaseInputs,
-        Description::ExecutionPhaseOneInput => llv2::Stage::WaitExecutionPhaseOneInputs,
-        Description::ExecutionPhaseTwoInput => llv2::Stage::WaitExecutionPhaseTwoInputs,
-        Description::ExecutionPhaseThreeInput => llv2::Stage::WaitExecutionPhaseThreeInputs,
-        Description::Unspecified => return Err(ShellError::invalid("header.description", "is missing")),
-    };
-    Ok(ProtocolStage::LiquidLegionsV2(stage))
+    let protocol =
+        header.protocol.as_ref().ok_or_else(|| ShellError::invalid("header.protocol", "is missing"))?;
+    let message = PeerMessage::try_from(protocol)
+        .map_err(|error| ShellError::invalid("header.description", format!("is unknown: {error}")))?;
+    Ok(message.awaited_in())
 }

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 
+	"github.com/tink-crypto/tink-go/v2/aead"
 	"github.com/tink-crypto/tink-go/v2/hybrid"
 	"github.com/tink-crypto/tink-go/v2/insecurecleartextkeyset"
 	"github.com/tink-crypto/tink-go/v2/keyset"
@@ -16,13 +17,13 @@ import (
 )
 
 type request struct {
-	// generate, encrypt or decrypt
+	// generate, encrypt, decrypt, write_encrypted or read_encrypted
 	Operation string `json:"operation"`
 	// binary or json
 	Format   string `json:"format"`
 	Template string `json:"template"`
 	Keyset   string `json:"keyset"`
-	// Plaintext or ciphertext
+	// Plaintext or ciphertext; of write_encrypted a cleartext binary keyset, of read_encrypted an encrypted one
 	Data    string `json:"data"`
 	Context string `json:"context"`
 }
@@ -42,6 +43,10 @@ var templates = map[string]func() *tinkpb.KeyTemplate{
 	"DHKEM_P256_HKDF_SHA256_HKDF_SHA256_AES_256_GCM":       hybrid.DHKEM_P256_HKDF_SHA256_HKDF_SHA256_AES_256_GCM_Key_Template,
 	"ECIES_P256_HKDF_HMAC_SHA256_AES128_GCM":               hybrid.ECIESHKDFAES128GCMKeyTemplate,
 	"ECIES_P256_HKDF_HMAC_SHA256_AES128_CTR_HMAC_SHA256":   hybrid.ECIESHKDFAES128CTRHMACSHA256KeyTemplate,
+	"AES128_GCM":             aead.AES128GCMKeyTemplate,
+	"AES256_GCM":             aead.AES256GCMKeyTemplate,
+	"AES256_GCM_RAW":         aead.AES256GCMNoPrefixKeyTemplate,
+	"AES128_CTR_HMAC_SHA256": aead.AES128CTRHMACSHA256KeyTemplate,
 }
 
 func main() {
@@ -68,6 +73,8 @@ func serve(request *request, answer *answer) error {
 		return generate(request, answer)
 	case "encrypt", "decrypt":
 		return crypt(request, answer)
+	case "write_encrypted", "read_encrypted":
+		return envelope(request, answer)
 	}
 	return fmt.Errorf("unknown operation %q", request.Operation)
 }
@@ -81,15 +88,58 @@ func generate(request *request, answer *answer) error {
 	if err != nil {
 		return err
 	}
-	public, err := private.Public()
-	if err != nil {
-		return err
-	}
 	if answer.Data, err = write(private, request.Format); err != nil {
 		return err
 	}
-	answer.Public, err = write(public, request.Format)
-	return err
+	// A key that encrypts keysets has no public half.
+	if public, err := private.Public(); err == nil {
+		answer.Public, err = write(public, request.Format)
+		return err
+	}
+	return nil
+}
+
+// envelope writes or reads a keyset encrypted under another one.
+func envelope(request *request, answer *answer) error {
+	serialised, err := hex.DecodeString(request.Keyset)
+	if err != nil {
+		return err
+	}
+	data, err := hex.DecodeString(request.Data)
+	if err != nil {
+		return err
+	}
+	var reader keyset.Reader = keyset.NewBinaryReader(bytes.NewReader(serialised))
+	if request.Format == "json" {
+		reader = keyset.NewJSONReader(bytes.NewReader(serialised))
+	}
+	key, err := insecurecleartextkeyset.Read(reader)
+	if err != nil {
+		return err
+	}
+	primitive, err := aead.New(key)
+	if err != nil {
+		return err
+	}
+	source := keyset.NewBinaryReader(bytes.NewReader(data))
+	if request.Operation == "read_encrypted" {
+		handle, err := keyset.Read(source, primitive)
+		if err != nil {
+			return err
+		}
+		answer.Data, err = write(handle, "binary")
+		return err
+	}
+	handle, err := insecurecleartextkeyset.Read(source)
+	if err != nil {
+		return err
+	}
+	var buffer bytes.Buffer
+	if err := handle.Write(keyset.NewBinaryWriter(&buffer), primitive); err != nil {
+		return err
+	}
+	answer.Data = hex.EncodeToString(buffer.Bytes())
+	return nil
 }
 
 func write(handle *keyset.Handle, format string) (string, error) {

@@ -49,6 +49,44 @@ fn each_role_walks_forward_from_the_initial_stage_to_its_last() {
 }
 
 #[test]
+fn every_message_is_collected_by_the_role_that_waits_for_it() {
+    let collected = |stage: Stage| Role::ALL.map(|role| stage.senders(role).len());
+    for stage in Stage::ALL {
+        let expected = match stage {
+            Stage::WaitOnShuffleInputPhaseOne => [0, 1, 0],
+            Stage::WaitOnShuffleInputPhaseTwo => [1, 0, 0],
+            Stage::WaitOnAggregationInput => [0, 0, 2],
+            _ => [0, 0, 0],
+        };
+        assert_eq!(collected(stage), expected, "{}", stage.name());
+        let slots = Role::ALL.into_iter().map(|role| stage.senders(role).len()).max();
+        if stage.kind() == StageKind::Wait {
+            assert_eq!(slots, Some(stage.output_slots()), "{}", stage.name());
+        }
+    }
+    assert_eq!(
+        Stage::WaitOnShuffleInputPhaseTwo.senders(Role::FirstNonAggregator),
+        [Role::SecondNonAggregator]
+    );
+    for message in Message::ALL {
+        let waiting = Role::ALL.into_iter().filter(|role| !message.awaited_in().senders(*role).is_empty());
+        assert_eq!(waiting.count(), 1, "{message:?}");
+    }
+}
+
+#[test]
+fn data_is_taken_until_the_computation_begins() {
+    for stage in Stage::ALL {
+        assert_eq!(
+            stage.takes_requisitions(),
+            stage <= Stage::WaitOnShuffleInputPhaseOne,
+            "{}",
+            stage.name()
+        );
+    }
+}
+
+#[test]
 fn numbers_outside_the_table_are_refused() {
     for number in [i32::MIN, -1, 0, 10, i32::MAX] {
         assert_eq!(Stage::try_from(number), Err(UnknownStage(number)));

@@ -51,6 +51,28 @@ fn each_role_walks_forward_from_the_initial_stage_to_the_last() {
 }
 
 #[test]
+fn every_duchy_waits_for_its_predecessor_and_the_aggregator_for_all() {
+    for stage in Stage::ALL {
+        let senders: Vec<Vec<usize>> = (0..4).map(|receiver| stage.senders(receiver, 3).collect()).collect();
+        let expected: [&[usize]; 4] = match stage {
+            Stage::WaitSetupPhaseInputs => [&[], &[], &[0, 1], &[]],
+            _ if Message::ALL.iter().any(|message| message.awaited_in() == stage) => [&[2], &[0], &[1], &[]],
+            _ => [&[]; 4],
+        };
+        assert_eq!(senders, expected, "{}", stage.name());
+        assert!((0..2).all(|receiver| stage.senders(receiver, 1).is_empty()), "{}", stage.name());
+        assert!(stage.senders(0, 0).is_empty(), "{}", stage.name());
+    }
+}
+
+#[test]
+fn data_is_taken_until_the_computation_begins() {
+    for stage in Stage::ALL {
+        assert_eq!(stage.takes_requisitions(), stage <= Stage::WaitRequisitionsAndKeySet, "{}", stage.name());
+    }
+}
+
+#[test]
 fn numbers_outside_the_table_are_refused() {
     for number in [i32::MIN, -1, 0, 10, i32::MAX] {
         assert_eq!(Stage::try_from(number), Err(UnknownStage(number)));

@@ -1,0 +1,50 @@
+//! A computation that the Kingdom announces becomes one of ours.
+
+use halo_crypto::prg::PrngSeed;
+use halo_protocols::hmss::WorkerKeys;
+use tonic::Code;
+
+use super::item::{ItemError, Progressed};
+use super::{HeraldError, HeraldParts, Inner};
+use crate::convert::Announced;
+use crate::hybrid_encryption::{PrivateKeyset, Scheme};
+use crate::proto::system::Computation;
+
+impl Inner {
+    /// Creates the local computation, unless it exists.
+    pub(super) async fn create(&self, id: &str, computation: &Computation) -> Result<Progressed, ItemError> {
+        let HeraldParts { duchy, setup, internal, .. } = &self.parts;
+        let announced = Announced::read(computation, duchy, &setup.current(), self.options.noise_policy)?;
+        let keys = if announced.needs_worker_keys() {
+            // The Kingdom announces again what it has announced before: no keys are made in vain.
+            if self.find(id).await?.is_some() {
+                return Ok(Progressed::Done);
+            }
+            Some(self.worker_keys(id).await?)
+        } else {
+            None
+        };
+        let request = announced.request(keys)?;
+        match internal.create(request).await {
+            Ok(_) => tracing::info!(computation = id, "created"),
+            Err(status) if status.code() == Code::AlreadyExists => {
+                tracing::debug!(computation = id, "exists already");
+            }
+            Err(status) => return Err(status.into()),
+        }
+        Ok(Progressed::Done)
+    }
+
+    /// A random seed and a key pair for one computation. The private key is stored before the computation that knows
+    /// it: a herald that dies between the two leaves a key that is of no use to anybody.
+    async fn worker_keys(&self, id: &str) -> Result<WorkerKeys, ItemError> {
+        let HeraldParts { duchy, private_keys, seeds, .. } = &self.parts;
+        let store = private_keys.as_ref().ok_or(HeraldError::NoPrivateKeyStore)?;
+        let seed = seeds.seed(duchy, id, "worker keys")?;
+        let keyset = PrivateKeyset::generate(Scheme::Hpke, &mut seed.stream("key pair", 0));
+        Ok(WorkerKeys {
+            random_seed: PrngSeed::random(&mut seed.stream("random seed", 0)),
+            encryption_key_pair: store.store(&keyset).await?,
+        })
+    }
+}

@@ -1,0 +1,104 @@
+//! [`Milled`]: what each protocol is told so that it works on a stage.
+
+use std::time::SystemTime;
+
+use halo_protocols::hmss::{self, AggregationInputs, SetupInputs, ShuffleInputs, VectorShare};
+use halo_protocols::liquid_legions::{Event, RingStage, StageInputs};
+
+use super::MillError;
+use super::work::Work;
+use crate::consent::{ParticipantKey, verify_participant_key};
+use crate::convert::{self, Hosted, MessageOf, RingProtocol};
+
+/// More than any seed takes with what goes with it, in bytes: data providers cannot hand in seals of more than 16 KiB.
+const MAXIMUM_SEED_ENTRY_BYTES: u64 = 32 << 10;
+
+/// A protocol that mills work on.
+pub(super) trait Milled: Hosted {
+    /// What the protocol is told so that it works on the stage of `work`, which is one to compute.
+    fn event(&self, work: &Work) -> impl Future<Output = Result<Self::Event, MillError>> + Send;
+}
+
+impl<C: RingProtocol> Milled for C {
+    async fn event(&self, work: &Work) -> Result<Event<MessageOf<C>>, MillError> {
+        let duchy = &work.mill.parts.duchy;
+        match halo_protocols::liquid_legions::RingComputation::stage(self) {
+            stage if stage == C::Stage::INITIALIZATION_PHASE => Ok(Event::Initialize),
+            stage if stage == C::Stage::CONFIRMATION_PHASE => {
+                let refused = refused_keys(self, work);
+                Ok(Event::Confirm(convert::evidence(&work.token, duchy, refused)?))
+            }
+            stage => {
+                let own = match stage == C::Stage::SETUP_PHASE {
+                    true => convert::own_requisition_paths(&work.token, duchy),
+                    false => Vec::new(),
+                };
+                let mut requisitions = Vec::new();
+                for path in own {
+                    requisitions.push(work.read(&path).await?);
+                }
+                let (messages, kept) = (work.messages().await?, work.kept().await?);
+                Ok(Event::Compute(StageInputs { requisitions, messages, kept }))
+            }
+        }
+    }
+}
+
+/// One line for each participant whose key is not to be believed.
+fn refused_keys<C: RingProtocol>(state: &C, work: &Work) -> Vec<String> {
+    let consent = &work.mill.parts.consent;
+    let participants = state.ring().map(|ring| ring.participants()).unwrap_or_default();
+    let refused = participants.iter().filter_map(|participant| {
+        let key = ParticipantKey {
+            duchy: participant.duchy.as_str(),
+            certificate: &participant.certificate_der,
+            key: &participant.el_gamal_public_key,
+            signature: &participant.signature,
+            signature_algorithm_oid: &participant.signature_algorithm_oid,
+        };
+        verify_participant_key(&key, &consent.directory, &consent.roots, SystemTime::now()).err()
+    });
+    refused.map(|error| error.to_string()).collect()
+}
+
+impl Milled for hmss::State {
+    async fn event(&self, work: &Work) -> Result<hmss::Event, MillError> {
+        let duchy = &work.mill.parts.duchy;
+        match self {
+            Self::SetupPhase(worker) => Ok(hmss::Event::Setup(SetupInputs {
+                secret_seeds: convert::secret_seeds(&work.token, duchy),
+                evidence: convert::known_evidence(&work.token, duchy, worker.setting.role)?,
+            })),
+            Self::ShufflePhase(worker) => Ok(hmss::Event::Shuffle(shuffle_inputs(worker, work).await?)),
+            Self::AggregationPhase(_) => {
+                Ok(hmss::Event::Aggregate(AggregationInputs { messages: work.messages().await? }))
+            }
+            _ => Ok(hmss::Event::Initialize),
+        }
+    }
+}
+
+async fn shuffle_inputs(worker: &hmss::Worker, work: &Work) -> Result<ShuffleInputs, MillError> {
+    let kept = work.kept().await?;
+    if kept.is_some() {
+        // It is sent as it is: nothing is looked at again.
+        return Ok(ShuffleInputs { kept, ..ShuffleInputs::default() });
+    }
+    let mut vectors = Vec::new();
+    let own = convert::own_requisitions(&work.token, &work.mill.parts.duchy);
+    for requisition in own.filter(|requisition| !requisition.path.is_empty()) {
+        let register_count = convert::seed_details(requisition).map_or(0, |details| details.register_count);
+        vectors.push(VectorShare {
+            requisition: convert::requisition_id(requisition).to_owned(),
+            register_count,
+            frequency_vector: work.read(&requisition.path).await?,
+        });
+    }
+    // Decoded, an entry takes many times its bytes: no more is decoded than requisitions can account for.
+    let requisitions = work.token.requisitions.len() as u64;
+    let limit = requisitions.saturating_add(1).saturating_mul(MAXIMUM_SEED_ENTRY_BYTES);
+    let peer_message = work.short_messages(limit).await?.into_iter().next().unwrap_or_default();
+    let seeds = work.open_seeds(worker, &peer_message).await?;
+    let requisitions = work.token.requisitions.iter().map(convert::requisition_id).map(str::to_owned);
+    Ok(ShuffleInputs { requisitions: requisitions.collect(), vectors, peer_message, seeds, kept })
+}
