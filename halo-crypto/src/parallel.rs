@@ -10,8 +10,8 @@ use std::sync::atomic::{self, AtomicBool, AtomicU64};
 
 use rayon::prelude::*;
 
-/// Records handed to one task. Large enough that batch inversion pays, small enough that a chunk's scratch space
-/// stays in the second-level cache.
+/// Records handed to one task. Large enough that batch inversion pays, small enough that a chunk's scratch space, about a
+/// kilobyte a point, stays in the second-level cache or just beyond it.
 pub const CHUNK: usize = 1024;
 
 /// Where and under whose control a kernel runs.

@@ -125,10 +125,15 @@ pub fn addition_is_a_group_law<G: Group, R: CryptoRng>(rng: &mut R) {
 /// get their tables together.
 pub fn multiples_are_those_of_their_point<G: Group, R: CryptoRng>(rng: &mut R) {
     let awkward = awkward_scalars::<G, _>(rng);
-    for each in [0, 1, 2, 3, 5, 9, awkward.len()] {
-        for count in [0, 1, 9, if each == 2 { 300 } else { 70 }] {
+    for each in [0, 1, 2, 3, 5, 9, awkward.len(), 70] {
+        let most = match each {
+            2 => 520,
+            3 => 270,
+            _ => 70,
+        };
+        for count in [0, 1, 9, most] {
             let mut points = awkward_points::<G, _>(rng);
-            points.extend(random_points::<G, _>(300, rng));
+            points.extend(random_points::<G, _>(most, rng));
             points.truncate(count);
             let mut scalars: Vec<_> = (0..each * count).map(|_| G::random_scalar(rng)).collect();
             // Every awkward point meets every awkward scalar once there are enough of them.
@@ -244,11 +249,18 @@ pub fn a_lane_never_depends_on_its_neighbours<G: Group, R: CryptoRng>(rng: &mut 
                 &<G as Group>::Scalar,
             ) + 'a,
     >;
-    let operations: [(&str, Operation<'_, G>); 6] = [
+    let operations: [(&str, Operation<'_, G>); 7] = [
         ("add", Box::new(|left, right, _, _| G::add(left, right))),
         ("sub", Box::new(|left, right, _, _| G::sub(left, right))),
         ("scale", Box::new(|left, _, _, scalar| G::scale(left, scalar))),
         ("scale_each", Box::new(|left, _, scalars, _| G::scale_each(left, scalars))),
+        (
+            "multiples",
+            Box::new(|left, _, scalars, _| {
+                let twice = [scalars, scalars].concat();
+                left.copy_from_slice(&G::multiples(left, &twice)[left.len()..]);
+            }),
+        ),
         ("double_scale", Box::new(|left, right, _, scalar| G::double_scale(left, scalar, right, scalar))),
         ("fixed base", Box::new(|left, _, scalars, _| G::add_fixed_base_multiples(left, &base, scalars))),
     ];

@@ -102,7 +102,7 @@ impl<V: Vector> Batch<V> {
     }
 
     /// `points[i] = 2^times · points[i]`, for points that the caller has proven not to be the identity. One that is
-    /// spoils the batch.
+    /// spoils its lane of the batch.
     #[inline(always)]
     pub(super) fn double(&mut self, points: &mut [Affine<V>], times: usize) {
         V::perform(Doubling { batch: self, points, times });
@@ -170,7 +170,7 @@ impl<V: Vector> Batch<V> {
     }
 
     /// `points[i] += addends[i]`, for points that the caller has proven to be neither equal nor opposite and not the
-    /// identity. A pair that is spoils the batch.
+    /// identity. A pair that is spoils its lane of the batch.
     #[inline(always)]
     pub(super) fn add_distinct(&mut self, points: &mut [Affine<V>], addends: &(impl Addends<V> + ?Sized)) {
         V::perform(DistinctAddition { batch: self, points, addends, skipped: &[] });

@@ -28,12 +28,14 @@
 //! # Constant time
 //! A digit is found by reading all eight sums of its table under masks, as with the windows of one scalar.
 
+use core::ops::Range;
+
 use p256::Scalar;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 use super::batch::{Addends, Batch};
 use super::mask::Mask;
-use super::multiplication::{recode, set, signs};
+use super::multiplication::{set, signs};
 use super::point::Point;
 use super::recoding::OddScalar;
 use super::table::PointTable;
@@ -49,6 +51,9 @@ const SPACING: usize = 64;
 /// Sums in a table: the highest tooth is positive.
 const SUMS: usize = 1 << (TEETH - 1);
 
+/// Scalars of each point whose sums are worked on in step, so that scratch space does not grow with their number.
+const TOGETHER: usize = 32;
+
 /// How many tables a point has. With `T` of them, the point takes `256 - 64/T` doublings and `12·T` additions, and each
 /// scalar `64/T - 1` doublings and 63 additions.
 #[derive(Clone, Copy)]
@@ -57,8 +62,7 @@ struct Shape {
 }
 
 impl Shape {
-    /// The cheapest for a number of scalars. More tables than these would cost as much as they save for the numbers
-    /// that occur, and one has exceptional cases.
+    /// The cheapest for a number of scalars, among those that occur.
     const fn of(scalars: usize) -> Self {
         Self { tables: if scalars <= 2 { 2 } else { 4 } }
     }
@@ -133,19 +137,18 @@ struct Combs {
 }
 
 impl Combs {
-    /// For scalars of the points of a chunk, the same number for each. Lanes that hold no point get scalars too, so that
-    /// those of each multiple begin with a vector.
-    fn new<'a, V: Vector>(multiples: impl ExactSizeIterator<Item = &'a [Scalar]>) -> Self {
+    /// For the points at `places` of `count`, the same number of scalars each. Lanes that hold no point get scalars too,
+    /// so that those of each multiple begin with a vector.
+    fn new<V: Vector>(scalars: &[Scalar], count: usize, places: &Range<usize>) -> Self {
         // Room for all, since a vector that grows leaves its old memory unwiped.
-        let mut padded = Zeroizing::new(Vec::with_capacity(multiples.len() * POOL));
-        for scalars in multiples {
-            padded.extend_from_slice(scalars);
-            let whole = padded.len().next_multiple_of(V::LANES);
-            padded.resize(whole, Scalar::ONE);
+        let width = places.len().next_multiple_of(V::LANES);
+        let mut recoded = Vec::with_capacity(scalars.len() / count * width);
+        for scalars in scalars.chunks_exact(count) {
+            recoded.extend(scalars[places.clone()].iter().map(OddScalar::new));
+            recoded.resize_with(recoded.len().next_multiple_of(V::LANES), || OddScalar::new(&Scalar::ONE));
         }
-        let scalars = recode(&padded);
-        let teeth = Zeroizing::new(scalars.iter().map(OddScalar::signs).collect());
-        Self { scalars, teeth }
+        let teeth = Zeroizing::new(recoded.iter().map(OddScalar::signs).collect());
+        Self { scalars: recoded, teeth }
     }
 }
 
@@ -171,6 +174,8 @@ impl<V: Vector> Addends<V> for Column<'_, V> {
             let vector = index % self.table.vectors();
             let point = self.table.select_each(vector, &V::indices(&numbers));
             *out = Signed { point, negative: V::mask(&negative) };
+            numbers.zeroize();
+            negative.zeroize();
         }
     }
 }
@@ -186,13 +191,15 @@ pub(super) fn several_multiples<V: Vector>(points: &[Point], scalars: &[Scalar],
         let tables = tables(&lanes, shape);
         let first = chunk * shape.chunk();
         let places = first..first + points.len();
-        let combs = Combs::new::<V>(scalars.chunks_exact(count).map(|scalars| &scalars[places.clone()]));
-        let mut sums = multiply(&tables, &combs, combs.scalars.len() / V::LANES, shape);
-        for (sum, identity) in sums.iter_mut().zip(identities.iter().cycle()) {
-            *sum = sum.keep(!*identity);
-        }
-        for (sums, out) in sums.chunks_exact(lanes.len()).zip(out.chunks_exact_mut(count)) {
-            store(sums, &mut out[places.clone()]);
+        for (scalars, out) in scalars.chunks(TOGETHER * count).zip(out.chunks_mut(TOGETHER * count)) {
+            let combs = Combs::new::<V>(scalars, count, &places);
+            let mut sums = multiply(&tables, &combs, combs.scalars.len() / V::LANES, shape);
+            for (sum, identity) in sums.iter_mut().zip(identities.iter().cycle()) {
+                *sum = sum.keep(!*identity);
+            }
+            for (sums, out) in sums.chunks_exact(lanes.len()).zip(out.chunks_exact_mut(count)) {
+                store(sums, &mut out[places.clone()]);
+            }
         }
     }
 }

@@ -2,8 +2,9 @@
 //!
 //! This is Montgomery's trick: the product of all denominators is inverted, and walking back through the
 //! products that led there gives each inverse. Every lane of a vector has a product of its own; those few are
-//! brought together in the same way before the inversion. Points must not be able to spoil each other, so a zero is
-//! replaced by one on its way in.
+//! brought together in the same way before the inversion. Points must not be able to spoil each other, so a zero that
+//! [`push`](Denominators::push) meets is replaced by one on its way in. By
+//! [`push_nonzero`](Denominators::push_nonzero) only those come that are proven not to be zero.
 
 use zeroize::Zeroize;
 
@@ -71,13 +72,19 @@ impl<V: Vector> Denominators<V> {
         inverse
     }
 
-    /// Ends a round of pushes. Each inverse will come multiplied by `factor`, which this way costs one
+    /// Ends a round of pushes. Should a proof have failed, the lanes without a zero are right all the same. Each inverse will come multiplied by `factor`, which this way costs one
     /// multiplication for all of them.
     #[inline(always)]
     pub(super) fn invert(&mut self, factor: &FieldElement) {
         let mut elements = self.product.elements();
+        for element in &mut elements[..V::LANES] {
+            let zero = element.is_zero();
+            debug_assert!(!bool::from(zero.choice()), "a denominator is zero that was proven not to be");
+            *element = FieldElement::select(zero, &FieldElement::ONE, element);
+        }
         invert_all(&mut elements[..V::LANES], factor);
         self.inverse = V::load(&elements[..V::LANES]);
+        elements.zeroize();
         self.product = V::one();
     }
 }

@@ -124,7 +124,10 @@ fn digits<V: Vector>(scalars: &[OddScalar], index: usize, position: usize) -> (V
         let digit = scalar.digit(position, WINDOW);
         (indices[lane], negative[lane]) = (digit.index, digit.negative);
     }
-    (V::indices(&indices), V::mask(&negative))
+    let digits = (V::indices(&indices), V::mask(&negative));
+    indices.zeroize();
+    negative.zeroize();
+    digits
 }
 
 /// Replaces points by the first addends of a sum.
@@ -273,6 +276,7 @@ impl<V: Vector> Addends<V> for FixedAddends<'_, V> {
                 (*index, *negative) = (digit.index as u8, digit.negative);
             }
             out.negative = V::mask(&negative);
+            negative.zeroize();
         }
         V::look_up(self.base.window(self.window), &indices, out);
     }
@@ -335,6 +339,7 @@ impl<V: Vector, F: Fn(usize) -> Point> Addends<V> for Given<F> {
                 *point = (self.point)(self.start + position);
             }
             *out = Affine::load(&points[..V::LANES]).into();
+            points.zeroize();
         }
     }
 }
@@ -351,7 +356,7 @@ pub(super) fn add<V: Vector>(left: &mut [Point], right: impl Fn(usize) -> Point)
 }
 
 /// The scalars, wiped when dropped.
-pub(super) fn recode(scalars: &[Scalar]) -> Vec<OddScalar> {
+fn recode(scalars: &[Scalar]) -> Vec<OddScalar> {
     scalars.iter().map(OddScalar::new).collect()
 }
 

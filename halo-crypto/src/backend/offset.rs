@@ -3,15 +3,15 @@
 //! A sum `a·P + b·Q` that starts at the identity can meet its own addends on the way, or the identity again, if one base
 //! is a small multiple of the other; a peer may have chosen them so. Sums that start at a point `S` and lose its share
 //! again at the end do so only if `S` is one of a few combinations of `P` and `Q`. The discrete logarithm of `S` is the
-//! digest of all that goes in, the secret scalars and the points. Over a random one, a sum of [`DOUBLINGS`] doublings
-//! and two additions a window meets an exceptional case with a probability of less than `2^-246`; finding points with
-//! another outcome takes as many trials, even if the scalars were known.
+//! digest of all that goes in, the secret scalars and the points. Over a random one, the sum of a
+//! pair, of 252 doublings and two additions for each four of them, meets an exceptional case with a probability of less than
+//! `2^-246`. Finding a batch of `N` pairs in which one does takes `2^246/N` trials, even if the scalars were known.
 
 use elliptic_curve::PrimeField;
 use elliptic_curve::ops::Reduce;
 use p256::{FieldBytes, Scalar};
 use sha2::{Digest, Sha256};
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 use super::fixed_base::FixedBase;
 use super::point::Point;
@@ -34,19 +34,29 @@ impl Offset {
     ) -> Self {
         let mut digest = Sha256::new_with_prefix(b"halo-crypto: start of a sum of two products");
         for scalar in [left_scalar, right_scalar] {
-            digest.update(*Zeroizing::new(<[u8; 32]>::from(scalar.to_repr())));
+            digest.update(&Zeroizing::new(<[u8; 32]>::from(scalar.to_repr()))[..]);
         }
-        // The coordinate tells a point from all but its negative, which only doubles the trials of a peer.
         for point in left.iter().chain(right) {
             for word in point.x.montgomery_words() {
                 digest.update(word.to_le_bytes());
             }
+            // A coordinate and its negative add up to an odd number, so the lowest word tells them apart.
+            digest.update(point.y.montgomery_words()[0].to_le_bytes());
         }
-        let start = Zeroizing::new(<Scalar as Reduce<FieldBytes>>::reduce(&digest.finalize()));
+        let digest = Zeroizing::new(<[u8; 32]>::from(digest.finalize()));
+        let start = Zeroizing::new(<Scalar as Reduce<FieldBytes>>::reduce(&FieldBytes::from(*digest)));
         let shifted = (0..doublings).fold(start.clone(), |shifted, _| Zeroizing::new(shifted.double()));
         let mut points = [Point::IDENTITY; 2];
         super::add_fixed_base_multiples(&mut points, generator, &Zeroizing::new([*start, -*shifted])[..]);
         let [start, correction] = points;
+        points.zeroize();
         Self { start, correction }
+    }
+}
+
+impl Drop for Offset {
+    fn drop(&mut self) {
+        self.start.zeroize();
+        self.correction.zeroize();
     }
 }

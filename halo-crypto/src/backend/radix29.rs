@@ -13,11 +13,9 @@
 //! * Subtraction adds `4p` ([`FOUR_P`]), each of whose limbs is at least the largest that may be subtracted: `2^29 - 1`,
 //!   and `2^25` for the highest, since `2p < 2^25·2^232`. Its limbs are below `2^30`, so the result's are below
 //!   `2^30 + 2^29`; the number is below `6p`.
-//! * Subtraction from a limb or its negative adds `8p` ([`EIGHT_P`]): its limbs are at least `2^30 - 2`, twice the largest
-//!   that is subtracted, and the highest `2^26`. They are below `2^30 + 2^29`, so the result's are below `2^31`; the number
-//!   is below `10p`.
-//! * Subtraction of two adds `8p` ([`EIGHT_P`]) with limbs of at least `2^30 - 2`, the highest `2^26`. They are below
-//!   `2^30 + 2^29`, so the result's are below `2^31`; the number is below `10p`.
+//! * Subtraction of two, or from a negative, adds `8p` ([`EIGHT_P`]) with limbs of at least `2^30 - 2`, the highest `2^26`:
+//!   twice the largest that may be subtracted. They are below `2^30 + 2^29`, so the result's are below `2^31`; the number is
+//!   below `10p`.
 //! * Carrying subtracts `t·p` where `t` is the highest limb divided by `2^24`: at most the number divided by `2^256`,
 //!   so the rest is not negative. For limbs below `2^31` the lower eight make up less than `2^235`, so the number is
 //!   below `(t + 1)·2^256 + 2^235`, and with `t ≤ 2^5` the rest is below `2^256 + 2^235 + 2^5·(2^256 - p) < 2p`.

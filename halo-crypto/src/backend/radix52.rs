@@ -42,7 +42,7 @@
 use core::fmt::Debug;
 use core::ops::{BitAnd, BitOr, Not};
 
-use zeroize::DefaultIsZeroes;
+use zeroize::{DefaultIsZeroes, Zeroize};
 
 use super::field::{FieldElement, MODULUS};
 use super::mask::Mask;
@@ -525,6 +525,7 @@ impl<S: Octet> Vector for Radix52<S> {
                 *word = u64::from(*index);
             }
             let indices = S::from_array(words);
+            words.zeroize();
             let eights = S::shift_right::<3>(indices);
             out.point = Affine::default();
             for (number, [x, y]) in (0..).zip(table) {

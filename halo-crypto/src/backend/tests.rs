@@ -120,7 +120,7 @@ proptest! {
     }
 
     #[test]
-    fn digits_add_up(seed in any::<[u8; 32]>(), small in 0u64..100, kind in 0u8..3, width in 3usize..8) {
+    fn digits_add_up(seed in any::<[u8; 32]>(), small in 0u64..100, kind in 0u8..3, width in 3usize..=8) {
         let scalar = match kind {
             0 => <Scalar as elliptic_curve::ops::Reduce<p256::FieldBytes>>::reduce(&seed.into()),
             1 => Scalar::from(small),

@@ -15,9 +15,16 @@
 //! A nonce of the constant's would hide nothing that `r` does not hide. Whoever cannot open the message sees the pair
 //! `(u, e − P)`, whose logarithm to each other is not known to them, and the pair's multiple by a scalar that is used
 //! nowhere else: under the decisional Diffie–Hellman assumption, on which the encryption itself rests, that is a pair of
-//! random elements, whatever public or secret ciphertext was added to the first one. Whoever can open the test finds
-//! `r·(M − P)` either way, with the nonce `r·ρ` for the message's nonce `ρ`: uniform, and independent of the other
-//! tests' nonces.
+//! random elements, whatever public or secret ciphertext was added to the first one.
+//!
+//! Whoever can open the test finds `r·(M − P)` with the nonce `r·ρ` for the message's nonce `ρ`. The nonce must be unknown
+//! to them: who knows `ρ` finds `r·G` and can try what multiple of it `r·(M − P)` is. So re-randomize a message first whose
+//! maker may be the one who opens it; then, under the same assumption, `r·G` is hidden and the nonces are as good as
+//! independent. The protocols do: keys are compared after a fresh encryption of zero was subtracted, and each duchy
+//! re-randomized the counts.
+//!
+//! A ciphertext with `e = P` makes the second half of its test the identity, which has no encoding: the kernel names the
+//! record then. Nobody makes one by accident.
 
 use rand_core::CryptoRng;
 use zeroize::Zeroizing;

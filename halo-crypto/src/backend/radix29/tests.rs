@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::backend::tests::{element, modulus, number};
 
-/// Four words in plain Rust. An overflow that the bounds exclude panics.
+/// Four words in plain Rust, which wrap around as the instructions do. The tests check that nothing is lost by it.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Model;
 
