@@ -12,7 +12,10 @@ use subtle::Choice;
 pub(crate) use self::field::FieldElement;
 pub use self::fixed_base::FixedBase;
 use self::fixed_base::Tables;
+pub(crate) use self::instructions::{Instructions, prefetch};
 pub use self::point::Point;
+pub(crate) use self::selection::select;
+pub(crate) use self::vector::Task;
 
 /// Instantiates the operations on batches for a vector, in functions that enable what its instructions need.
 macro_rules! entry_points {
@@ -79,6 +82,7 @@ mod comb;
 mod divsteps;
 mod field;
 mod fixed_base;
+mod instructions;
 mod inversion;
 mod mask;
 mod multiplication;
@@ -88,6 +92,7 @@ mod portable;
 mod radix29;
 mod recoding;
 mod roots;
+mod selection;
 mod vector;
 
 /// An implementation of P-256. All give the same results.
