@@ -1,14 +1,19 @@
-//! The share shuffle at 10^6 and 10^7 registers (and 10^8 with the feature `large`), on one thread: what its primitives
-//! (expanding, combining, shuffling, counting) and stages take for a register, in bytes per second beside AES-256-CTR and
-//! a copy of memory in the same run, and what a stage was found to hold in memory.
+//! The share shuffle at 10^6 and 10^7 registers (and 10^8 with the feature `large`), on one thread where nothing else is
+//! said: what its primitives (expanding, combining, shuffling, counting) and stages take for a register, in bytes per
+//! second beside AES and a copy of memory in the same run; how many times as fast they are as AES and as a plain shuffle;
+//! and what a stage was found to hold in memory. Times are the shortest of several passes.
 //!
 //! Rates are of registers as they lie in memory: a byte each in the stages and in what is shuffled, four in a decoded
 //! message. Arguments are parts of names to measure.
 
 use std::hint::black_box;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use halo_benches::rng;
+use aes::Aes256;
+use aes::cipher::array::Array;
+use aes::cipher::{BlockCipherEncrypt, KeyInit};
+use halo_benches::{choose_backend, rng};
 use halo_crypto::Secret;
 use halo_crypto::parallel::Executor;
 use halo_crypto::prg::{PrngSeed, StreamSeed, UniformGenerator};
@@ -25,6 +30,8 @@ use halo_protocols::proto::frequency_count::{FrequencyVector, SecretShareGenerat
 use halo_protocols::proto::protocol::honest_majority_share_shuffle::ShufflePhaseInput;
 use halo_protocols::proto::protocol::honest_majority_share_shuffle::shuffle_phase_input::SecretSeed;
 use halo_protocols::{Computation, DuchyId, Step};
+use memmap2::{Advice, MmapMut};
+use openssl::symm::{Cipher, Crypter, Mode};
 use peak_alloc::PeakAlloc;
 use prost::Message;
 
@@ -50,6 +57,7 @@ static ALLOCATED: PeakAlloc = PeakAlloc;
 fn main() -> Result<(), AnyError> {
     let filters: Vec<String> =
         std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
+    choose_backend()?;
     println!("{:<58}{:>12}{:>14}{:>11}", "work", "registers", "ns/register", "MB/s");
     for &registers in SIZES {
         let mut bench = Bench { filters: &filters, registers };
@@ -76,25 +84,44 @@ impl Bench<'_> {
         &self,
         name: &str,
         width: usize,
+        input: impl FnMut() -> I,
+        work: impl FnMut(I) -> T,
+    ) -> T {
+        self.time(name, width, input, work).0
+    }
+
+    /// As [`Bench::measure`]; gives the shortest time too, in nanoseconds a register.
+    fn time<I, T>(
+        &self,
+        name: &str,
+        width: usize,
         mut input: impl FnMut() -> I,
         mut work: impl FnMut(I) -> T,
-    ) -> T {
+    ) -> (T, f64) {
         let wanted = self.wants(name);
-        let (mut passes, mut elapsed) = (0, Duration::ZERO);
+        let (mut shortest, mut elapsed) = (Duration::MAX, Duration::ZERO);
         loop {
             let input = input();
             let started = Instant::now();
             let result = black_box(work(input));
-            elapsed += started.elapsed();
-            passes += 1;
+            let pass = started.elapsed();
+            shortest = shortest.min(pass);
+            elapsed += pass;
             if !wanted || elapsed >= ENOUGH {
+                let nanoseconds = shortest.as_secs_f64() * 1e9 / self.registers as f64;
                 if wanted {
-                    let seconds = elapsed.as_secs_f64() / f64::from(passes) / self.registers as f64;
-                    let (nanoseconds, megabytes) = (seconds * 1e9, width as f64 * 1e-6 / seconds);
+                    let megabytes = width as f64 * 1e3 / nanoseconds;
                     println!("{name:<58}{:>12}{nanoseconds:>14.2}{megabytes:>11.0}", self.registers);
                 }
-                return result;
+                return (result, nanoseconds);
             }
+        }
+    }
+
+    /// Prints how many times as fast one thing is as another, if all were measured.
+    fn compare(&self, what: &str, ratio: f64) {
+        if self.filters.is_empty() {
+            println!("{what:<58}{:>12}{ratio:>14.2} times", self.registers);
         }
     }
 
@@ -120,26 +147,121 @@ impl Bench<'_> {
     fn primitives(&mut self) -> Result<(), AnyError> {
         let ring = RingModulus::new(MODULUS)?;
         let seed = PrngSeed::random(&mut rng());
-        let mut bytes = vec![1u8; self.registers];
+        let bytes = vec![1u8; self.registers];
         let mut copy = vec![0u8; self.registers];
         self.measure("copy of memory", NARROW, || (), |()| copy.copy_from_slice(black_box(&bytes)));
-        self.measure("AES-256-CTR", NARROW, || (), |()| UniformGenerator::new(&seed).fill_bytes(&mut copy));
-        let mut expanded = 0;
-        self.measure(
-            "expand a share",
-            NARROW,
-            || UniformGenerator::new(&seed),
-            |mut generator| generator.uniform_blocks(bytes.len(), ring, |block| expanded += block.len()),
-        )?;
-        self.measure("shuffle", NARROW, || (), |()| halo_crypto::shuffle(&mut bytes, &seed))?;
-        drop((bytes, copy));
-        let mut sums = vec![1u32; self.registers];
-        let share = expand(&seed, self.registers, ring)?;
-        self.measure("combine: add a share", DECODED, || (), |()| ring.add(&mut sums, share.expose()))?;
-        self.measure("count", DECODED, Histogram::new, |mut histogram| {
-            sums.iter().for_each(|sum| histogram.add(*sum));
+        drop(copy);
+        self.expansion(ring, &seed, bytes)?;
+        self.permutation(&seed)?;
+        let mut sums: Vec<u8> = (0..self.registers).map(|register| (register % 7) as u8).collect();
+        self.measure("count", NARROW, Histogram::new, |mut histogram| {
+            histogram.add_all(sums.iter().copied().map(u32::from));
             histogram
         });
+        let share = vec![2u8; self.registers];
+        self.measure("combine: add a share", NARROW, || (), |()| ring.add(&mut sums, &share))?;
+        let mut sums = vec![1u32; self.registers];
+        let share = expand(&seed, self.registers, ring)?;
+        self.measure(
+            "combine: add a decoded share",
+            DECODED,
+            || (),
+            |()| ring.add(&mut sums, share.expose()),
+        )?;
+        Ok(())
+    }
+
+    /// AES on as many bytes as there are registers, then what a seed expands to. One in 128 bytes drawn is rejected.
+    fn expansion(&self, ring: RingModulus, seed: &PrngSeed, mut sums: Vec<u8>) -> Result<(), AnyError> {
+        const BUFFER: usize = 8192;
+        let (key, iv) = seed.as_bytes().split_at(32);
+        let mut buffer = [0u8; BUFFER];
+        let mut encrypted = [0u8; 2 * BUFFER];
+        let passes = self.registers.div_ceil(BUFFER);
+        let openssl = || Crypter::new(Cipher::aes_256_ctr(), Mode::Encrypt, key, Some(iv)).expect("a cipher");
+        self.measure("AES-256-CTR by OpenSSL", NARROW, openssl, |mut cipher| {
+            (0..passes).try_for_each(|_| cipher.update(&buffer, &mut encrypted).map(drop))
+        })?;
+        let cipher = Aes256::new_from_slice(key)?;
+        let ((), blocks) = self.time(
+            "AES-256 by the crate aes",
+            NARROW,
+            || (),
+            |()| {
+                let (blocks, _) = Array::slice_as_chunks_mut(&mut buffer);
+                (0..passes).for_each(|_| cipher.encrypt_blocks(blocks));
+            },
+        );
+        let generator = || UniformGenerator::new(seed);
+        let ((), stream) =
+            self.time("AES-256-CTR, the generator's bytes", NARROW, generator, |mut generator| {
+                (0..passes).for_each(|_| generator.fill_bytes(&mut buffer));
+            });
+        let mut expanded = 0;
+        self.measure("expand a share", NARROW, generator, |mut generator| {
+            generator.uniform_blocks(sums.len(), ring, |block: &[u8]| expanded += block.len())
+        })?;
+        let (outcome, added) = self.time("expand a share and add it", NARROW, generator, |mut generator| {
+            let mut done = 0;
+            generator.uniform_blocks(sums.len(), ring, |block: &[u8]| {
+                ring.sums(&mut sums[done..done + block.len()], block);
+                done += block.len();
+            })
+        });
+        outcome?;
+        let drawn = 128.0 / 127.0;
+        self.compare("expand and add, in bytes drawn, of AES-256-CTR", drawn * stream / added);
+        self.compare("expand and add, in bytes drawn, of AES-256 alone", drawn * blocks / added);
+        Ok(())
+    }
+
+    /// Our shuffle, and the plain one after the specification, with the same seed.
+    fn permutation(&self, seed: &PrngSeed) -> Result<(), AnyError> {
+        let places = places(seed, self.registers);
+        let mut wide: Vec<u32> = (0..self.registers as u32).collect();
+        let ((), plain_moves) = self.time(
+            "plain Fisher-Yates on u32, given the places",
+            DECODED,
+            || (),
+            |()| exchange(&mut wide, &places),
+        );
+        drop(places);
+        let ((), plain) =
+            self.time("plain Fisher-Yates on u32", DECODED, || (), |()| plain_shuffle(&mut wide, seed));
+        drop(wide);
+        let serial = Executor::serial();
+        let shuffle = |elements: &mut [u8]| halo_crypto::shuffle(elements, seed, &serial);
+        // Elements without a size do not have to be moved.
+        let (outcome, computed) = self.time(
+            "shuffle: the places alone",
+            NARROW,
+            || vec![(); self.registers],
+            |mut elements| halo_crypto::shuffle(&mut elements, seed, &serial),
+        );
+        outcome?;
+        let mut narrow = vec![1u8; self.registers];
+        let (outcome, ours) = self.time("shuffle", NARROW, || (), |()| shuffle(&mut narrow));
+        outcome?;
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build()?;
+        let two = Executor::on(Arc::new(pool));
+        let (outcome, ours_on_two) = self.time(
+            "shuffle on two threads",
+            NARROW,
+            || (),
+            |()| halo_crypto::shuffle(&mut narrow, seed, &two),
+        );
+        outcome?;
+        drop(narrow);
+        let mut huge = MmapMut::map_anon(self.registers)?;
+        huge.advise(Advice::HugePage)?;
+        huge.fill(1);
+        let (outcome, ours_huge) = self.time("shuffle on huge pages", NARROW, || (), |()| shuffle(&mut huge));
+        outcome?;
+        self.compare("shuffle, of plain Fisher-Yates on u32", plain / ours);
+        self.compare("shuffle on huge pages, of plain Fisher-Yates on u32", plain / ours_huge);
+        self.compare("shuffle on two threads, of that on one", ours / ours_on_two);
+        self.compare("moves alone, of plain ones on u32", plain_moves / (ours - computed));
+        self.compare("moves alone on huge pages, of plain ones on u32", plain_moves / (ours_huge - computed));
         Ok(())
     }
 
@@ -210,6 +332,45 @@ impl Bench<'_> {
             State::AggregationPhase(setting).step(event, &context(9)).map(|step| step.effects)
         })?;
         Ok(())
+    }
+}
+
+/// The shuffle as the specification has it: a draw, a remainder, an exchange; except that not all draws are held at once.
+fn plain_shuffle(elements: &mut [u32], seed: &PrngSeed) {
+    draws(seed, elements.len(), |index, place| elements.swap(index, place));
+}
+
+fn places(seed: &PrngSeed, length: usize) -> Vec<u32> {
+    let mut places = Vec::with_capacity(length);
+    draws(seed, length, |_, place| places.push(place as u32));
+    places
+}
+
+fn draws(seed: &PrngSeed, length: usize, mut place: impl FnMut(usize, usize)) {
+    let mut generator = UniformGenerator::new(seed);
+    let mut bytes = [0; 8192];
+    let mut index = 0;
+    while index + 1 < length {
+        generator.fill_bytes(&mut bytes);
+        for draw in bytes.as_chunks().0.iter().take(length - 1 - index) {
+            place(index, index + remainder(u128::from_le_bytes(*draw), (length - index) as u64) as usize);
+            index += 1;
+        }
+    }
+}
+
+/// By three divisions of 64 bits, which is faster than one of 128.
+fn remainder(draw: u128, places: u64) -> u64 {
+    let mut remainder = (draw >> 64) as u64 % places;
+    for word in [draw as u64 >> 32, u64::from(draw as u32)] {
+        remainder = (remainder << 32 | word) % places;
+    }
+    remainder
+}
+
+fn exchange(elements: &mut [u32], places: &[u32]) {
+    for (index, place) in places.iter().enumerate() {
+        elements.swap(index, *place as usize);
     }
 }
 

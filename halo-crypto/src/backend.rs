@@ -12,8 +12,11 @@ use subtle::Choice;
 pub(crate) use self::field::FieldElement;
 pub use self::fixed_base::FixedBase;
 use self::fixed_base::Tables;
+pub(crate) use self::instructions::{Instructions, prefetch};
 use self::offset::Offset;
 pub use self::point::Point;
+pub(crate) use self::selection::select;
+pub(crate) use self::vector::Task;
 
 /// Instantiates the operations on batches for a vector, in functions that enable what its instructions need.
 macro_rules! entry_points {
@@ -83,6 +86,7 @@ mod field;
 mod fixed_base;
 #[cfg(target_arch = "x86_64")]
 mod ifma;
+mod instructions;
 mod inversion;
 mod mask;
 mod multiplication;
@@ -95,6 +99,7 @@ mod radix29;
 mod radix52;
 mod recoding;
 mod roots;
+mod selection;
 mod table;
 mod vector;
 

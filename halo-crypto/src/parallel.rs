@@ -105,6 +105,33 @@ impl Executor {
         }
     }
 
+    /// Does two things that do not depend on each other, at once if there is a second thread, else one after the other.
+    pub fn join<A: Send, B: Send>(
+        &self,
+        first: impl FnOnce() -> A + Send,
+        second: impl FnOnce() -> B + Send,
+    ) -> (A, B) {
+        match &self.pool {
+            None => (first(), second()),
+            Some(pool) => pool.join(first, second),
+        }
+    }
+
+    /// Calls `work(part index, part)` for every part of `size` items, of which the last may have less.
+    pub fn for_each_part<T: Send>(
+        &self,
+        items: &mut [T],
+        size: usize,
+        work: impl Fn(usize, &mut [T]) + Sync,
+    ) {
+        match &self.pool {
+            None => items.chunks_mut(size).enumerate().for_each(|(index, part)| work(index, part)),
+            Some(pool) => pool.install(|| {
+                items.par_chunks_mut(size).enumerate().for_each(|(index, part)| work(index, part));
+            }),
+        }
+    }
+
     /// Calls `work(chunk index, chunk of input, chunk of output)` for every chunk of [`CHUNK`] records, where a
     /// record is `input_size` items of `input` and `output_size` items of `output`.
     ///

@@ -1,5 +1,8 @@
 //! Pseudorandom generators: labelled streams for deterministic kernels, and the one that share-shuffle peers agree on.
 
+mod candidate;
+mod key_stream;
+mod seed;
 mod uniform;
 
 use rand_chacha::ChaCha20Rng;
@@ -9,7 +12,11 @@ use zeroize::Zeroizing;
 
 use crate::Secret;
 
-pub use uniform::{DrawError, PrngSeed, PrngSeedError, UniformGenerator};
+pub use candidate::DrawError;
+pub use seed::{PrngSeed, PrngSeedError};
+pub use uniform::UniformGenerator;
+
+pub(crate) use key_stream::{BLOCK, KeyStream};
 
 /// The one secret from which every random choice of a stage is derived.
 ///

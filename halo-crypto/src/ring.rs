@@ -1,8 +1,30 @@
 //! [`RingModulus`]: arithmetic on vectors of integers modulo a public number, where additive shares live.
 
+mod residue;
+
+pub use self::residue::Residue;
+use self::residue::sealed::Residue as _;
+use crate::backend::{Instructions, Task};
+
 /// A public modulus in `2..=2^30`, the range in which upstream's generator of uniform values is defined.
+///
+/// Elements are held in any [`Residue`] that is wide enough; what an operation gives in a narrower one means nothing.
+///
+/// ```
+/// use halo_crypto::ring::RingModulus;
+///
+/// let modulus = RingModulus::new(127)?;
+/// let mut sums = [120u8, 3, 0];
+/// modulus.add(&mut sums, &[10, 4, 126])?;
+/// assert_eq!(sums, [3, 7, 126]);
+/// # Ok::<(), halo_crypto::ring::RingError>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RingModulus(u32);
+pub struct RingModulus {
+    modulus: u32,
+    /// 2^64 divided by the modulus and rounded down, but less than that if the quotient is an integer.
+    reciprocal: u64,
+}
 
 impl RingModulus {
     /// The largest modulus.
@@ -13,95 +35,158 @@ impl RingModulus {
     /// # Errors
     /// [`RingError::Modulus`] if it is less than 2 or more than [`RingModulus::MAX`].
     pub const fn new(modulus: u32) -> Result<Self, RingError> {
-        if modulus < 2 || modulus > Self::MAX { Err(RingError::Modulus(modulus)) } else { Ok(Self(modulus)) }
+        if modulus < 2 || modulus > Self::MAX {
+            return Err(RingError::Modulus(modulus));
+        }
+        Ok(Self { modulus, reciprocal: u64::MAX / modulus as u64 })
     }
 
     /// The modulus itself.
     pub const fn get(self) -> u32 {
-        self.0
+        self.modulus
+    }
+
+    /// Whether `T` holds the elements.
+    pub const fn fits<T: Residue>(self) -> bool {
+        self.modulus <= T::LARGEST_MODULUS
     }
 
     /// Whether the modulus is a prime, so that no product of values other than 0 is 0.
     pub fn is_prime(self) -> bool {
-        (2..).take_while(|divisor| divisor * divisor <= self.0).all(|divisor| !self.0.is_multiple_of(divisor))
+        (2..)
+            .take_while(|divisor| divisor * divisor <= self.modulus)
+            .all(|divisor| !self.modulus.is_multiple_of(divisor))
     }
 
     /// `(x + y) mod m` of values below the modulus, in constant time. Of others the result means nothing.
     #[must_use]
-    pub const fn sum(self, x: u32, y: u32) -> u32 {
-        self.reduce_once(x.wrapping_add(y))
+    #[inline(always)]
+    pub fn sum<T: Residue>(self, x: T, y: T) -> T {
+        let modulus = T::narrow(self.modulus);
+        x.subtract(y.complement(modulus), modulus)
     }
 
     /// `(x − y) mod m` of values below the modulus, in constant time. Of others the result means nothing.
     #[must_use]
-    pub const fn difference(self, x: u32, y: u32) -> u32 {
-        self.reduce_once(x.wrapping_add(self.0).wrapping_sub(y))
+    #[inline(always)]
+    pub fn difference<T: Residue>(self, x: T, y: T) -> T {
+        x.subtract(y, T::narrow(self.modulus))
     }
 
-    /// `x · y mod m`. How long a division takes depends on its operands on some processors.
+    /// `x · y mod m` of values below the modulus, in constant time. Of others the result means nothing.
     #[must_use]
-    pub const fn product(self, x: u32, y: u32) -> u32 {
-        (x as u64 * y as u64 % self.0 as u64) as u32
+    #[inline(always)]
+    pub fn product<T: Residue>(self, x: T, y: T) -> T {
+        const NARROW: u32 = 1 << 16;
+        let product = u64::from(x.widen()) * u64::from(y.widen());
+        // Barrett's reduction. The reciprocal is too small by at most 1 and the product is below the power of two that
+        // it is scaled by, so the quotient is too small by at most 1.
+        let quotient = if T::LARGEST_MODULUS <= NARROW {
+            (product * (self.reciprocal >> 32)) >> 32
+        } else {
+            ((u128::from(product) * u128::from(self.reciprocal)) >> 64) as u64
+        };
+        let remainder = (product - quotient * u64::from(self.modulus)) as u32;
+        // Below twice the modulus: it is subtracted, and added back if it was too much.
+        T::narrow(remainder.subtract(self.modulus, self.modulus))
     }
 
     /// Checks that every value is below the modulus. The position of the first that is not may show in the time.
     ///
     /// # Errors
     /// [`RingError::Value`] naming that position, but not the value.
-    pub fn check(self, values: &[u32]) -> Result<(), RingError> {
-        match values.iter().position(|value| *value >= self.0) {
-            Some(index) => Err(RingError::Value { index, modulus: self.0 }),
+    pub fn check<T: Residue>(self, values: &[T]) -> Result<(), RingError> {
+        let outside = |value: &T| value.widen() >= self.modulus;
+        // Without a way out, so that it is done many at a time.
+        if !values.iter().fold(false, |any, value| any | outside(value)) {
+            return Ok(());
+        }
+        match values.iter().position(outside) {
+            Some(index) => Err(RingError::Value { index, modulus: self.modulus }),
             None => Ok(()),
         }
+    }
+
+    /// [`RingModulus::sum`] of every value of `left` and the one of `right`, to `left`.
+    ///
+    /// # Panics
+    /// If the lengths differ.
+    pub fn sums<T: Residue>(self, left: &mut [T], right: &[T]) {
+        combine(left, right, |x, y| self.sum(x, y));
+    }
+
+    /// [`RingModulus::difference`] of every value of `left` and the one of `right`, to `left`.
+    ///
+    /// # Panics
+    /// If the lengths differ.
+    pub fn differences<T: Residue>(self, left: &mut [T], right: &[T]) {
+        combine(left, right, |x, y| self.difference(x, y));
+    }
+
+    /// [`RingModulus::product`] of every value of `left` and the one of `right`, to `left`.
+    ///
+    /// # Panics
+    /// If the lengths differ.
+    pub fn products<T: Residue>(self, left: &mut [T], right: &[T]) {
+        combine(left, right, |x, y| self.product(x, y));
     }
 
     /// `left[i] = (left[i] + right[i]) mod m`, in constant time.
     ///
     /// # Errors
     /// [`RingError`] if the lengths differ or a value is not below the modulus; `left` is then as it was.
-    pub fn add(self, left: &mut [u32], right: &[u32]) -> Result<(), RingError> {
-        self.combine(left, right, |x, y| self.sum(x, y))
+    pub fn add<T: Residue>(self, left: &mut [T], right: &[T]) -> Result<(), RingError> {
+        self.check_both(left, right)?;
+        self.sums(left, right);
+        Ok(())
     }
 
     /// `left[i] = (left[i] − right[i]) mod m`, in constant time.
     ///
     /// # Errors
     /// As [`RingModulus::add`].
-    pub fn sub(self, left: &mut [u32], right: &[u32]) -> Result<(), RingError> {
-        self.combine(left, right, |x, y| self.difference(x, y))
+    pub fn sub<T: Residue>(self, left: &mut [T], right: &[T]) -> Result<(), RingError> {
+        self.check_both(left, right)?;
+        self.differences(left, right);
+        Ok(())
     }
 
-    /// `left[i] = left[i] · right[i] mod m`, as [`RingModulus::product`].
+    /// `left[i] = left[i] · right[i] mod m`, in constant time.
     ///
     /// # Errors
     /// As [`RingModulus::add`].
-    pub fn mul(self, left: &mut [u32], right: &[u32]) -> Result<(), RingError> {
-        self.combine(left, right, |x, y| self.product(x, y))
+    pub fn mul<T: Residue>(self, left: &mut [T], right: &[T]) -> Result<(), RingError> {
+        self.check_both(left, right)?;
+        self.products(left, right);
+        Ok(())
     }
 
-    fn combine(
-        self,
-        left: &mut [u32],
-        right: &[u32],
-        operation: impl Fn(u32, u32) -> u32,
-    ) -> Result<(), RingError> {
+    fn check_both<T: Residue>(self, left: &[T], right: &[T]) -> Result<(), RingError> {
         if left.len() != right.len() {
             return Err(RingError::Lengths { left: left.len(), right: right.len() });
         }
         self.check(left)?;
-        self.check(right)?;
-        for (left, right) in left.iter_mut().zip(right) {
-            *left = operation(*left, *right);
-        }
-        Ok(())
+        self.check(right)
     }
+}
 
-    /// `value mod m` for a value below 2m, which is at most 2^31.
-    const fn reduce_once(self, value: u32) -> u32 {
-        let difference = value.wrapping_sub(self.0);
-        // The top bit is set if and only if the subtraction wrapped; then the modulus is added back.
-        let mask = 0u32.wrapping_sub(difference >> 31);
-        difference.wrapping_add(self.0 & mask)
+fn combine<T: Residue>(left: &mut [T], right: &[T], operation: impl Fn(T, T) -> T) {
+    assert_eq!(left.len(), right.len(), "as many values on both sides");
+    Instructions::active().run(Combination { left, right, operation });
+}
+
+struct Combination<'a, T, F> {
+    left: &'a mut [T],
+    right: &'a [T],
+    operation: F,
+}
+
+impl<T: Residue, F: Fn(T, T) -> T> Task for Combination<'_, T, F> {
+    #[inline(always)]
+    fn run(self) {
+        for (left, right) in self.left.iter_mut().zip(self.right) {
+            *left = (self.operation)(*left, *right);
+        }
     }
 }
 
@@ -136,35 +221,72 @@ mod tests {
 
     use super::*;
 
-    fn vectors() -> impl Strategy<Value = (u32, Vec<(u32, u32)>)> {
-        prop_oneof![2..=RingModulus::MAX, 2..20u32, Just(RingModulus::MAX)]
-            .prop_flat_map(|modulus| (Just(modulus), prop::collection::vec((0..modulus, 0..modulus), 0..20)))
+    fn vectors(moduli: impl Strategy<Value = u32>) -> impl Strategy<Value = (u32, Vec<(u32, u32)>)> {
+        moduli.prop_flat_map(|modulus| {
+            let element = || prop_oneof![0..modulus, Just(modulus - 1), Just(0)];
+            (Just(modulus), prop::collection::vec((element(), element()), 0..20))
+        })
+    }
+
+    fn agrees_with_wide_arithmetic<T: Residue + core::fmt::Debug>(
+        modulus: u32,
+        pairs: &[(u32, u32)],
+    ) -> Result<(), TestCaseError> {
+        let ring = RingModulus::new(modulus).expect("in range");
+        prop_assert!(ring.fits::<T>());
+        let (left, right): (Vec<T>, Vec<T>) =
+            pairs.iter().map(|(x, y)| (T::narrow(*x), T::narrow(*y))).unzip();
+        let (mut sum, mut difference, mut product) = (left.clone(), left.clone(), left.clone());
+        prop_assert_eq!(ring.add(&mut sum, &right), Ok(()));
+        prop_assert_eq!(ring.sub(&mut difference, &right), Ok(()));
+        prop_assert_eq!(ring.mul(&mut product, &right), Ok(()));
+        let m = u64::from(modulus);
+        for (i, (x, y)) in pairs.iter().map(|(x, y)| (u64::from(*x), u64::from(*y))).enumerate() {
+            prop_assert_eq!(u64::from(sum[i].widen()), (x + y) % m);
+            prop_assert_eq!(u64::from(difference[i].widen()), (x + m - y) % m);
+            prop_assert_eq!(u64::from(product[i].widen()), x * y % m);
+        }
+        Ok(())
     }
 
     proptest! {
         #[test]
-        fn agrees_with_wide_arithmetic((modulus, pairs) in vectors()) {
-            let ring = RingModulus::new(modulus).expect("in range");
-            let (left, right): (Vec<u32>, Vec<u32>) = pairs.iter().copied().unzip();
-            let (mut sum, mut difference, mut product) = (left.clone(), left.clone(), left.clone());
-            prop_assert_eq!(ring.add(&mut sum, &right), Ok(()));
-            prop_assert_eq!(ring.sub(&mut difference, &right), Ok(()));
-            prop_assert_eq!(ring.mul(&mut product, &right), Ok(()));
-            let m = u64::from(modulus);
-            for (i, (x, y)) in pairs.iter().map(|(x, y)| (u64::from(*x), u64::from(*y))).enumerate() {
-                prop_assert_eq!(u64::from(sum[i]), (x + y) % m);
-                prop_assert_eq!(u64::from(difference[i]), (x + m - y) % m);
-                prop_assert_eq!(u64::from(product[i]), x * y % m);
+        fn bytes_agree((modulus, pairs) in vectors(2..=u8::LARGEST_MODULUS)) {
+            agrees_with_wide_arithmetic::<u8>(modulus, &pairs)?;
+        }
+
+        #[test]
+        fn half_words_agree((modulus, pairs) in vectors(prop_oneof![2..=u16::LARGEST_MODULUS, Just(1 << 16)])) {
+            agrees_with_wide_arithmetic::<u16>(modulus, &pairs)?;
+        }
+
+        #[test]
+        fn words_agree(
+            (modulus, pairs) in vectors(prop_oneof![2..=RingModulus::MAX, 2..20u32, Just(RingModulus::MAX)])
+        ) {
+            agrees_with_wide_arithmetic::<u32>(modulus, &pairs)?;
+        }
+    }
+
+    #[test]
+    fn all_bytes_of_the_widest_ring_of_bytes_agree() {
+        let ring = RingModulus::new(256).expect("in range");
+        for x in 0..=255u8 {
+            for y in 0..=255u8 {
+                assert_eq!(ring.sum(x, y), x.wrapping_add(y));
+                assert_eq!(ring.difference(x, y), x.wrapping_sub(y));
+                assert_eq!(ring.product(x, y), x.wrapping_mul(y));
             }
         }
     }
 
     #[test]
     fn primes_are_told_from_others() {
-        let primes = (2..60).filter(|modulus| RingModulus(*modulus).is_prime());
+        let ring = |modulus| RingModulus::new(modulus).expect("in range");
+        let primes = (2..60).filter(|modulus| ring(*modulus).is_prime());
         assert!(primes.eq([2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59]));
-        assert!(RingModulus((1 << 30) - 35).is_prime());
-        assert!(!RingModulus(32_749 * 32_749).is_prime());
+        assert!(ring((1 << 30) - 35).is_prime());
+        assert!(!ring(32_749 * 32_749).is_prime());
     }
 
     #[test]
@@ -173,7 +295,7 @@ mod tests {
             assert_eq!(RingModulus::new(modulus), Err(RingError::Modulus(modulus)));
         }
         let ring = RingModulus::new(127).expect("in range");
-        let mut left = [1, 2, 126];
+        let mut left = [1u32, 2, 126];
         assert_eq!(ring.add(&mut left, &[0, 0]), Err(RingError::Lengths { left: 3, right: 2 }));
         assert_eq!(ring.sub(&mut left, &[0, 127, 0]), Err(RingError::Value { index: 1, modulus: 127 }));
         assert_eq!(left, [1, 2, 126]);

@@ -59,7 +59,7 @@ pub fn split_with_seed(values: &[u32], modulus: RingModulus, seed: PrngSeed) -> 
     modulus.check(values)?;
     let mut vector = Zeroizing::new(values.to_vec());
     let mut position = 0;
-    UniformGenerator::new(&seed).uniform_blocks(values.len(), modulus, |block| {
+    UniformGenerator::new(&seed).uniform_blocks(values.len(), modulus, |block: &[u32]| {
         for (value, share) in vector[position..].iter_mut().zip(block) {
             *value = modulus.difference(*value, *share);
         }

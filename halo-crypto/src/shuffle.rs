@@ -3,20 +3,29 @@
 //! Which element goes where is fixed by the seed to the last bit, as the workers' shares must stay aligned (A7 of the
 //! protocol specification; upstream's `crypto/shuffle.cc`).
 
+mod places;
+
 use zeroize::Zeroizing;
 
-use crate::prg::{PrngSeed, UniformGenerator};
+use crate::backend::{Instructions, prefetch};
+use crate::parallel::Executor;
+use crate::prg::{BLOCK, KeyStream, PrngSeed};
 
 /// The most elements that are shuffled, 2^27 − 1: upstream fails from there on.
 pub const MAX_ELEMENTS: usize = (1 << 27) - 1;
 
-/// Bytes of one draw: large enough that its remainder is uniform but for 2^−100.
-const DRAW: usize = 16;
+/// Places computed by one task, and draws it holds at once: few enough for the first-level cache.
+const TASK: usize = 2048;
+const DRAWS: usize = 512;
 
-/// Draws made at once: places are known well before they are visited, so that the processor can fetch many at a time.
-const BLOCK: usize = 256;
+/// Tasks whose places are known before elements go there, if there are threads that compute the next meanwhile: enough
+/// that starting them takes little of the time.
+const TASKS_AHEAD: usize = 32;
 
-/// Permutes `elements` by the permutation that `seed` stands for.
+/// How many elements before it is moved an element is fetched.
+const FETCHED: usize = 64;
+
+/// Permutes `elements` by the permutation that `seed` stands for. With a second thread it takes about half the time.
 ///
 /// # Security
 /// Which places of memory are touched depends on the permutation, which must not become known to whoever receives
@@ -26,48 +35,76 @@ const BLOCK: usize = 256;
 /// [`TooManyElements`] if there are more than [`MAX_ELEMENTS`]; the elements are then as they were.
 ///
 /// ```
+/// use halo_crypto::parallel::Executor;
 /// use halo_crypto::prg::PrngSeed;
 ///
 /// let seed = PrngSeed::from_bytes(&[7; PrngSeed::LENGTH])?;
 /// let (mut left, mut right) = ([1, 2, 3, 4, 5], [10, 20, 30, 40, 50]);
-/// halo_crypto::shuffle(&mut left, &seed)?;
-/// halo_crypto::shuffle(&mut right, &seed)?;
+/// halo_crypto::shuffle(&mut left, &seed, &Executor::serial())?;
+/// halo_crypto::shuffle(&mut right, &seed, &Executor::serial())?;
 /// assert_eq!(left.map(|value| 10 * value), right);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub fn shuffle<T>(elements: &mut [T], seed: &PrngSeed) -> Result<(), TooManyElements> {
-    if elements.len() > MAX_ELEMENTS {
-        return Err(TooManyElements { elements: elements.len() });
+pub fn shuffle<T: Send>(
+    elements: &mut [T],
+    seed: &PrngSeed,
+    executor: &Executor,
+) -> Result<(), TooManyElements> {
+    let length = elements.len();
+    if length > MAX_ELEMENTS {
+        return Err(TooManyElements { elements: length });
     }
-    let mut generator = UniformGenerator::new(seed);
-    let mut draws = Zeroizing::new([0; DRAW * BLOCK]);
-    let mut others = Zeroizing::new([0; BLOCK]);
+    let (stream, instructions) = (seed.key_stream(), Instructions::active());
     // The last element has nowhere to go. Upstream makes a draw for it too, from a generator that is then dropped.
-    let moved = elements.len().saturating_sub(1);
-    for first in (0..moved).step_by(BLOCK) {
-        let count = BLOCK.min(moved - first);
-        let draws = &mut draws[..DRAW * count];
-        generator.fill_bytes(draws);
-        for (index, (draw, other)) in (first..).zip(draws.chunks_exact(DRAW).zip(others.iter_mut())) {
-            *other = index + remainder(draw, elements.len() - index);
-        }
-        for (index, other) in (first..).zip(&others[..count]) {
-            elements.swap(index, *other);
-        }
+    let moved = length.saturating_sub(1);
+    let ahead = if executor.threads() == 1 { TASK } else { TASKS_AHEAD * TASK };
+    let compute = |first: usize, places: &mut Zeroizing<Vec<u32>>| {
+        places.truncate(ahead.min(moved - first));
+        executor.for_each_part(places, TASK, |task, places| {
+            compute_places(instructions, &stream, first + task * TASK, length, places);
+        });
+    };
+    let [mut current, mut next] = [(); 2].map(|()| Zeroizing::new(vec![0; ahead.min(moved)]));
+    compute(0, &mut current);
+    let mut first = 0;
+    while first < moved {
+        let end = first + current.len();
+        executor.join(|| exchange(elements, first, &current), || compute(end, &mut next));
+        core::mem::swap(&mut current, &mut next);
+        first = end;
     }
     Ok(())
 }
 
-/// A draw, least significant byte first, modulo the number of places left: at most [`MAX_ELEMENTS`].
-fn remainder(draw: &[u8], places: usize) -> usize {
-    let places = places as u64;
-    let word = |bytes: &[u8]| bytes.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte));
-    let (low, high) = draw.split_at(8);
-    let (lowest, low) = low.split_at(4);
-    // In base 2^32 from the top; no remainder has more than 27 bits, so nothing overflows.
-    let remainder = word(high) % places;
-    let remainder = (remainder << 32 | word(low)) % places;
-    ((remainder << 32 | word(lowest)) % places) as usize
+/// The places of the elements from `first` on, in a shuffle of `length`.
+fn compute_places(
+    instructions: Instructions,
+    stream: &KeyStream,
+    first: usize,
+    length: usize,
+    places: &mut [u32],
+) {
+    let mut draws = Zeroizing::new([[0; BLOCK]; DRAWS]);
+    for (first, places) in (first..).step_by(DRAWS).zip(places.chunks_mut(DRAWS)) {
+        let draws = &mut draws[..places.len()];
+        // A draw is a block of the stream: so large that its remainder is uniform but for 2^−100.
+        stream.write(first as u128, draws);
+        places::write(instructions, draws, first, length, places);
+    }
+}
+
+/// Exchanges each of the elements from `first` on with the one at its place.
+fn exchange<T>(elements: &mut [T], first: usize, places: &[u32]) {
+    for place in places.iter().take(FETCHED) {
+        prefetch(elements, *place as usize);
+    }
+    let mut ahead = places.iter().skip(FETCHED);
+    for (index, place) in (first..).zip(places) {
+        if let Some(place) = ahead.next() {
+            prefetch(elements, *place as usize);
+        }
+        elements.swap(index, *place as usize);
+    }
 }
 
 /// There is more to shuffle than peers agree on how to.
@@ -80,30 +117,51 @@ pub struct TooManyElements {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use proptest::prelude::*;
 
     use super::*;
+    use crate::backend::tests::on_each_backend;
+    use crate::prg::UniformGenerator;
 
-    proptest! {
-        #[test]
-        fn nothing_is_lost(size in 0usize..300, seed in any::<[u8; 32]>()) {
-            let seed = PrngSeed::from_parts(&seed, &[0; 16]).expect("whole parts");
-            let mut elements: Vec<usize> = (0..size).collect();
-            prop_assert_eq!(shuffle(&mut elements, &seed), Ok(()));
-            elements.sort_unstable();
-            prop_assert!(elements.into_iter().eq(0..size));
+    /// The permutation as the specification has it, one draw after the other.
+    fn specified<T>(elements: &mut [T], seed: &PrngSeed) {
+        let mut generator = UniformGenerator::new(seed);
+        for index in 0..elements.len().saturating_sub(1) {
+            let mut draw = [0; BLOCK];
+            generator.fill_bytes(&mut draw);
+            let places = (elements.len() - index) as u128;
+            elements.swap(index, index + (u128::from_le_bytes(draw) % places) as usize);
         }
     }
 
-    #[test]
-    fn remainders_are_those_of_wide_arithmetic() {
-        for (draw, places) in [
-            (0, 1),
-            (u128::MAX, MAX_ELEMENTS),
-            (u128::MAX - 5, 127),
-            (0x0123_4567_89ab_cdef_fedc_ba98_7654_3210, (1 << 26) + 1),
-        ] {
-            assert_eq!(remainder(&draw.to_le_bytes(), places) as u128, draw % places as u128);
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn is_the_specified_permutation(
+            size in prop_oneof![
+                0usize..300,
+                0..3 * TASKS_AHEAD * TASK,
+                (1..5usize, 0..3usize).prop_map(|(tasks, offset)| tasks * TASK + offset),
+                (1..3usize, 0..3usize).prop_map(|(parts, offset)| parts * TASKS_AHEAD * TASK + offset),
+            ],
+            seed in any::<[u8; 32]>(),
+        ) {
+            let seed = PrngSeed::from_parts(&seed, &[0; 16]).expect("whole parts");
+            let elements: Vec<usize> = (0..size).collect();
+            let mut expected = elements.clone();
+            specified(&mut expected, &seed);
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().expect("threads");
+            for executor in [Executor::serial(), Executor::on(Arc::new(pool))] {
+                for (backend, outcome) in on_each_backend(|| {
+                    let mut shuffled = elements.clone();
+                    shuffle(&mut shuffled, &seed, &executor).map(|()| shuffled)
+                }) {
+                    prop_assert!(outcome.as_ref() == Ok(&expected), "{}, {:?}", backend, executor);
+                }
+            }
         }
     }
 
@@ -117,7 +175,7 @@ mod tests {
             let key = [round.to_be_bytes(); 8].concat();
             let mut elements = [0, 1, 2, 3];
             let seed = PrngSeed::from_parts(&key, &[1; 16]).expect("whole parts");
-            shuffle(&mut elements, &seed).expect("few elements");
+            shuffle(&mut elements, &seed, &Executor::serial()).expect("few elements");
             *counts.entry(elements).or_default() += 1;
         }
         assert_eq!(counts.len(), 24);
@@ -132,6 +190,7 @@ mod tests {
         // Elements without a size, of which any number fits into memory.
         let mut elements = vec![(); MAX_ELEMENTS + 1];
         let seed = PrngSeed::from_bytes(&[0; PrngSeed::LENGTH]).expect("a whole seed");
-        assert_eq!(shuffle(&mut elements, &seed), Err(TooManyElements { elements: 1 << 27 }));
+        let refused = shuffle(&mut elements, &seed, &Executor::serial());
+        assert_eq!(refused, Err(TooManyElements { elements: 1 << 27 }));
     }
 }

@@ -1,5 +1,6 @@
 //! The generator, the shuffle and the shares against upstream's tables, value for value.
 
+use halo_crypto::parallel::Executor;
 use halo_crypto::prg::{DrawError, PrngSeed, PrngSeedError, UniformGenerator};
 use halo_crypto::ring::{RingError, RingModulus};
 use halo_crypto::secret_sharing::{SplitError, expand, split, split_with_seed};
@@ -77,7 +78,8 @@ fn shuffles() {
     assert_eq!(rows(&table).len(), 9);
     for row in rows(&table) {
         let mut elements: Vec<u32> = (0..integer(&row["size"])).collect();
-        halo_crypto::shuffle(&mut elements, &seed(&row["key"], &row["iv"])).expect("few elements");
+        halo_crypto::shuffle(&mut elements, &seed(&row["key"], &row["iv"]), &Executor::serial())
+            .expect("few elements");
         assert_eq!(elements, integers(&row["shuffled_identity"]), "{row}");
     }
 }

@@ -19,7 +19,7 @@
 //! | --- | --- |
 //! | shares of one data provider | 4 for the vector, 4 for its share |
 //! | shuffle phase, from messages | `w`, and 4 for the answer; the request has 4 per vector share |
-//! | shuffle phase, in a [computation](crate::computation) | `w`, the serialised vector shares, and the serialised answer: 1 each for a modulus up to 128 |
+//! | shuffle phase, in a [computation](crate::computation) | the serialised vector shares, 1 each for a modulus up to 128, and `w`, which is the serialised answer then; for a larger modulus that comes on top |
 //! | aggregation phase | nothing of its own, only what its two inputs take: 4 each from messages, 1 each serialised |
 //!
 //! Noise adds 2·L registers, where L is [`FrequencyVectorParameters::noise_length`].

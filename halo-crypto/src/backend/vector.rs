@@ -32,7 +32,7 @@ use super::point::Point;
 pub(super) const MAX_LANES: usize = 8;
 
 /// Work on vectors that is large enough to be a call.
-pub(super) trait Task {
+pub(crate) trait Task {
     /// Does it. To be inlined.
     fn run(self);
 }

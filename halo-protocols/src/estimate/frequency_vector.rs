@@ -11,10 +11,14 @@ use super::EstimateError;
 /// Values counted in a table; larger ones, which no usual frequency reaches, in a map.
 const LOW: usize = 1024;
 
+/// Counters of one value. Neighbouring registers, which often hold the same, are counted in different ones, or each
+/// would have to wait for the one before it.
+const COUNTERS: usize = 4;
+
 /// How many registers hold each value.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Histogram {
-    low: Vec<u64>,
+    low: Vec<[u64; COUNTERS]>,
     high: BTreeMap<u32, u64>,
 }
 
@@ -39,32 +43,55 @@ pub struct FrequencyVectorEstimator {
 impl Histogram {
     /// No registers.
     pub fn new() -> Self {
-        Self { low: vec![0; LOW], high: BTreeMap::new() }
+        Self { low: vec![[0; COUNTERS]; LOW], high: BTreeMap::new() }
     }
 
     /// Counts a register.
     pub fn add(&mut self, value: u32) {
+        self.count(value, 0);
+    }
+
+    /// Counts many registers.
+    pub fn add_all(&mut self, values: impl IntoIterator<Item = u32>) {
+        for (position, value) in values.into_iter().enumerate() {
+            self.count(value, position % COUNTERS);
+        }
+    }
+
+    fn count(&mut self, value: u32, counter: usize) {
         match self.low.get_mut(value as usize) {
-            Some(count) => *count += 1,
+            Some(counters) => counters[counter] += 1,
             None => *self.high.entry(value).or_default() += 1,
         }
     }
 
     /// How many registers hold `value`.
     pub fn registers(&self, value: u32) -> u64 {
-        let high = || self.high.get(&value).copied().unwrap_or(0);
-        self.low.get(value as usize).copied().unwrap_or_else(high)
+        match self.low.get(value as usize) {
+            Some(counters) => counters.iter().sum(),
+            None => self.high.get(&value).copied().unwrap_or(0),
+        }
+    }
+
+    /// The values that some register holds, in ascending order, with the number of their registers.
+    fn counts(&self) -> impl Iterator<Item = (u32, u64)> {
+        let low = (0..).zip(&self.low).map(|(value, counters)| (value, counters.iter().sum()));
+        low.chain(self.high.iter().map(|(value, count)| (*value, *count))).filter(|(_, count)| *count > 0)
     }
 
     /// The values from 1 up to below `end` that some register holds, with the number of their registers.
     fn positive_below(&self, end: u32) -> impl Iterator<Item = (u32, u64)> {
-        let low = (0..).zip(&self.low).skip(1);
-        low.chain(self.high.iter().map(|(value, count)| (*value, count)))
-            .take_while(move |(value, _)| *value < end)
-            .filter(|(_, count)| **count > 0)
-            .map(|(value, count)| (value, *count))
+        self.counts().skip_while(|(value, _)| *value == 0).take_while(move |(value, _)| *value < end)
     }
 }
+
+impl PartialEq for Histogram {
+    fn eq(&self, other: &Self) -> bool {
+        self.counts().eq(other.counts())
+    }
+}
+
+impl Eq for Histogram {}
 
 impl Default for Histogram {
     fn default() -> Self {

@@ -1,5 +1,7 @@
 //! The aggregation phase: the aggregator adds the workers' shuffled shares and counts (hmss.md §D5, §D6).
 
+use halo_crypto::ring::Residue;
+
 use super::share::{BLOCK, Values};
 use super::{FrequencyVectorParameters, MeasurementKind, ShareShuffleError};
 use crate::estimate::{FrequencyVectorEstimator, Histogram};
@@ -107,14 +109,27 @@ impl AggregationPhase<'_> {
         maximum_frequency: u32,
         context: &KernelContext,
     ) -> Result<Histogram, KernelError> {
-        let parameters = self.parameters;
-        let modulus = parameters.modulus();
-        let expected = parameters.shuffled_length();
-        let checked = parameters.kind() == MeasurementKind::ReachAndFrequency;
-        let (maximum, sentinel) = (parameters.maximum_combined_frequency(), parameters.sentinel());
+        let modulus = self.parameters.modulus();
+        if modulus.fits::<u8>() {
+            self.count_in::<u8>(shares, maximum_frequency, context)
+        } else if modulus.fits::<u16>() {
+            self.count_in::<u16>(shares, maximum_frequency, context)
+        } else {
+            self.count_in::<u32>(shares, maximum_frequency, context)
+        }
+    }
+
+    fn count_in<T: Residue>(
+        &self,
+        shares: [Values<'_>; WORKERS],
+        maximum_frequency: u32,
+        context: &KernelContext,
+    ) -> Result<Histogram, KernelError> {
+        let modulus = self.parameters.modulus();
+        let expected = self.parameters.shuffled_length();
         let [mut first, mut second] = shares;
         let mut histogram = Histogram::new();
-        let mut blocks = [[0; BLOCK]; WORKERS];
+        let mut blocks = [[T::default(); BLOCK]; WORKERS];
         let mut read = 0;
         loop {
             let [left, right] = &mut blocks;
@@ -128,19 +143,33 @@ impl AggregationPhase<'_> {
                 let found = found[share];
                 return Err(ShareShuffleError::ShareLength { share, expected, found }.into());
             }
-            for (offset, (left, right)) in left.iter().zip(&*right).take(least).enumerate() {
-                let sum = modulus.sum(*left, *right);
-                if checked && sum > maximum && sum != sentinel {
-                    let register = read + offset;
-                    return Err(ShareShuffleError::CombinedValue { register, maximum, sentinel }.into());
-                }
-                histogram.add(sum.min(maximum_frequency));
-            }
+            let sums = &mut left[..least];
+            modulus.sums(sums, &right[..least]);
+            self.check_sums(sums, read)?;
+            // In a ring that is too small for the maximum, no sum reaches it.
+            let most = T::narrow(maximum_frequency.min(modulus.get() - 1));
+            sums.iter_mut().for_each(|sum| *sum = (*sum).min(most));
+            histogram.add_all(sums.iter().map(|sum| sum.widen()));
             read += least;
             context.executor().advance(least)?;
             if least < BLOCK {
                 return Ok(histogram);
             }
         }
+    }
+
+    /// Checks that honest workers arrive at these sums, of registers from `first` on.
+    fn check_sums<T: Residue>(&self, sums: &[T], first: usize) -> Result<(), ShareShuffleError> {
+        let (maximum, sentinel) = (self.parameters.maximum_combined_frequency(), self.parameters.sentinel());
+        // Both are less than the modulus.
+        let (most, filler) = (T::narrow(maximum), T::narrow(sentinel));
+        let dishonest = |sum: &T| (*sum > most) & (*sum != filler);
+        let checked = self.parameters.kind() == MeasurementKind::ReachAndFrequency;
+        // Without a way out, so that it is done many at a time.
+        if !checked || !sums.iter().fold(false, |any, sum| any | dishonest(sum)) {
+            return Ok(());
+        }
+        let register = first + sums.iter().position(dishonest).unwrap_or_default();
+        Err(ShareShuffleError::CombinedValue { register, maximum, sentinel })
     }
 }

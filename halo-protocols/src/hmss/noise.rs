@@ -3,9 +3,9 @@
 //! Their number is fixed; what they hold is private to the worker and drawn afresh, unlike all else that it draws.
 
 use halo_crypto::prg::{PrngSeed, StreamSeed, UniformGenerator};
+use halo_crypto::ring::Residue;
 
 use super::parameters::VectorNoise;
-use super::registers::Residue;
 use super::{FrequencyVectorParameters, ShareShuffleError};
 
 /// Appends a worker's noise registers to `registers`.
@@ -36,7 +36,7 @@ pub(super) fn append<T: Residue>(
         None => {
             let mut values = UniformGenerator::new(&PrngSeed::random(&mut rng));
             values.uniform_nonzero_blocks(reach, parameters.modulus(), |block| {
-                registers.extend(block.iter().map(|value| T::narrow(*value)));
+                registers.extend_from_slice(block);
             })?;
             T::default()
         }

@@ -1,53 +1,19 @@
 //! [`Registers`]: a long vector of ring elements, as narrow as the ring allows.
 
+use halo_crypto::ring::Residue;
 use sha2::{Digest, Sha256};
 
-/// An integer that holds the elements of a ring.
-pub(super) trait Residue: Copy + Default + Send {
-    /// The largest modulus whose elements it holds.
-    const LARGEST_MODULUS: u32;
-
-    /// Narrows an element of a ring whose modulus fits.
-    fn narrow(value: u32) -> Self;
-
-    fn widen(self) -> u32;
-
-    /// Feeds elements to a digest, without another copy of all of them.
-    fn digest(values: &[Self], digest: &mut Sha256);
-}
-
-macro_rules! residue {
-    ($($integer:ty: $largest:expr;)+) => {$(
-        impl Residue for $integer {
-            const LARGEST_MODULUS: u32 = $largest;
-
-            fn narrow(value: u32) -> Self {
-                value as Self
-            }
-
-            fn widen(self) -> u32 {
-                self.into()
-            }
-
-            fn digest(values: &[Self], digest: &mut Sha256) {
-                const BLOCK: usize = 1024;
-                let mut bytes = [0; BLOCK * size_of::<$integer>()];
-                for values in values.chunks(BLOCK) {
-                    let bytes = &mut bytes[..size_of_val(values)];
-                    for (bytes, value) in bytes.chunks_exact_mut(size_of::<$integer>()).zip(values) {
-                        bytes.copy_from_slice(&value.to_be_bytes());
-                    }
-                    digest.update(bytes);
-                }
-            }
+/// Feeds elements of a ring to a digest, without another copy of all of them.
+pub(super) fn digest<T: Residue>(values: &[T], digest: &mut Sha256) {
+    const BLOCK: usize = 1024;
+    let mut bytes = [0; BLOCK * size_of::<u32>()];
+    for values in values.chunks(BLOCK) {
+        let bytes = &mut bytes[..size_of_val(values)];
+        for (bytes, value) in bytes.chunks_exact_mut(size_of::<T>()).zip(values) {
+            bytes.copy_from_slice(&value.widen().to_be_bytes()[size_of::<u32>() - size_of::<T>()..]);
         }
-    )+};
-}
-
-residue! {
-    u8: 1 << 8;
-    u16: 1 << 16;
-    u32: 1 << 30;
+        digest.update(bytes);
+    }
 }
 
 /// A vector of ring elements.

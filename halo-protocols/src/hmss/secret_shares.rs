@@ -6,7 +6,7 @@ use halo_crypto::secret_sharing::split_with_seed;
 use sha2::{Digest, Sha256};
 
 use super::ShareShuffleError;
-use super::registers::Residue as _;
+use super::registers;
 use crate::kernel::{KernelContext, KernelError};
 use crate::proto::frequency_count::{self, SecretShare, SecretShareGeneratorRequest};
 
@@ -27,7 +27,7 @@ pub fn generate_secret_shares(
     let mut digest = Sha256::new();
     digest.update(b"secret shares");
     digest.update(ring_modulus.to_be_bytes());
-    u32::digest(data, &mut digest);
+    registers::digest(data, &mut digest);
     let streams = context.derive(&digest.finalize());
     let seed = PrngSeed::random(&mut streams.stream("seed", 0));
     let shares = split_with_seed(data, modulus, seed).map_err(ShareShuffleError::Split)?;

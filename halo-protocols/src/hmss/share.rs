@@ -1,10 +1,10 @@
 //! [`Share`]: one share of a frequency vector, wherever it lies, read block by block.
 
 use halo_crypto::prg::PrngSeed;
-use halo_crypto::ring::{RingError, RingModulus};
+use halo_crypto::ring::{Residue, RingError, RingModulus};
 
 use super::ShareShuffleError;
-use super::packed::PackedReader;
+use super::packed::{PackedReader, Refused};
 
 /// Values read at once.
 pub(super) const BLOCK: usize = 4096;
@@ -35,30 +35,31 @@ impl<'a> Values<'a> {
 
     /// Fills `block` with the next values, all below the modulus, and returns their number, less than the block's
     /// length only at the end. `share` is what errors call it, `read` how many values were read before.
-    pub(super) fn fill(
+    pub(super) fn fill<T: Residue>(
         &mut self,
-        block: &mut [u32],
+        block: &mut [T],
         modulus: RingModulus,
         share: usize,
         read: usize,
     ) -> Result<usize, ShareShuffleError> {
-        let filled = match self {
+        let outside = |index| {
+            let reason = RingError::Value { index: read + index, modulus: modulus.get() };
+            ShareShuffleError::ShareValue { share, reason }
+        };
+        match self {
             Self::Decoded(values) => {
                 let (head, tail) = values.split_at(values.len().min(block.len()));
-                block[..head.len()].copy_from_slice(head);
+                if let Err(RingError::Value { index, .. }) = modulus.check(head) {
+                    return Err(outside(index));
+                }
+                block.iter_mut().zip(head).for_each(|(value, wide)| *value = T::narrow(*wide));
                 *values = tail;
-                head.len()
+                Ok(head.len())
             }
-            Self::Serialised(reader) => {
-                reader.fill(block).map_err(|_| ShareShuffleError::Malformed(share))?
-            }
-        };
-        match block[..filled].iter().position(|value| *value >= modulus.get()) {
-            None => Ok(filled),
-            Some(index) => {
-                let reason = RingError::Value { index: read + index, modulus: modulus.get() };
-                Err(ShareShuffleError::ShareValue { share, reason })
-            }
+            Self::Serialised(reader) => reader.fill(block, modulus.get() - 1).map_err(|error| match error {
+                Refused::Malformed => ShareShuffleError::Malformed(share),
+                Refused::TooLarge(index) => outside(index),
+            }),
         }
     }
 
@@ -67,10 +68,11 @@ impl<'a> Values<'a> {
         match self {
             Self::Decoded(values) => Ok(std::mem::take(values).len()),
             Self::Serialised(reader) => {
-                let mut block = [0; BLOCK];
+                let mut block = [0u32; BLOCK];
                 let mut count = 0;
                 loop {
-                    match reader.fill(&mut block).map_err(|_| ShareShuffleError::Malformed(share))? {
+                    let filled = reader.fill(&mut block, u32::MAX);
+                    match filled.map_err(|_| ShareShuffleError::Malformed(share))? {
                         0 => return Ok(count),
                         filled => count += filled,
                     }

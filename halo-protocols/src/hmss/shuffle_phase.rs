@@ -5,13 +5,13 @@
 //! second's; the seed of the permutation.
 
 use halo_crypto::prg::{PrngSeed, StreamSeed, UniformGenerator};
-use halo_crypto::ring::RingModulus;
+use halo_crypto::ring::{Residue, RingModulus};
 use halo_crypto::shuffle;
 use sha2::{Digest, Sha256};
 
-use super::registers::{Registers, Residue};
+use super::registers::{self, Registers};
 use super::share::{BLOCK, Share, Values};
-use super::{FrequencyVectorParameters, MeasurementKind, ShareShuffleError, noise};
+use super::{FrequencyVectorParameters, MeasurementKind, ShareShuffleError, noise, packed};
 use crate::kernel::{KernelContext, KernelError};
 use crate::proto::protocol::complete_shuffle_phase_request::frequency_vector_share::ShareType;
 use crate::proto::protocol::complete_shuffle_phase_request::{FrequencyVectorShare, NonAggregatorOrder};
@@ -107,10 +107,10 @@ impl ShufflePhase<'_> {
         context: &KernelContext,
     ) -> Result<Registers, KernelError> {
         self.parameters.require_field()?;
-        let modulus = self.parameters.modulus().get();
-        if modulus <= u8::LARGEST_MODULUS {
+        let modulus = self.parameters.modulus();
+        if modulus.fits::<u8>() {
             self.complete_in::<u8>(shares, context).map(Registers::from)
-        } else if modulus <= u16::LARGEST_MODULUS {
+        } else if modulus.fits::<u16>() {
             self.complete_in::<u16>(shares, context).map(Registers::from)
         } else {
             self.complete_in::<u32>(shares, context).map(Registers::from)
@@ -124,7 +124,7 @@ impl ShufflePhase<'_> {
     ) -> Result<Vec<T>, KernelError> {
         let parameters = self.parameters;
         let modulus = parameters.modulus();
-        let mut registers = Vec::with_capacity(parameters.shuffled_length());
+        let mut registers = Vec::with_capacity(parameters.shuffled_length() + packed::ENVELOPE);
         registers.resize(parameters.register_count(), T::default());
         let mut none = true;
         for (index, share) in shares.enumerate() {
@@ -138,14 +138,15 @@ impl ShufflePhase<'_> {
         if parameters.kind() == MeasurementKind::ReachOnly {
             let mut rest = registers.as_mut_slice();
             common
-                .uniform_nonzero_blocks(rest.len(), modulus, |factors| {
-                    apply(&mut rest, factors, |register, factor| modulus.product(register, factor));
+                .uniform_nonzero_blocks(rest.len(), modulus, |factors: &[T]| {
+                    modulus.products(take(&mut rest, factors.len()), factors);
                 })
                 .map_err(ShareShuffleError::Draw)?;
         }
         self.append_noise(&mut registers, &mut common, context)?;
         context.executor().advance(registers.len())?;
-        shuffle(&mut registers, &common.seed()).map_err(ShareShuffleError::TooManyRegisters)?;
+        shuffle(&mut registers, &common.seed(), context.executor())
+            .map_err(ShareShuffleError::TooManyRegisters)?;
         Ok(registers)
     }
 
@@ -168,13 +169,11 @@ impl ShufflePhase<'_> {
                 let start = registers.len();
                 noise::append(registers, self.parameters, noise, &streams)?;
                 let mut rest = &mut registers[start..];
-                common.uniform_blocks(length, modulus, |mask| {
-                    apply(&mut rest, mask, |register, mask| modulus.difference(register, mask));
+                common.uniform_blocks(length, modulus, |mask: &[T]| {
+                    modulus.differences(take(&mut rest, mask.len()), mask);
                 })
             } else {
-                common.uniform_blocks(length, modulus, |mask| {
-                    registers.extend(mask.iter().map(|value| T::narrow(*value)));
-                })
+                common.uniform_blocks(length, modulus, |mask| registers.extend_from_slice(mask))
             };
             masked.map_err(ShareShuffleError::Draw)?;
         }
@@ -197,7 +196,7 @@ impl ShufflePhase<'_> {
         ] {
             digest.update(number.to_be_bytes());
         }
-        T::digest(sums, &mut digest);
+        registers::digest(sums, &mut digest);
         context.derive(&digest.finalize())
     }
 }
@@ -214,12 +213,12 @@ fn add<T: Residue>(
     let mut rest = sums;
     match share {
         Share::Seed(seed) => UniformGenerator::new(&seed)
-            .uniform_blocks(expected, modulus, |block| {
-                apply(&mut rest, block, |sum, value| modulus.sum(sum, value));
+            .uniform_blocks(expected, modulus, |block: &[T]| {
+                modulus.sums(take(&mut rest, block.len()), block);
             })
             .map_err(ShareShuffleError::Draw)?,
         Share::Vector(mut values) => {
-            let mut block = [0; BLOCK];
+            let mut block = [T::default(); BLOCK];
             let mut read = 0;
             loop {
                 let filled = values.fill(&mut block, modulus, index, read)?;
@@ -228,7 +227,7 @@ fn add<T: Residue>(
                     let found = read + values.count_rest(index)?;
                     return Err(ShareShuffleError::ShareLength { share: index, expected, found }.into());
                 }
-                apply(&mut rest, &block[..filled], |sum, value| modulus.sum(sum, value));
+                modulus.sums(take(&mut rest, filled), &block[..filled]);
                 if filled < block.len() {
                     break;
                 }
@@ -242,13 +241,11 @@ fn add<T: Residue>(
     Ok(())
 }
 
-/// Combines the first of `rest` with `values`, and leaves those after them.
-fn apply<T: Residue>(rest: &mut &mut [T], values: &[u32], operation: impl Fn(u32, u32) -> u32) {
-    let (head, tail) = std::mem::take(rest).split_at_mut(values.len());
-    for (register, value) in head.iter_mut().zip(values) {
-        *register = T::narrow(operation(register.widen(), *value));
-    }
+/// Takes the first of `rest`, and leaves those after them.
+fn take<'r, T>(rest: &mut &'r mut [T], count: usize) -> &'r mut [T] {
+    let (head, tail) = std::mem::take(rest).split_at_mut(count);
     *rest = tail;
+    head
 }
 
 #[cfg(test)]

@@ -410,7 +410,7 @@ fn shuffled(state: &Worker, inputs: &ShuffleInputs, context: &KernelContext) -> 
         },
         source => StepError::Kernel { stage, source },
     })?;
-    Ok(packed::aggregation_phase_input(&registers, parameters.register_count()))
+    Ok(packed::aggregation_phase_input(registers, parameters.register_count()))
 }
 
 fn aggregation_phase(

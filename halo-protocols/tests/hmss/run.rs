@@ -86,7 +86,7 @@ pub fn origins(parameters: &FrequencyVectorParameters, common_seed: &[u8]) -> Ve
         generator.uniform(noise, parameters.modulus()).unwrap();
     }
     let mut origins: Vec<usize> = (0..registers + 2 * noise).collect();
-    halo_crypto::shuffle(&mut origins, &generator.seed()).unwrap();
+    halo_crypto::shuffle(&mut origins, &generator.seed(), &Executor::serial()).unwrap();
     origins
 }
 
