@@ -1,6 +1,7 @@
-//! Every batch operation of every suite, beside OpenSSL's P-256 in the same run.
+//! Every batch operation of every suite, beside OpenSSL's P-256, the `p256` crate and `curve25519-dalek` in the same run.
 //!
-//! The last lines put each operation in relation to what OpenSSL needs for the same elements one by one.
+//! The last lines put each operation in relation to what OpenSSL, and the peer on the same curve, need for the same
+//! elements one by one.
 
 use std::fs;
 use std::hint::black_box;
@@ -9,14 +10,25 @@ use std::time::Duration;
 
 use criterion::measurement::WallTime;
 use criterion::{Bencher, BenchmarkId, Criterion, SamplingMode, Throughput};
+use curve25519_dalek::RistrettoPoint;
+use curve25519_dalek::ristretto::CompressedRistretto;
+use elliptic_curve::Group as _;
+use elliptic_curve::ff::Field as _;
+use elliptic_curve::group::GroupEncoding;
 use halo_benches::openssl_p256::OpenSsl;
-use halo_benches::{SIZES, choose_backend, encodings, points, scalars};
+use halo_benches::results::{Measurement, Recorder};
+use halo_benches::{SIZES, choose_backend, encodings, points, rng, scalars};
 use halo_crypto::{Group, P256, Ristretto255};
 
 const OPENSSL: &str = "openssl-p256";
+const P256_CRATE: &str = "p256-crate";
+const DALEK: &str = "curve25519-dalek";
 
-/// Each batch operation, and how often OpenSSL would do what for one element.
-const OPERATIONS: [(&str, f64, &str); 11] = [
+/// Who does it to one element at a time.
+const PEERS: [&str; 3] = [OPENSSL, P256_CRATE, DALEK];
+
+/// Each batch operation, and how often a peer would do what for one element.
+const OPERATIONS: [(&str, f64, &str); 13] = [
     ("decode", 1.0, "decode"),
     ("encode", 1.0, "encode"),
     ("add", 1.0, "add"),
@@ -26,6 +38,8 @@ const OPERATIONS: [(&str, f64, &str); 11] = [
     ("scale", 1.0, "multiply"),
     ("scale_each", 1.0, "multiply"),
     ("double_scale", 2.0, "multiply"),
+    ("two multiples", 2.0, "multiply"),
+    ("nine multiples", 9.0, "multiply"),
     ("add_fixed_base_multiples", 1.0, "multiply_generator"),
     // Two candidates on average, each as costly as a decoding.
     ("hash_to_group", 2.0, "decode"),
@@ -36,10 +50,13 @@ fn main() {
     let results = Path::new(env!("CARGO_TARGET_TMPDIR")).join("criterion");
     let mut criterion = Criterion::default().output_directory(&results).configure_from_args();
     openssl(&mut criterion);
+    p256_crate(&mut criterion);
+    dalek(&mut criterion);
     suite::<P256>(&mut criterion);
     suite::<Ristretto255>(&mut criterion);
     criterion.final_summary();
-    compare(&results);
+    let mut recorder = Recorder::create(Path::new(env!("CARGO_TARGET_TMPDIR")), "groups");
+    compare(&results, recorder.as_mut().expect("the target directory can be written to"));
 }
 
 fn measure(
@@ -65,6 +82,50 @@ fn openssl(criterion: &mut Criterion) {
     measure(criterion, "encode", OPENSSL, 1, |b| b.iter(|| openssl.encode()));
 }
 
+fn p256_crate(criterion: &mut Criterion) {
+    let mut rng = rng();
+    let scalar = p256::Scalar::random(&mut rng);
+    let (mut point, other) =
+        (p256::ProjectivePoint::generator() * scalar, p256::ProjectivePoint::generator().double());
+    let encoding = point.to_bytes();
+    let mut measure = |operation, routine: &mut dyn FnMut()| {
+        measure(criterion, operation, P256_CRATE, 1, |b| b.iter(&mut *routine));
+    };
+    measure("multiply", &mut || point *= black_box(scalar));
+    measure("multiply_generator", &mut || {
+        black_box(p256::ProjectivePoint::mul_by_generator(black_box(&scalar)));
+    });
+    measure("add", &mut || point += black_box(other));
+    measure("decode", &mut || {
+        black_box(p256::ProjectivePoint::from_bytes(black_box(&encoding)));
+    });
+    measure("encode", &mut || {
+        black_box(black_box(&point).to_bytes());
+    });
+}
+
+fn dalek(criterion: &mut Criterion) {
+    let mut rng = rng();
+    let scalar = Ristretto255::random_scalar(&mut rng);
+    let mut point = RistrettoPoint::mul_base(&scalar);
+    let other = point + point;
+    let encoding = point.compress();
+    let mut measure = |operation, routine: &mut dyn FnMut()| {
+        measure(criterion, operation, DALEK, 1, |b| b.iter(&mut *routine));
+    };
+    measure("multiply", &mut || point *= black_box(scalar));
+    measure("multiply_generator", &mut || {
+        black_box(RistrettoPoint::mul_base(black_box(&scalar)));
+    });
+    measure("add", &mut || point += black_box(other));
+    measure("decode", &mut || {
+        black_box(black_box::<CompressedRistretto>(encoding).decompress());
+    });
+    measure("encode", &mut || {
+        black_box(black_box(&point).compress());
+    });
+}
+
 fn suite<G: Group>(criterion: &mut Criterion) {
     for count in SIZES {
         batches::<G>(criterion, count);
@@ -72,7 +133,8 @@ fn suite<G: Group>(criterion: &mut Criterion) {
 }
 
 fn batches<G: Group>(criterion: &mut Criterion, count: usize) {
-    let (encoded, scalars) = (encodings::<G>(count), scalars::<G>(count));
+    let (encoded, nine) = (encodings::<G>(count), scalars::<G>(9 * count));
+    let scalars = &nine[..count];
     let (mut left, right) = (points::<G>(count), points::<G>(count));
     let mut bytes = vec![0; encoded.len()];
     let base = G::fixed_base(&right[0]);
@@ -88,34 +150,56 @@ fn batches<G: Group>(criterion: &mut Criterion, count: usize) {
     measure("add_point", &mut || G::add_point(&mut left, black_box(&right[1])));
     measure("negate", &mut || G::negate(black_box(&mut left)));
     measure("scale", &mut || G::scale(&mut left, black_box(&scalars[0])));
-    measure("scale_each", &mut || G::scale_each(&mut left, black_box(&scalars)));
+    measure("scale_each", &mut || G::scale_each(&mut left, black_box(scalars)));
     measure("double_scale", &mut || {
         G::double_scale(&mut left, black_box(&scalars[0]), &right, black_box(&scalars[1]));
     });
     measure("add_fixed_base_multiples", &mut || {
-        G::add_fixed_base_multiples(&mut left, &base, black_box(&scalars));
+        G::add_fixed_base_multiples(&mut left, &base, black_box(scalars));
+    });
+    measure("two multiples", &mut || {
+        black_box(G::multiples(&right, black_box(&nine[..2 * count])));
+    });
+    measure("nine multiples", &mut || {
+        black_box(G::multiples(&right, black_box(&nine)));
     });
     measure("hash_to_group", &mut || G::hash_to_group(black_box(&messages), &mut left));
 }
 
-/// Prints what was measured for each element, now or in an earlier run, in relation to OpenSSL.
-fn compare(results: &Path) {
+/// Prints and records what was measured for each element, now or in an earlier run, in relation to OpenSSL and to the
+/// peer on the same curve.
+fn compare(results: &Path, recorder: &mut Recorder) {
     println!(
-        "\n{:<26}{:<14}{:>7}{:>14}{:>14}{:>9}",
-        "operation", "suite", "batch", "ns/element", "OpenSSL ns", "ratio"
+        "\n{:<26}{:<14}{:>7}{:>14}  {:<18}{:>10}{:>9}",
+        "operation", "suite", "batch", "ns/element", "peer", "its ns", "ratio"
     );
     for (operation, repetitions, counterpart) in OPERATIONS {
-        for suite in [P256::NAME, Ristretto255::NAME] {
+        for (suite, peer) in
+            [P256::NAME, Ristretto255::NAME].into_iter().flat_map(|suite| PEERS.map(|peer| (suite, peer)))
+        {
+            // The same curve, or the yardstick of everything.
+            if peer != OPENSSL && (suite == P256::NAME) != (peer == P256_CRATE) {
+                continue;
+            }
             for count in SIZES {
                 let ours = nanoseconds(results, operation, suite, count);
-                let theirs = nanoseconds(results, counterpart, OPENSSL, 1);
-                if let (Some(ours), Some(theirs)) = (ours, theirs) {
-                    let (ours, theirs) = (ours / count as f64, theirs * repetitions);
-                    println!(
-                        "{operation:<26}{suite:<14}{count:>7}{ours:>14.1}{theirs:>14.1}{:>9.3}",
-                        ours / theirs
-                    );
-                }
+                let theirs = nanoseconds(results, counterpart, peer, 1);
+                let (Some(ours), Some(theirs)) = (ours, theirs) else { continue };
+                let m = Measurement {
+                    work: format!("{suite} {operation}"),
+                    records: count,
+                    nanoseconds: ours / count as f64,
+                    peer: format!("{peer}: {repetitions} {counterpart}"),
+                    peer_nanoseconds: theirs * repetitions,
+                    ..recorder.measurement()
+                };
+                println!(
+                    "{operation:<26}{suite:<14}{count:>7}{:>14.1}  {peer:<18}{:>10.1}{:>9.3}",
+                    m.nanoseconds,
+                    m.peer_nanoseconds,
+                    m.ratio()
+                );
+                recorder.add(&m).expect("the target directory can be written to");
             }
         }
     }

@@ -1,6 +1,10 @@
-//! What the benchmarks share: seeded inputs of named sizes, and OpenSSL's P-256 to compare with.
+//! What the benchmarks share: seeded inputs of named sizes, whole computations, OpenSSL's P-256 to compare with, and what
+//! becomes of their results.
 
+pub mod computation;
 pub mod openssl_p256;
+pub mod report;
+pub mod results;
 pub mod stopwatch;
 
 use halo_crypto::backend::BackendError;

@@ -5,10 +5,19 @@
 //! pass longer, so the shortest pass counts.
 
 use std::fmt::Write;
+use std::io;
 use std::time::{Duration, Instant};
+
+use crate::results::{Measurement, Recorder};
 
 /// Units timed together before every pass.
 const UNITS: u32 = 50;
+
+/// What the unit is called in results.
+const UNIT: &str = "OpenSSL: one P-256 multiplication";
+
+/// A stage whose first pass took longer is not passed over again merely for a second opinion.
+const LONG: Duration = Duration::from_secs(4);
 
 /// Runs and remembers.
 pub struct Stopwatch<'a> {
@@ -31,6 +40,13 @@ struct Row {
     memory: Option<Memory>,
 }
 
+impl Row {
+    /// For one record.
+    fn seconds(&self) -> f64 {
+        self.fastest.as_secs_f64() / self.records as f64
+    }
+}
+
 /// What a stage held in memory.
 #[derive(Clone, Copy, Debug)]
 pub struct Memory {
@@ -41,7 +57,7 @@ pub struct Memory {
 }
 
 impl<'a> Stopwatch<'a> {
-    /// Takes `--quick` (one pass over what is slow) and filters from the command line.
+    /// Takes `--quick` (two passes over what is slow, one if it takes many seconds) and filters from the command line.
     ///
     /// Times are also given as multiples of what `unit` does once. It is timed before every pass, so that whatever else
     /// the machine does weighs on both alike.
@@ -70,7 +86,7 @@ impl<'a> Stopwatch<'a> {
             let (result, elapsed) = self.pass(&mut work);
             fastest = fastest.min(elapsed);
             passes += 1;
-            if started.elapsed() >= self.enough {
+            if started.elapsed() >= self.enough && passes > 1 {
                 self.add(Row {
                     name: name.to_owned(),
                     records,
@@ -99,7 +115,11 @@ impl<'a> Stopwatch<'a> {
         }
         let started = Instant::now();
         let (mut fastest, mut ratios) = (Duration::MAX, Vec::new());
-        while ratios.is_empty() || started.elapsed() < 2 * self.enough {
+        // The first pass finds cold caches, and pages that the system has yet to hand out.
+        while ratios.is_empty()
+            || started.elapsed() < 2 * self.enough
+            || (ratios.len() < 2 && started.elapsed() < LONG)
+        {
             let ((), alone) = self.pass(&mut one);
             let ((), together) = self.pass(&mut two);
             fastest = fastest.min(alone);
@@ -164,8 +184,38 @@ impl<'a> Stopwatch<'a> {
         }
     }
 
+    /// Prints, for each work that was measured at several sizes, what a record costs at each in relation to the least.
+    pub fn print_growth(&self) {
+        println!("\n{:<58}{:>8}{:>20}", "work", "records", "cost of a record");
+        for row in &self.rows {
+            let same = || self.rows.iter().filter(|other| other.name == row.name);
+            let least = same().min_by_key(|other| other.records).unwrap_or(row);
+            println!("{:<58}{:>8}{:>19.2}×", row.name, row.records, row.seconds() / least.seconds());
+        }
+    }
+
+    /// Records everything for `bench-report`.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn record(&self, recorder: &mut Recorder) -> io::Result<()> {
+        for row in &self.rows {
+            recorder.add(&Measurement {
+                work: row.name.clone(),
+                records: row.records,
+                nanoseconds: row.seconds() * 1e9,
+                peer: UNIT.to_owned(),
+                peer_nanoseconds: self.unit_seconds() * 1e9,
+                two_threads: row.speedup,
+                memory: row.memory.map(|memory| memory.peak as f64 / memory.messages as f64),
+                ..recorder.measurement()
+            })?;
+        }
+        Ok(())
+    }
+
     fn line(&self, row: &Row) -> String {
-        let seconds = row.fastest.as_secs_f64() / row.records as f64;
+        let seconds = row.seconds();
         let mut line = format!(
             "{:<58}{:>8}{:>7}{:>12.2}{:>12.0}{:>13.3}",
             row.name,

@@ -10,7 +10,7 @@ use std::path::Path as FilePath;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::{Stream, StreamExt, TryStreamExt};
+use futures::{Stream, StreamExt};
 use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 use object_store::path::Path;
@@ -181,7 +181,7 @@ impl BlobStore {
     /// [`BlobError::Storage`], [`BlobError::Randomness`].
     pub async fn write(&self, place: Place<'_>, bytes: impl Into<Bytes>) -> Result<Blob, BlobError> {
         let bytes = bytes.into();
-        let content = Content::of(&bytes);
+        let content = content_of(&bytes).await;
         let key = key(&self.folder(place), content, &random_name()?);
         let create = PutOptions::from(PutMode::Create);
         let written = self.objects.put_opts(&key, bytes.into(), create).await;
@@ -217,16 +217,14 @@ impl BlobStore {
     /// # Errors
     /// [`BlobError::TooLarge`] before anything is read; those of [`BlobStore::read_chunks`].
     pub async fn read(&self, path: &str, limit: u64) -> Result<Vec<u8>, BlobError> {
-        let (length, chunks) = self.open(path).await?;
-        if length > limit {
+        let (key, result) = self.open(path).await?;
+        if result.meta.size > limit {
             return Err(BlobError::TooLarge { limit });
         }
-        let whole = Vec::with_capacity(usize::try_from(length).map_err(|_| BlobError::TooLarge { limit })?);
-        let append = |mut whole: Vec<u8>, chunk: Bytes| async move {
-            whole.extend_from_slice(&chunk);
-            Ok(whole)
-        };
-        chunks.try_fold(whole, append).await
+        let whole = result.bytes().await.map_err(BlobError::storage("read", &key))?;
+        check(&key, content_of(&whole).await)?;
+        // Nobody else holds these bytes, so they are not copied.
+        Ok(whole.into())
     }
 
     /// Reads a blob in chunks. The stream ends with [`BlobError::Corrupt`] if the whole is not what was written, so
@@ -238,7 +236,8 @@ impl BlobStore {
         &self,
         path: &str,
     ) -> Result<impl Stream<Item = Result<Bytes, BlobError>> + Send + use<>, BlobError> {
-        Ok(self.open(path).await?.1)
+        let (key, result) = self.open(path).await?;
+        Ok(verified(key, result))
     }
 
     /// Deletes a blob; one that does not exist counts as deleted.
@@ -253,13 +252,10 @@ impl BlobStore {
         }
     }
 
-    async fn open(
-        &self,
-        path: &str,
-    ) -> Result<(u64, impl Stream<Item = Result<Bytes, BlobError>> + Send + use<>), BlobError> {
+    async fn open(&self, path: &str) -> Result<(Path, GetResult), BlobError> {
         let key = parse(path)?;
         let result = self.objects.get(&key).await.map_err(BlobError::storage("read", &key))?;
-        Ok((result.meta.size, verified(key, result)))
+        Ok((key, result))
     }
 
     fn folder(&self, place: Place<'_>) -> Path {
@@ -276,7 +272,6 @@ impl BlobStore {
 
 /// The chunks of a blob, and an error behind them if they are not its content.
 fn verified(key: Path, result: GetResult) -> impl Stream<Item = Result<Bytes, BlobError>> + Send {
-    let expected = Content::in_path(key.as_ref());
     let state = (result.into_stream(), Sha256::new(), 0u64, key);
     futures::stream::try_unfold(state, move |(mut chunks, hash, length, key)| async move {
         match chunks.next().await {
@@ -286,16 +281,29 @@ fn verified(key: Path, result: GetResult) -> impl Stream<Item = Result<Bytes, Bl
             }
             Some(Err(error)) => Err(BlobError::storage("read", &key)(error)),
             None => {
-                let found = Content { digest: hash.finalize().into(), length };
-                match expected {
-                    Some(expected) if expected != found => {
-                        Err(BlobError::Corrupt { path: key.to_string(), expected, found })
-                    }
-                    _ => Ok(None),
-                }
+                check(&key, Content { digest: hash.finalize().into(), length })?;
+                Ok(None)
             }
         }
     })
+}
+
+/// Whether what was read under `key` is what was written there.
+fn check(key: &Path, found: Content) -> Result<(), BlobError> {
+    match Content::in_path(key.as_ref()) {
+        Some(expected) if expected != found => {
+            Err(BlobError::Corrupt { path: key.to_string(), expected, found })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The content of bytes so many that hashing them would hold up the tasks of a thread.
+async fn content_of(bytes: &Bytes) -> Content {
+    let shared = bytes.clone();
+    let hashed = tokio::task::spawn_blocking(move || Content::of(&shared)).await;
+    // Only a runtime that is going down does not hash it.
+    hashed.unwrap_or_else(|_| Content::of(bytes))
 }
 
 /// A blob that is being written. Dropped unfinished, it leaves at most a temporary object.

@@ -1,3 +1,5 @@
+use futures::TryStreamExt;
+
 use super::*;
 
 const PLACE: Place<'static> = Place::Stage { computation: "c1", stage: "SETUP_PHASE", attempt: 2 };

@@ -96,7 +96,7 @@ impl StageObserver for Progress {
                 format!("{stage:<22} {records:>9} records  {:>6.1} s", elapsed.as_secs_f64())
             }
             StageEvent::Waiting { peer } => format!("{stage:<22} waits for {peer}"),
-            StageEvent::Finished { registers, sent_bytes, elapsed } => {
+            StageEvent::Finished { registers, sent_bytes, elapsed, .. } => {
                 let seconds = elapsed.as_secs_f64();
                 self.finished(&report, *registers, *sent_bytes, seconds);
                 format!("{stage:<22} {registers:>9} registers {seconds:>6.1} s, done")

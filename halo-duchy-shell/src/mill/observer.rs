@@ -42,7 +42,9 @@ pub enum StageEvent {
         registers: u64,
         /// Bytes sent to a peer.
         sent_bytes: u64,
-        /// How long the stage took.
+        /// How long the protocol's step took, which is the library's part of the stage.
+        computing: Duration,
+        /// How long the stage took, waiting for a peer included.
         elapsed: Duration,
     },
     /// The attempt failed; there will be another.

@@ -84,6 +84,7 @@ impl Work {
                 self.observe(StageEvent::Finished {
                     registers: self.statistics.registers,
                     sent_bytes: self.statistics.sent_bytes,
+                    computing: self.statistics.crypto,
                     elapsed: self.statistics.stage,
                 });
             }
