@@ -165,15 +165,15 @@ impl Authenticate {
 impl Interceptor for Authenticate {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
         let principals = self.identities.current();
-        let caller = request
-            .extensions()
-            .get::<PeerAuthority>()
-            .and_then(|authority| principals.get(&authority.0))
-            .ok_or_else(unauthenticated)?
-            .clone();
-        if self.only.as_ref().is_some_and(|only| *only != caller) {
-            return Err(Status::permission_denied(format!("{caller} may not call this server")));
+        let authority =
+            request.extensions().get::<PeerAuthority>().filter(|authority| !authority.0.is_empty());
+        let authority = authority.ok_or_else(unauthenticated)?;
+        let caller = principals.get(&authority.0);
+        // A trusted root has vouched for the caller, so it is somebody, and nobody but one may call.
+        if let Some(only) = self.only.as_ref().filter(|only| Some(*only) != caller) {
+            return Err(Status::permission_denied(format!("only {only} may call this server")));
         }
+        let caller = caller.ok_or_else(unauthenticated)?.clone();
         request.extensions_mut().insert(caller);
         Ok(request)
     }
@@ -230,8 +230,14 @@ mod tests {
     fn restricted_server_refuses_other_parties() {
         let mut authenticate = Authenticate::only(identities(), Caller::Duchy("worker1".into()));
         assert!(authenticate.call(request(&[1])).is_ok());
-        let refused = authenticate.call(request(&[2])).expect_err("another party");
-        assert_eq!(refused.code(), Code::PermissionDenied);
+        for (other, code) in [
+            (request(&[2]), Code::PermissionDenied),
+            (request(&[3]), Code::PermissionDenied),
+            (request(&[]), Code::Unauthenticated),
+            (Request::new(()), Code::Unauthenticated),
+        ] {
+            assert_eq!(authenticate.call(other).expect_err("another party").code(), code);
+        }
     }
 
     #[test]

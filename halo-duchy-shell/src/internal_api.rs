@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use tonic::transport::Channel;
-use tonic::{Code, Status};
+use tonic::{Code, Request, Status};
 
 use crate::client::CallPolicy;
 use crate::proto::internal::computation_details::CompletedReason;
@@ -13,7 +13,7 @@ use crate::proto::internal::computations_client::ComputationsClient;
 use crate::proto::internal::continuation_tokens_client::ContinuationTokensClient;
 use crate::proto::internal::get_computation_token_request::Key;
 use crate::proto::internal::{
-    AdvanceComputationStageRequest, ClaimWorkRequest, ComputationDetails, ComputationToken,
+    AdvanceComputationStageRequest, AwaitWorkRequest, ClaimWorkRequest, ComputationDetails, ComputationToken,
     CreateComputationRequest, CreateComputationStatRequest, DeleteComputationRequest,
     EnqueueComputationRequest, ExtendWorkLockRequest, FinishComputationRequest, GetComputationTokenRequest,
     GetContinuationTokenRequest, RecordOutputBlobPathRequest, RequisitionEntry, SetContinuationTokenRequest,
@@ -93,6 +93,21 @@ impl InternalApi {
             prioritized_stages: vec![protocol.initial_stage().into()],
         };
         Ok(unary!(self.computations.claim_work(request))?.token)
+    }
+
+    /// Waits for up to `patience` for a change of the server's count of work from `seen`; the count then, which differs
+    /// if there may be work. The server may answer earlier without news.
+    ///
+    /// # Errors
+    /// The server's status; `UNIMPLEMENTED` from upstream's.
+    pub async fn await_work(&self, seen: i64, patience: Duration) -> Result<i64, Status> {
+        let mut request =
+            Request::new(AwaitWorkRequest { seen, timeout: prost_types::Duration::try_from(patience).ok() });
+        let deadline = patience.saturating_add(self.policy.deadline);
+        request.set_timeout(deadline);
+        let answer = tokio::time::timeout(deadline, self.computations.clone().await_work(request)).await;
+        let answer = answer.map_err(|_| Status::deadline_exceeded("no answer about work"))?;
+        Ok(answer?.into_inner().seen)
     }
 
     /// Extends the lease on the work that `token` claimed. Its version stays.

@@ -9,6 +9,7 @@
 mod effects;
 mod error;
 mod failure;
+mod idle;
 mod lease;
 mod milled;
 mod observer;
@@ -42,6 +43,7 @@ use crate::seeds::SeedSource;
 use crate::shutdown::Shutdown;
 use crate::system_api::SystemApi;
 use crate::x509::TrustedRoots;
+use idle::Idle;
 use slot::Slot;
 use work::Work;
 
@@ -62,8 +64,10 @@ pub struct MillOptions {
     pub retry_unit: Duration,
     /// How long to wait for a peer to reach the stage in which it awaits our data.
     pub peer_patience: Duration,
-    /// The pause between two looks for work when there is none.
+    /// The pause between two looks for work when there is none. It doubles from look to look.
     pub polling_delay: Duration,
+    /// The longest such pause. News of work end it.
+    pub max_polling_delay: Duration,
     /// The largest blob read.
     pub max_blob_bytes: u64,
 }
@@ -79,6 +83,7 @@ impl Default for MillOptions {
             retry_unit: Duration::from_secs(1),
             peer_patience: Duration::from_secs(15 * 60),
             polling_delay: Duration::from_secs(2),
+            max_polling_delay: Duration::from_secs(30),
             max_blob_bytes: halo_protocols::kernel::MAXIMUM_MESSAGE_BYTES,
         }
     }
@@ -215,19 +220,22 @@ impl Mill {
     pub async fn run(&self, shutdown: Shutdown) {
         let protocols = self.inner.parts.specialty.protocols();
         let mut working = JoinSet::new();
+        let Inner { parts, options, .. } = &*self.inner;
+        let mut idle = Idle::new(options.polling_delay, options.max_polling_delay);
         while !shutdown.is_requested() {
             let Some(slot) = shutdown.unless_requested(Slot::take(&self.inner.slots)).await else { break };
             // Those that have ended are collected; a panic in one has been printed, and its lease will run out.
             while working.try_join_next().is_some() {}
             match self.claim(protocols).await {
                 Ok(Some(token)) => {
+                    idle.over();
                     working.spawn(Work::new(Arc::clone(&self.inner), token, slot).run(shutdown.clone()));
                     continue;
                 }
                 Ok(None) => drop(slot),
                 Err(status) => tracing::warn!(%status, "no work could be claimed"),
             }
-            shutdown.unless_requested(tokio::time::sleep(self.inner.options.polling_delay)).await;
+            shutdown.unless_requested(idle.wait(&parts.internal)).await;
         }
         while working.join_next().await.is_some() {}
     }

@@ -2,8 +2,8 @@
 //! missing that upstream's processes need (`tests/vectors/descriptors.json`).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
 
-use halo_duchy_shell::proto::DESCRIPTORS;
 use prost_reflect::{Cardinality, DescriptorPool, FieldDescriptor, Kind};
 use serde::Deserialize;
 
@@ -55,8 +55,14 @@ fn upstream() -> Upstream {
     serde_json::from_str(include_str!("vectors/descriptors.json")).expect("the vectors are well-formed")
 }
 
+/// What `halo-duchy descriptors` writes.
 fn ours() -> DescriptorPool {
-    DescriptorPool::decode(DESCRIPTORS).expect("our descriptors are well-formed")
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("ours.binpb");
+    let run = Command::new(env!("CARGO_BIN_EXE_halo-duchy")).arg("descriptors").arg(&path).status();
+    assert!(run.expect("the program runs").success());
+    let written = std::fs::read(&path).expect("written");
+    DescriptorPool::decode(written.as_slice()).expect("our descriptors are well-formed")
 }
 
 /// A field as the vectors describe one.

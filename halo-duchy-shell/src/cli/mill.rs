@@ -87,9 +87,12 @@ pub(super) struct MillWorkOptions {
     /// Attempts at one stage before the computation fails.
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(i32).range(1..))]
     max_stage_attempts: i32,
-    /// Pause between two looks for work when there is none.
+    /// Pause between two looks for work when there is none. It doubles from look to look.
     #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = parse_positive_duration)]
     polling_delay: Duration,
+    /// The longest such pause. It ends when the internal API server tells of work.
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = parse_positive_duration)]
+    max_polling_delay: Duration,
     /// How long the mill waits for another duchy to reach the stage in which it awaits our data.
     #[arg(long, value_name = "DURATION", default_value = "15m", value_parser = parse_positive_duration)]
     peer_patience: Duration,
@@ -148,6 +151,7 @@ impl MillWorkOptions {
             max_attempts: self.max_stage_attempts,
             peer_patience: self.peer_patience,
             polling_delay: self.polling_delay,
+            max_polling_delay: self.max_polling_delay,
             ..MillOptions::default()
         }
     }

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use halo_protocols::llv2::StageKind;
 use tonic::{Request, Response, Status, async_trait};
 
 use super::require_own;
@@ -15,10 +16,11 @@ use crate::private_key_store::delete_private_key;
 use crate::proto::internal::computations_server::Computations;
 use crate::proto::internal::get_computation_token_request::Key;
 use crate::proto::internal::{
-    AdvanceComputationStageRequest, AdvanceComputationStageResponse, ClaimWorkRequest, ClaimWorkResponse,
-    ComputationToken, CreateComputationRequest, CreateComputationResponse, DeleteComputationRequest,
-    EnqueueComputationRequest, EnqueueComputationResponse, ExtendWorkLockRequest, ExtendWorkLockResponse,
-    FinishComputationRequest, FinishComputationResponse, GetComputationIdsRequest, GetComputationIdsResponse,
+    AdvanceComputationStageRequest, AdvanceComputationStageResponse, AwaitWorkRequest, AwaitWorkResponse,
+    ClaimWorkRequest, ClaimWorkResponse, ComputationToken, CreateComputationRequest,
+    CreateComputationResponse, DeleteComputationRequest, EnqueueComputationRequest,
+    EnqueueComputationResponse, ExtendWorkLockRequest, ExtendWorkLockResponse, FinishComputationRequest,
+    FinishComputationResponse, GetComputationIdsRequest, GetComputationIdsResponse,
     GetComputationTokenRequest, GetComputationTokenResponse, PurgeComputationsRequest,
     PurgeComputationsResponse, RecordOutputBlobPathRequest, RecordOutputBlobPathResponse,
     RecordRequisitionFulfillmentRequest, RecordRequisitionFulfillmentResponse,
@@ -27,6 +29,9 @@ use crate::proto::internal::{
 use crate::store::{Computation, Expired, Store};
 
 mod parse;
+mod work;
+
+use work::WorkNotices;
 
 /// Computations that one page of a purge deletes.
 const PURGE_PAGE: u32 = 100;
@@ -38,6 +43,7 @@ pub struct ComputationsService {
     blobs: BlobStore,
     duchy: String,
     kingdom_log: Option<KingdomLog>,
+    work: WorkNotices,
 }
 
 impl ComputationsService {
@@ -48,7 +54,7 @@ impl ComputationsService {
         duchy: impl Into<String>,
         kingdom_log: Option<KingdomLog>,
     ) -> Self {
-        Self { store, blobs, duchy: duchy.into(), kingdom_log }
+        Self { store, blobs, duchy: duchy.into(), kingdom_log, work: WorkNotices::new() }
     }
 
     /// The message of a request, if the duchy itself sent it.
@@ -73,6 +79,7 @@ impl ComputationsService {
 
     async fn create(&self, request: CreateComputationRequest) -> Result<Computation, ShellError> {
         let created = self.store.create(parse::new_computation(request)?).await?;
+        self.work.announce();
         self.log(&created, None, "is created in");
         Ok(created)
     }
@@ -117,6 +124,9 @@ impl ComputationsService {
     async fn advance(&self, request: AdvanceComputationStageRequest) -> Result<Computation, ShellError> {
         let (guard, advance) = parse::advance(request)?;
         let advanced = self.store.advance(&guard, advance).await?;
+        if advanced.stage.kind() == StageKind::Compute {
+            self.work.announce();
+        }
         self.log(&advanced, guard.owner.as_deref(), "enters");
         Ok(advanced)
     }
@@ -134,8 +144,11 @@ impl ComputationsService {
     async fn enqueue(&self, request: EnqueueComputationRequest) -> Result<(), ShellError> {
         let delay = u64::try_from(request.delay_second)
             .map_err(|_| ShellError::invalid("delay_second", "is negative"))?;
+        let delay = Duration::from_secs(delay);
         let guard = parse::guard(request.token)?;
-        Ok(self.store.enqueue(&guard, &request.expected_owner, Duration::from_secs(delay)).await?)
+        self.store.enqueue(&guard, &request.expected_owner, delay).await?;
+        self.work.announce_after(delay);
+        Ok(())
     }
 
     /// Deletes the blobs, then the row: if a blob stays, so does the row that knows it.
@@ -208,6 +221,17 @@ impl Computations for ComputationsService {
     ) -> Result<Response<ClaimWorkResponse>, Status> {
         let claimed = self.claim(self.admit(request)?).await?;
         Ok(Response::new(ClaimWorkResponse { token: claimed.and_then(token) }))
+    }
+
+    async fn await_work(
+        &self,
+        request: Request<AwaitWorkRequest>,
+    ) -> Result<Response<AwaitWorkResponse>, Status> {
+        let request = self.admit(request)?;
+        let patience = Duration::try_from(request.timeout.unwrap_or_default());
+        let patience = patience.map_err(|_| ShellError::invalid("timeout", "is negative"))?;
+        let seen = self.work.wait(request.seen, patience).await;
+        Ok(Response::new(AwaitWorkResponse { seen }))
     }
 
     async fn extend_work_lock(

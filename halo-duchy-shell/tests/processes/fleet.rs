@@ -4,15 +4,14 @@ use std::fs::{self, File};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use halo_protocols::estimate::LiquidLegions;
-use halo_protocols::estimate::accuracy::{
-    FrequencyVectorAccuracy, discrete_gaussian_noise_variance, reach_standard_deviation,
-};
 use serde_json::Value;
 use tempfile::TempDir;
+
+use crate::settings::{DELTA, EPSILON, Settings};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_halo-duchy");
 const DUCHIES: [&str; 3] = ["aggregator", "worker1", "worker2"];
@@ -62,58 +61,6 @@ impl Part {
         }
     }
 }
-
-/// How measurements are computed.
-#[derive(Clone, Copy, Debug)]
-pub enum Settings {
-    /// Liquid Legions v2 with noise, on a sketch that is large beside the measured people.
-    Llv2,
-    /// The same, for reach only.
-    ReachOnlyLlv2,
-    /// Share shuffle with noise.
-    ShareShuffle,
-}
-
-const DECAY_RATE: f64 = 12.0;
-const SKETCH_SIZE: i64 = 20_000;
-
-impl Settings {
-    fn kingdom_flags(self) -> Vec<String> {
-        let sketch = [format!("--decay-rate={DECAY_RATE}"), format!("--sketch-size={SKETCH_SIZE}")];
-        let (protocol, more) = match self {
-            Self::Llv2 => ("llv2", &sketch[..]),
-            Self::ReachOnlyLlv2 => ("ro-llv2", &sketch[..]),
-            Self::ShareShuffle => ("hmss", &[][..]),
-        };
-        let flags = [format!("--protocol={protocol}"), "--noise=discrete-gaussian".to_owned()];
-        flags.into_iter().chain(more.iter().cloned()).collect()
-    }
-
-    /// Of a reach measured with [`EPSILON`] and [`DELTA`].
-    pub fn standard_deviation(self, people: f64) -> f64 {
-        let variance = discrete_gaussian_noise_variance(EPSILON, DELTA);
-        match self {
-            Self::Llv2 | Self::ReachOnlyLlv2 => {
-                let sketch = LiquidLegions::new(DECAY_RATE, SKETCH_SIZE).expect("a sketch");
-                reach_standard_deviation(&sketch, people, 1.0, variance)
-            }
-            Self::ShareShuffle => {
-                let accuracy = FrequencyVectorAccuracy {
-                    population: 2.0 * people,
-                    reach: people,
-                    width: 1.0,
-                    reach_noise_variance: variance,
-                    frequency_noise_variance: variance,
-                };
-                accuracy.reach_standard_deviation()
-            }
-        }
-    }
-}
-
-/// The privacy budget of every measurement.
-const EPSILON: f64 = 1.0;
-const DELTA: f64 = 1e-5;
 
 struct Process {
     name: String,
@@ -487,9 +434,16 @@ fn read(path: &Path) -> String {
     fs::read_to_string(path).unwrap_or_default()
 }
 
-/// Ports that nobody listens on now.
+/// Ports that nobody listens on, each handed out once. They are below those that the system gives to connections, which
+/// would otherwise take one before its server starts.
 fn free_ports(count: usize) -> Vec<u16> {
-    let listen = |_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
-    let listeners: Vec<_> = (0..count).map(listen).collect();
-    listeners.iter().map(|listener| listener.local_addr().expect("an address").port()).collect()
+    const POOL: std::ops::Range<u32> = 20_000..32_000;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    // Where to begin differs between processes of tests that run at the same time.
+    let first = std::process::id().wrapping_mul(97) % POOL.len() as u32;
+    std::iter::repeat_with(|| POOL.start + (first + NEXT.fetch_add(1, Ordering::Relaxed)) % POOL.len() as u32)
+        .filter_map(|port| u16::try_from(port).ok())
+        .filter(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok())
+        .take(count)
+        .collect()
 }

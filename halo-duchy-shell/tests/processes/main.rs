@@ -6,8 +6,11 @@
 
 mod demo;
 mod fleet;
+mod settings;
+mod warnings;
 
-use fleet::{Fleet, Settings};
+use fleet::Fleet;
+use settings::{Noise, Protocol, Settings};
 
 /// People 0..60 saw `news` once, 40..100 `video` twice, 90..110 `radio` once: 110 people.
 fn events() -> String {
@@ -42,7 +45,7 @@ fn measure(settings: Settings, whole: Option<&'static str>, measurements: usize,
     for (index, name) in names.iter().enumerate() {
         let result = fleet.watch(name);
         let reach = result["reach"].as_f64().expect("a reach");
-        assert!((reach - PEOPLE).abs() <= 4.0 * settings.standard_deviation(PEOPLE), "{result}");
+        assert!((reach - PEOPLE).abs() <= settings.largest_error(PEOPLE), "{result}");
         let frequencies = result["frequency"].as_object().expect("frequencies").len();
         assert_eq!(frequencies > 0, metrics[index % metrics.len()] == REACH_AND_FREQUENCY, "{result}");
     }
@@ -52,15 +55,34 @@ fn measure(settings: Settings, whole: Option<&'static str>, measurements: usize,
 
 #[test]
 fn ten_measurements_at_once_by_separate_processes() {
-    measure(Settings::Llv2, None, 10, &[REACH, REACH_AND_FREQUENCY]);
+    let settings = Settings { protocol: Protocol::Llv2, noise: Noise::DiscreteGaussian };
+    measure(settings, None, 10, &[REACH, REACH_AND_FREQUENCY]);
 }
 
 #[test]
-fn reach_only_measurements_by_separate_processes() {
-    measure(Settings::ReachOnlyLlv2, Some("aggregator"), 2, &[REACH]);
+fn ten_reach_only_measurements_at_once() {
+    let settings = Settings { protocol: Protocol::ReachOnlyLlv2, noise: Noise::Geometric };
+    measure(settings, Some("aggregator"), 10, &[REACH]);
 }
 
 #[test]
-fn share_shuffles_by_separate_processes() {
-    measure(Settings::ShareShuffle, Some("worker2"), 4, &[REACH, REACH_AND_FREQUENCY]);
+fn ten_share_shuffles_at_once() {
+    let settings = Settings { protocol: Protocol::ShareShuffle, noise: Noise::DiscreteGaussian };
+    measure(settings, Some("worker2"), 10, &[REACH, REACH_AND_FREQUENCY]);
+}
+
+/// The other noise of each protocol.
+#[test]
+fn every_protocol_has_two_kinds_of_noise() {
+    for (protocol, noise) in [
+        (Protocol::Llv2, Noise::Geometric),
+        (Protocol::ReachOnlyLlv2, Noise::DiscreteGaussian),
+        (Protocol::ShareShuffle, Noise::Geometric),
+    ] {
+        let metrics: &[&[&str]] = match protocol {
+            Protocol::ReachOnlyLlv2 => &[REACH],
+            _ => &[REACH_AND_FREQUENCY],
+        };
+        measure(Settings { protocol, noise }, None, 1, metrics);
+    }
 }

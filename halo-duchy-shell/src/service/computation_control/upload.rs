@@ -6,6 +6,7 @@ use tonic::{Status, Streaming};
 
 use super::AdvanceLimits;
 use crate::blob::BlobError;
+use crate::config::is_valid_id;
 use crate::error::ShellError;
 use crate::proto::system::AdvanceComputationRequest;
 use crate::proto::system::advance_computation_request::{Header, Payload};
@@ -57,7 +58,7 @@ impl Upload {
 
 /// The computation that a header names: `computations/{computation}`.
 pub(super) fn computation_id(header: &Header) -> Result<&str, ShellError> {
-    let id = header.name.strip_prefix("computations/").filter(|id| is_id(id));
+    let id = header.name.strip_prefix("computations/").filter(|id| is_valid_id(id));
     id.ok_or_else(|| ShellError::invalid("header.name", "is not computations/{computation}"))
 }
 
@@ -65,15 +66,13 @@ pub(super) fn computation_id(header: &Header) -> Result<&str, ShellError> {
 pub(super) fn stage_name<'n>(name: &'n str, duchy: &str) -> Result<&'n str, ShellError> {
     let parts: Vec<_> = name.split('/').collect();
     match parts[..] {
-        ["computations", id, "participants", participant, "stage"] if is_id(id) && participant == duchy => {
+        ["computations", id, "participants", participant, "stage"]
+            if is_valid_id(id) && participant == duchy =>
+        {
             Ok(id)
         }
         _ => Err(ShellError::invalid("name", "is not the name of a stage of this duchy")),
     }
-}
-
-fn is_id(id: &str) -> bool {
-    !id.is_empty() && !id.contains('/')
 }
 
 /// The stage that waits for what a header describes.

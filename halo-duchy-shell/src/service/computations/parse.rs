@@ -5,6 +5,7 @@ use std::time::Duration;
 use halo_protocols::llv2::StageKind;
 
 use crate::clock::Timestamp;
+use crate::config::is_valid_id;
 use crate::error::ShellError;
 use crate::proto::internal::advance_computation_stage_request::AfterTransition;
 use crate::proto::internal::computation_details::CompletedReason;
@@ -58,9 +59,16 @@ pub(super) fn new_computation(request: CreateComputationRequest) -> Result<NewCo
         return Err(ShellError::invalid("stage_details", "are not those of the initial stage"));
     }
     check_requisitions(&request.requisitions)?;
+    // It becomes part of the names of blobs.
+    if !is_valid_id(&request.global_computation_id) {
+        return Err(ShellError::invalid(
+            "global_computation_id",
+            "is empty or has other characters than letters, digits, - and _",
+        ));
+    }
     Ok(NewComputation {
         protocol,
-        global_id: not_blank(request.global_computation_id, "global_computation_id")?,
+        global_id: request.global_computation_id,
         details,
         requisitions: request.requisitions,
     })
