@@ -183,7 +183,7 @@ impl Group for Ristretto255 {
         }
     }
 
-    /// From [`WORTH_A_TABLE`] multiples on, a point gets a table such as a fixed base has.
+    /// From four multiples on, a point gets a table such as a fixed base has.
     fn multiples(points: &[RistrettoPoint], scalars: &[Scalar]) -> Vec<RistrettoPoint> {
         let count = points.len();
         assert!(scalars.len().is_multiple_of(count), "as many scalars for each point");
