@@ -22,9 +22,6 @@ pub struct Ristretto255;
 /// Bytes of an encoded point and of a scalar.
 const LENGTH: usize = 32;
 
-/// A table takes as long as two multiplications by one, or so; each multiple from it, a third of what it takes without.
-const WORTH_A_TABLE: usize = 4;
-
 /// The field's modulus 2^255 − 19, little-endian.
 const MODULUS: [u8; LENGTH] = {
     let mut modulus = [0xff; LENGTH];
@@ -181,24 +178,6 @@ impl Group for Ristretto255 {
         for (point, scalar) in points.iter_mut().zip(scalars) {
             *point += base * scalar;
         }
-    }
-
-    /// From four multiples on, a point gets a table such as a fixed base has.
-    fn multiples(points: &[RistrettoPoint], scalars: &[Scalar]) -> Vec<RistrettoPoint> {
-        let count = points.len();
-        assert!(scalars.len().is_multiple_of(count), "as many scalars for each point");
-        let mut multiples = vec![RistrettoPoint::identity(); scalars.len()];
-        for (index, point) in points.iter().enumerate() {
-            let table = (scalars.len() >= WORTH_A_TABLE * count).then(|| Self::fixed_base(point));
-            let scalars = scalars[index..].iter().step_by(count);
-            for (multiple, scalar) in multiples[index..].iter_mut().step_by(count).zip(scalars) {
-                *multiple = match &table {
-                    Some(table) => table * scalar,
-                    None => point * scalar,
-                };
-            }
-        }
-        multiples
     }
 
     /// The one-way map of RFC 9496, section 4.3.4, on the SHA-512 digest of each message. It gives the identity
