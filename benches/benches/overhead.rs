@@ -79,8 +79,8 @@ fn main() -> Result<(), AnyError> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let mut recorder = Recorder::create(Path::new(env!("CARGO_TARGET_TMPDIR")), "overhead")?;
     let sketch = LiquidLegionsSettings {
-        // Nearly uniform, and few people share a register.
-        decay_rate: 1.0,
+        // Flat enough that few people share a register; the rate must be above 1.
+        decay_rate: 2.0,
         sketch_size: 10 * registers,
         noise_mechanism: NoiseMechanism::None,
         ..LiquidLegionsSettings::default()
@@ -136,8 +136,15 @@ async fn measure(protocol: Protocol, people: i64) -> Result<Vec<Stage>, AnyError
     };
     let measuring = async {
         let name = trial.consumer.create(request, &mut UnwrapErr(SysRng)).await?;
-        trial.fulfill(1).await?;
-        trial.consumer.result(&name, Duration::from_millis(50)).await?;
+        // A measurement that fails does not wait for its data provider.
+        tokio::select! {
+            result = trial.consumer.result(&name, Duration::from_millis(50)) => result.map(drop)?,
+            fulfilled = async {
+                trial.fulfill(1).await?;
+                trial.consumer.result(&name, Duration::from_millis(50)).await?;
+                Ok::<_, AnyError>(())
+            } => fulfilled?,
+        }
         Ok::<_, AnyError>(())
     };
     tokio::time::timeout(PATIENCE, measuring).await??;
