@@ -243,14 +243,14 @@ impl World {
         mut deal: impl AsyncFnMut(Held),
     ) -> Result<MeasuredResult, MeasurementError> {
         let result = self.trial.consumer.result(&measurement.name, Duration::from_millis(20));
-        let dealing = async {
-            while let Some(held) = measurement.messages.recv().await {
-                deal(held).await;
-            }
-        };
-        tokio::select! {
-            result = tokio::time::timeout(PATIENCE, result) => result.expect("the measurement ends"),
-            () = dealing => panic!("the relays live as long as the trial"),
+        let mut result = std::pin::pin!(tokio::time::timeout(PATIENCE, result));
+        loop {
+            let held = tokio::select! {
+                result = &mut result => return result.expect("the measurement ends"),
+                held = measurement.messages.recv() => held.expect("the relays live as long as the trial"),
+            };
+            // The result may come while the last message is dealt with, which is then not to be dropped half-way.
+            tokio::time::timeout(PATIENCE, deal(held)).await.expect("a message is dealt with");
         }
     }
 
