@@ -41,6 +41,7 @@ on_every_suite!(
     re_randomizing_changes_the_bytes_alone,
     a_fresh_factor_keeps_zero_and_nothing_else,
     equality_tests_open_to_zero_for_equals_alone,
+    equality_tests_may_share_a_factor,
     columns_are_read_and_written_in_place,
     bad_ciphertexts_are_located,
     the_identity_is_not_encoded,
@@ -162,6 +163,44 @@ fn equality_tests_open_to_zero_for_equals_alone<G: Group>() {
     let none: Ciphertexts<G> = std::iter::empty().collect();
     assert!(none.equality_tests(&constants, &mut rng).iter().all(Ciphertexts::is_empty));
     assert!(ciphertexts.equality_tests(&[], &mut rng).is_empty());
+}
+
+fn equality_tests_may_share_a_factor<G: Group>() {
+    let mut rng = ChaCha20Rng::seed_from_u64(15);
+    let pair = KeyPair::<G>::random(&mut rng);
+    let key = EncryptionKey::new(pair.public);
+    let mut plain = messages::<G>(4);
+    plain.push(G::identity());
+    let bases = [G::fixed_base(&plain[1]), G::fixed_base(&plain[3])];
+    let constants = bases.each_ref().map(|base| Constant::new(base, 1));
+
+    let ciphertexts = key.encrypt(&plain, &mut rng);
+    let tests = ciphertexts.equality_tests_by_one_factor(&constants, &key, &mut rng);
+    let [first, second] = tests.as_slice() else { panic!("a test for each constant") };
+    assert!(first.iter().zip(second.iter()).all(|(first, second)| !bool::from(first.u.ct_eq(&second.u))));
+    let opened = [first, second].map(|tests| tests.clone().decrypt(&pair.secret));
+    let zero = |opened: &[G::Point]| -> Vec<bool> {
+        opened.iter().map(|point| bool::from(G::is_identity(point))).collect()
+    };
+    assert_eq!(zero(&opened[0]), [false, true, false, false, false]);
+    assert_eq!(zero(&opened[1]), [false, false, false, true, false]);
+
+    // Other factors the next time.
+    let again = ciphertexts.equality_tests_by_one_factor(&constants, &key, &mut rng);
+    let again = again[0].clone().decrypt(&pair.secret);
+    assert!((0..plain.len()).all(|n| n == 1 || !bool::from(opened[0][n].ct_eq(&again[n]))));
+
+    // The factor is the same for both constants: r·(4 − 1) and r·(4 − 2) units are as three to two.
+    let base = G::fixed_base(&halo_crypto::count::unit_point::<G>());
+    let four = key.encrypt(&halo_crypto::count::count_points::<G>(4)[3..], &mut rng);
+    let counts = [Constant::new(&base, 1), Constant::new(&base, 2)];
+    let tests = four.equality_tests_by_one_factor(&counts, &key, &mut rng);
+    let [thrice, twice] = [0, 1].map(|test: usize| tests[test].clone().decrypt(&pair.secret)[0]);
+    assert!(bool::from(G::sum(&[thrice, thrice]).ct_eq(&G::sum(&[twice, twice, twice]))));
+
+    let none: Ciphertexts<G> = std::iter::empty().collect();
+    assert!(none.equality_tests_by_one_factor(&constants, &key, &mut rng).iter().all(Ciphertexts::is_empty));
+    assert!(ciphertexts.equality_tests_by_one_factor(&[], &key, &mut rng).is_empty());
 }
 
 fn columns_are_read_and_written_in_place<G: Group>() {

@@ -21,12 +21,14 @@ impl Instructions {
     /// All of them, the widest first.
     const ALL: [Self; 3] = [Self::Avx512, Self::Avx2, Self::Baseline];
 
-    /// The widest that the processor has; the baseline if the portable backend was forced.
+    /// The widest that the processor has; no wider ones than those of the backend that was forced.
     pub(crate) fn active() -> Self {
-        if Backend::active() == Backend::Portable {
-            return Self::Baseline;
-        }
-        Self::ALL.into_iter().find(|instructions| instructions.are_available()).unwrap_or(Self::Baseline)
+        let allowed = match Backend::active() {
+            Backend::Ifma => &Self::ALL[..],
+            Backend::Avx2 => &Self::ALL[1..],
+            Backend::Portable => &Self::ALL[2..],
+        };
+        allowed.iter().copied().find(|instructions| instructions.are_available()).unwrap_or(Self::Baseline)
     }
 
     /// Those that this processor has.
@@ -46,9 +48,8 @@ impl Instructions {
                     && has!("avx512dq")
                     && has!("avx512vl")
                     && has!("avx512vbmi2")
-                    && has!("popcnt")
             }
-            Self::Avx2 => has!("avx2") && has!("fma"),
+            Self::Avx2 => has!("avx2") && has!("bmi1") && has!("fma") && has!("popcnt"),
             Self::Baseline => true,
         }
     }

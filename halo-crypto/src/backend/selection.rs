@@ -25,6 +25,9 @@ pub(crate) fn select(
         #[cfg(target_arch = "x86_64")]
         // SAFETY: The function needs what `Avx512` stands for, and the processor has it.
         Instructions::Avx512 => unsafe { avx512::select(bytes, mask, range, out) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: The function needs what `Avx2` stands for, and the processor has it.
+        Instructions::Avx2 => unsafe { avx2::select(bytes, mask, range, out) },
         _ => select_from_words(bytes, mask, range, out),
     }
 }
@@ -107,6 +110,53 @@ mod avx512 {
             selected += kept.count_ones() as usize;
         }
         selected + super::select_one_by_one(rest, mask, &range, &mut out[selected..])
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod avx2 {
+    use core::arch::x86_64::{
+        __m256i, _mm256_and_si256, _mm256_cmpeq_epi8, _mm256_loadu_si256, _mm256_max_epu8, _mm256_min_epu8,
+        _mm256_movemask_epi8, _mm256_set1_epi8, _mm256_storeu_si256,
+    };
+    use core::ops::RangeInclusive;
+
+    /// As many bytes as a register has.
+    const BYTES: usize = size_of::<__m256i>();
+
+    #[target_feature(enable = "avx2,bmi1,popcnt")]
+    pub(super) fn select(bytes: &[u8], mask: u8, range: RangeInclusive<u8>, out: &mut [u8]) -> usize {
+        let splat = |byte: u8| _mm256_set1_epi8(byte.cast_signed());
+        let [masks, least, most] = [mask, *range.start(), *range.end()].map(splat);
+        let load = |bytes: &[u8]| {
+            let bytes: &[u8; BYTES] = bytes.first_chunk().expect("a register's bytes");
+            // SAFETY: It reads 32 bytes, aligned or not.
+            _mm256_and_si256(unsafe { _mm256_loadu_si256(bytes.as_ptr().cast()) }, masks)
+        };
+        let store = |out: &mut [u8], bytes: __m256i| {
+            let out: &mut [u8; BYTES] = out.first_chunk_mut().expect("room for a register's bytes");
+            // SAFETY: It writes 32 bytes, aligned or not.
+            unsafe { _mm256_storeu_si256(out.as_mut_ptr().cast(), bytes) };
+        };
+        let (mut position, mut selected) = (0, 0);
+        // What follows a byte that is left out is stored again in its place, with some of the next bytes.
+        while let Some(window) = bytes[position..].first_chunk::<{ 2 * BYTES + 1 }>() {
+            let masked = load(window);
+            let large_enough = _mm256_cmpeq_epi8(masked, _mm256_max_epu8(masked, least));
+            let small_enough = _mm256_cmpeq_epi8(masked, _mm256_min_epu8(masked, most));
+            let kept = _mm256_movemask_epi8(_mm256_and_si256(large_enough, small_enough)).cast_unsigned();
+            if kept.count_zeros() <= 1 {
+                let left_out = kept.trailing_ones() as usize;
+                store(&mut out[selected..], masked);
+                store(&mut out[selected + left_out..], load(&window[left_out + 1..]));
+                selected += kept.count_ones() as usize;
+            } else {
+                selected +=
+                    super::select_from_words(&window[..BYTES], mask, range.clone(), &mut out[selected..]);
+            }
+            position += BYTES;
+        }
+        selected + super::select_from_words(&bytes[position..], mask, range, &mut out[selected..])
     }
 }
 

@@ -23,6 +23,17 @@
 //! independent. The protocols do: keys are compared after a fresh encryption of zero was subtracted, and each duchy
 //! re-randomized the counts.
 //!
+//! # One factor for several constants
+//! [`Ciphertexts::equality_tests_by_one_factor`] takes the same `r` for all constants of a message and gives all tests
+//! but the first a fresh nonce. Whoever cannot open the tests sees unrelated ciphertexts. Whoever can finds `r·(M − P)`
+//! and `r·(M − Q)`, and so `r·(P − Q)`, which is known to be a multiple of `P − Q`. Whether a guessed message `M'` is
+//! the one is then the question whether `r·(M − P)` is the same multiple of `M' − P`: the decisional Diffie–Hellman
+//! problem once more, for nobody knows the logarithms of `P − Q` and `M' − P` to each other if all three are hashed to
+//! the group. That they be so is what the caller has to see to. It does not hold for multiples of one base, such as
+//! counts: of `r·(c − 1)·U` and `r·(c − 2)·U` the quotient, and with it `c`, is found by trying. Nor does it hold for a
+//! message that its maker composed of `P` and `Q`: who opens the tests recognises it, if told how it was made. So who
+//! opens them must be somebody whom that tells nothing new: in the protocols, it is who drew `r`.
+//!
 //! A ciphertext with `e = P` makes the second half of its test the identity, which has no encoding: the kernel names the
 //! record then. Nobody makes one by accident.
 
@@ -30,7 +41,7 @@ use rand_core::CryptoRng;
 use zeroize::Zeroizing;
 
 use super::Ciphertexts;
-use super::encryption_key::random_scalars;
+use super::encryption_key::{EncryptionKey, random_scalars};
 use crate::group::Group;
 
 /// A public element that messages are compared with: a multiple of a fixed base.
@@ -45,6 +56,15 @@ impl<'a, G: Group> Constant<'a, G> {
     pub fn new(base: &'a G::FixedBase, multiple: u64) -> Self {
         Self { base, multiple: G::Scalar::from(multiple) }
     }
+
+    /// Subtracts the constant, times its factor, from each message.
+    fn subtract(&self, ciphertexts: &mut Ciphertexts<G>, factors: &[G::Scalar]) {
+        let negated = -self.multiple;
+        let subtrahends: Zeroizing<Vec<G::Scalar>> =
+            Zeroizing::new(factors.iter().map(|factor| negated * factor).collect());
+        let (_, e) = ciphertexts.halves_mut();
+        G::add_fixed_base_multiples(e, self.base, &subtrahends);
+    }
 }
 
 impl<G: Group> Ciphertexts<G> {
@@ -58,17 +78,44 @@ impl<G: Group> Ciphertexts<G> {
         let count = self.len();
         let factors = random_scalars::<G, R>(constants.len() * count, rng);
         let (u, e) = self.halves();
-        let (u, mut e) = (G::multiples(u, &factors), G::multiples(e, &factors));
+        let (u, e) = (G::multiples(u, &factors), G::multiples(e, &factors));
         constants
             .iter()
             .enumerate()
             .map(|(index, constant)| {
                 let tests = index * count..(index + 1) * count;
-                let negated = -constant.multiple;
-                let subtrahends: Zeroizing<Vec<G::Scalar>> =
-                    Zeroizing::new(factors[tests.clone()].iter().map(|factor| negated * factor).collect());
-                G::add_fixed_base_multiples(&mut e[tests.clone()], constant.base, &subtrahends);
-                Self::from_halves(u[tests.clone()].to_vec(), e[tests].to_vec())
+                let mut test = Self::from_halves(u[tests.clone()].to_vec(), e[tests.clone()].to_vec());
+                constant.subtract(&mut test, &factors[tests]);
+                test
+            })
+            .collect()
+    }
+
+    /// As [`Ciphertexts::equality_tests`], with one `r` for all constants of a message, which takes two multiplications
+    /// for each message rather than for each test. The ciphertexts must be under `key`.
+    ///
+    /// # Security
+    /// Only for constants and messages that are hashed to the group, and if the tests are opened by who draws the factors:
+    /// see the [module](self).
+    pub fn equality_tests_by_one_factor<R: CryptoRng + ?Sized>(
+        &self,
+        constants: &[Constant<'_, G>],
+        key: &EncryptionKey<G>,
+        rng: &mut R,
+    ) -> Vec<Self> {
+        let factors = random_scalars::<G, R>(self.len(), rng);
+        let mut multiples = self.clone();
+        multiples.scale_each(&factors);
+        constants
+            .iter()
+            .enumerate()
+            .map(|(index, constant)| {
+                let mut test = multiples.clone();
+                constant.subtract(&mut test, &factors);
+                if index > 0 {
+                    key.re_randomize(&mut test, rng);
+                }
+                test
             })
             .collect()
     }

@@ -8,14 +8,17 @@
 //! ```text
 //! a     = Enc(0) + Σ rᵢ·(Kᵢ − K₀)      zero iff all keys are equal
 //! b     = r'·(K₀ − a − D)              zero iff they are all the destroyed key
-//! c     = r''·(K₀ − a − B)             zero iff they are all the blinded-histogram key
+//! c     = r'·(K₀ − a − B) + Enc(0)     zero iff they are all the blinded-histogram key
 //! count = Σ Cᵢ + r·a                   the sum if all keys are equal, else random
 //! ```
 //!
-//! Upstream encrypts D and B and computes `r'·(D − K₀ + a)`. The sign is lost in the random factor, and that constants
-//! need no encryption is argued at [`Ciphertexts::equality_tests`]: here `a` brings a fresh nonce of its own besides.
-//! Of a group of one, which most are in a sketch without noise, only b and c take multiplications by a secret factor,
-//! and both multiply the same ciphertext.
+//! Upstream encrypts D and B, computes `r'·(D − K₀ + a)`, and takes another factor for c. The sign is lost in the random
+//! factor, and that constants need no encryption is argued at [`Ciphertexts::equality_tests`]: here `a` brings a fresh
+//! nonce of its own besides. That both flags may share a factor is argued at
+//! [`Ciphertexts::equality_tests_by_one_factor`]: keys, D and B are hashed to the group, and flags are opened by the
+//! aggregator alone, who draws the factors here, and who could compute `D − K₀` from an opened b whatever factor c has.
+//! Of a group of one, which most are in a sketch without noise, only these flags take a multiplication by a secret
+//! factor: one for both.
 
 use std::iter;
 
@@ -176,7 +179,7 @@ impl<G: Group> Gathered<G> {
         let mut keys = self.first_keys;
         keys.sub(&flag_a);
         let mut tuple = vec![flag_a];
-        tuple.extend(keys.equality_tests(constants, rng));
+        tuple.extend(keys.equality_tests_by_one_factor(constants, composite, rng));
         tuple.push(counts);
         tuple
     }
