@@ -33,11 +33,15 @@ mod requisitions;
 mod retention;
 mod rows;
 mod rules;
+#[cfg(feature = "spanner")]
+pub mod spanner;
 pub mod sqlite;
 #[cfg(test)]
 mod tests;
 
 pub use error::StoreError;
+#[cfg(feature = "spanner")]
+pub use spanner::SpannerStore;
 pub use sqlite::SqliteStore;
 
 /// A computation as one transaction saw it: upstream's `ComputationToken` with its stage checked.
