@@ -36,3 +36,16 @@ impl TokenSource for Credentials {
         Ok(format!("Bearer {}", credential.bearer))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn looking_for_credentials_asks_nobody() {
+        // The HTTP client that would ask Google is made, with the TLS that it has to be given.
+        let found = Credentials::find().expect("a way to credentials");
+        assert!(rustls::crypto::CryptoProvider::get_default().is_some());
+        found.token_source();
+    }
+}

@@ -31,9 +31,7 @@ pub enum MigrationError {
         known: i64,
     },
     /// The database has to be migrated first.
-    #[error(
-        "the database has schema version {found}, this program needs {known}: migrate it (`halo-duchy store migrate`)"
-    )]
+    #[error("the database has schema version {found}, this program needs {known}: migrate it first")]
     Older {
         /// The version of the database.
         found: i64,
