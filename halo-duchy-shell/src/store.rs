@@ -1,7 +1,8 @@
 //! What a duchy remembers of its computations.
 //!
 //! [`Store`] speaks of computations, not of SQL; every backend passes the same suite (`tests/store_conformance.rs`).
-//! The rules that all backends share (`rules`) are functions of the rows read inside the backend's transaction.
+//! A backend runs transactions (`backend`) and reads and writes rows in them (`rows`); what an operation reads, checks
+//! (`rules`) and writes is written once for all.
 //!
 //! Writers prove that they act on what they saw: a [`Guard`] carries the version of the computation that the caller
 //! read, and the write happens only if the computation is unchanged. Work is claimed as a lease: an owner, an expiry,
@@ -23,11 +24,24 @@ use crate::proto::internal::{
 };
 use crate::protocol_stages::{Protocol, ProtocolStage};
 
+mod backend;
+mod columns;
 mod error;
+mod leases;
+mod lifecycle;
+mod requisitions;
+mod retention;
+mod rows;
 mod rules;
+#[cfg(feature = "spanner")]
+pub mod spanner;
 pub mod sqlite;
+#[cfg(test)]
+mod tests;
 
 pub use error::StoreError;
+#[cfg(feature = "spanner")]
+pub use spanner::SpannerStore;
 pub use sqlite::SqliteStore;
 
 /// A computation as one transaction saw it: upstream's `ComputationToken` with its stage checked.

@@ -150,6 +150,13 @@ pub(super) fn check_enqueue(
     Ok(())
 }
 
+/// Whether a claim may take the computation now.
+pub(super) fn is_claimable(computation: &Computation, claim: &Claim, now: Timestamp) -> bool {
+    computation.stage.protocol() == claim.protocol
+        && computation.stage.kind() == StageKind::Compute
+        && computation.lock_expiration.is_some_and(|expiration| expiration <= now)
+}
+
 /// The stages of the protocol that mills work on.
 pub(super) fn claimable(protocol: Protocol) -> impl Iterator<Item = ProtocolStage> {
     protocol.stages().filter(|stage| stage.kind() == StageKind::Compute)

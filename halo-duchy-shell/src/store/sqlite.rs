@@ -6,32 +6,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use rusqlite::{Connection, Transaction, TransactionBehavior};
+use rusqlite::Connection;
 
-use super::{
-    Advance, Claim, Computation, Expired, Fulfillment, Guard, Lease, NewComputation, Stat, Store, StoreError,
-};
-use crate::clock::{Clock, Timestamp};
-use crate::continuation_token::ContinuationToken;
-use crate::proto::internal::computation_details::CompletedReason;
-use crate::proto::internal::{ComputationDetails, ExternalRequisitionKey, RequisitionEntry};
-use crate::protocol_stages::ProtocolStage;
+use super::backend::{Backend, Work};
+use super::{Claim, Computation, StoreError, leases};
+use crate::clock::Clock;
 
-mod leases;
-mod lifecycle;
 mod migrations;
-mod requisitions;
-mod retention;
+mod read;
 mod rows;
 mod worker;
 
 pub use migrations::MigrationError;
-use worker::Worker;
+use worker::{Begin, Worker};
 
 /// How long a transaction waits for other processes before it fails as unavailable.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A [`Store`] in an SQLite file. The file is made readable to its owner only: it holds key material.
+/// A [`Store`](super::Store) in an SQLite file. The file is made readable to its owner only: it holds key material.
 #[derive(Clone, Debug)]
 pub struct SqliteStore {
     worker: Worker,
@@ -70,24 +62,6 @@ impl SqliteStore {
         migrations::migrate(&mut connection)?;
         Ok(Self { worker: Worker::start(connection)?, clock })
     }
-
-    async fn read<T, F>(&self, work: F) -> Result<T, StoreError>
-    where
-        T: Send + 'static,
-        F: FnOnce(&Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
-    {
-        self.worker.transact(TransactionBehavior::Deferred, work).await
-    }
-
-    async fn write<T, F>(&self, work: F) -> Result<T, StoreError>
-    where
-        T: Send + 'static,
-        F: FnOnce(&Transaction<'_>, Timestamp) -> Result<T, StoreError> + Send + 'static,
-    {
-        let clock = Arc::clone(&self.clock);
-        // The time is read once the write lock is held: transactions get their times in the order they commit.
-        self.worker.transact(TransactionBehavior::Immediate, move |tx| work(tx, clock.now())).await
-    }
 }
 
 fn create_private(path: &Path) -> std::io::Result<()> {
@@ -102,103 +76,17 @@ fn create_private(path: &Path) -> std::io::Result<()> {
 }
 
 #[async_trait]
-impl Store for SqliteStore {
-    async fn create(&self, new: NewComputation) -> Result<Computation, StoreError> {
-        self.write(move |tx, now| lifecycle::create(tx, now, new)).await
+impl Backend for SqliteStore {
+    async fn read<T: Send + 'static>(&self, work: impl Work<T>) -> Result<T, StoreError> {
+        self.worker.transact(Begin::Deferred, Arc::clone(&self.clock), work).await
     }
 
-    async fn get(&self, global_id: &str) -> Result<Computation, StoreError> {
-        let id = global_id.to_owned();
-        self.read(move |tx| rows::by_global_id(tx, &id)).await
+    async fn write<T: Send + 'static>(&self, work: impl Work<T>) -> Result<T, StoreError> {
+        self.worker.transact(Begin::Immediate, Arc::clone(&self.clock), work).await
     }
 
-    async fn get_by_requisition(&self, key: &ExternalRequisitionKey) -> Result<Computation, StoreError> {
-        let key = key.clone();
-        self.read(move |tx| requisitions::computation(tx, &key)).await
-    }
-
+    /// There is one writer at a time: nobody else can take what was read.
     async fn claim(&self, claim: Claim) -> Result<Option<Computation>, StoreError> {
-        self.write(move |tx, now| leases::claim(tx, now, &claim)).await
-    }
-
-    async fn extend(&self, lease: &Lease, duration: Duration) -> Result<Computation, StoreError> {
-        let lease = lease.clone();
-        self.write(move |tx, now| leases::extend(tx, &lease, now + duration)).await
-    }
-
-    async fn update_details(
-        &self,
-        guard: &Guard,
-        details: ComputationDetails,
-        requisitions: Vec<RequisitionEntry>,
-    ) -> Result<Computation, StoreError> {
-        let guard = guard.clone();
-        self.write(move |tx, now| lifecycle::update_details(tx, now, &guard, details, requisitions)).await
-    }
-
-    async fn record_output(
-        &self,
-        guard: &Guard,
-        blob_id: i64,
-        path: &str,
-    ) -> Result<Computation, StoreError> {
-        let (guard, path) = (guard.clone(), path.to_owned());
-        self.write(move |tx, now| lifecycle::record_output(tx, now, &guard, blob_id, &path)).await
-    }
-
-    async fn record_fulfillment(
-        &self,
-        local_id: i64,
-        key: &ExternalRequisitionKey,
-        fulfillment: Fulfillment,
-    ) -> Result<Computation, StoreError> {
-        let key = key.clone();
-        self.write(move |tx, now| requisitions::fulfill(tx, now, local_id, &key, fulfillment)).await
-    }
-
-    async fn advance(&self, guard: &Guard, advance: Advance) -> Result<Computation, StoreError> {
-        let guard = guard.clone();
-        self.write(move |tx, now| lifecycle::advance(tx, now, &guard, advance)).await
-    }
-
-    async fn finish(&self, guard: &Guard, reason: CompletedReason) -> Result<Computation, StoreError> {
-        let guard = guard.clone();
-        self.write(move |tx, now| lifecycle::finish(tx, now, &guard, reason)).await
-    }
-
-    async fn enqueue(&self, guard: &Guard, expected_owner: &str, delay: Duration) -> Result<(), StoreError> {
-        let (guard, owner) = (guard.clone(), expected_owner.to_owned());
-        self.write(move |tx, now| leases::enqueue(tx, now, &guard, &owner, delay)).await
-    }
-
-    async fn blob_paths(&self, local_id: i64) -> Result<Vec<String>, StoreError> {
-        self.read(move |tx| retention::blob_paths(tx, local_id)).await
-    }
-
-    async fn delete(&self, local_id: i64) -> Result<bool, StoreError> {
-        self.write(move |tx, _| retention::delete(tx, local_id)).await
-    }
-
-    async fn expired(&self, expired: &Expired) -> Result<Vec<(i64, String)>, StoreError> {
-        let expired = expired.clone();
-        self.read(move |tx| retention::expired(tx, &expired)).await
-    }
-
-    async fn ids_in_stages(&self, stages: &[ProtocolStage]) -> Result<Vec<String>, StoreError> {
-        let stages = stages.to_vec();
-        self.read(move |tx| retention::ids_in_stages(tx, &stages)).await
-    }
-
-    async fn record_stat(&self, stat: Stat) -> Result<(), StoreError> {
-        self.write(move |tx, now| retention::record_stat(tx, now, &stat)).await
-    }
-
-    async fn continuation_token(&self) -> Result<Option<ContinuationToken>, StoreError> {
-        self.read(retention::continuation_token).await
-    }
-
-    async fn set_continuation_token(&self, token: &ContinuationToken) -> Result<(), StoreError> {
-        let token = token.clone();
-        self.write(move |tx, now| retention::set_continuation_token(tx, now, &token)).await
+        self.write(move |rows, now| Box::pin(leases::claim(rows, now, claim.clone()))).await
     }
 }

@@ -1,274 +1,353 @@
-//! Reading and writing rows; no rules.
+//! Rows in SQLite.
 
+use async_trait::async_trait;
 use prost::Message;
-use rusqlite::{Connection, OptionalExtension, Params, Row, params};
-use zeroize::Zeroizing;
+use rusqlite::{Connection, OptionalExtension, params};
 
+use super::read;
 use crate::clock::Timestamp;
 use crate::proto::internal::computation_stage_attempt_details::EndReason;
-use crate::proto::internal::{
-    ComputationDetails, ComputationStageAttemptDetails, ExternalRequisitionKey, RequisitionMetadata,
-};
+use crate::proto::internal::{ExternalRequisitionKey, RequisitionMetadata};
 use crate::protocol_stages::{Protocol, ProtocolStage};
-use crate::store::{BlobDependency, Computation, StageBlob, StoreError};
+use crate::store::columns::{attempt_details, dependency_number, encode};
+use crate::store::rows::{Candidate, Key, OpenAttempt, RequisitionRow, Rows};
+use crate::store::{Claim, Computation, Expired, Stat, StoreError, rules};
 
-impl From<rusqlite::Error> for StoreError {
-    fn from(error: rusqlite::Error) -> Self {
-        match error {
-            rusqlite::Error::FromSqlConversionFailure(..)
-            | rusqlite::Error::IntegralValueOutOfRange(..)
-            | rusqlite::Error::InvalidColumnType(..) => Self::corrupt("row")(error.into()),
-            _ => Self::Unavailable(error.into()),
+/// A connection within a transaction. SQLite blocks: the futures below are ready when they are first asked.
+pub(super) struct SqliteRows<'c>(&'c mut Connection);
+
+impl<'c> SqliteRows<'c> {
+    pub(super) const fn new(connection: &'c mut Connection) -> Self {
+        Self(connection)
+    }
+}
+
+#[async_trait]
+impl Rows for SqliteRows<'_> {
+    async fn computation(&mut self, key: Key<'_>) -> Result<Option<Computation>, StoreError> {
+        read::computation(self.0, key)
+    }
+
+    async fn exists(&mut self, key: Key<'_>) -> Result<bool, StoreError> {
+        let found = match key {
+            Key::Local(id) => {
+                let sql = "SELECT 1 FROM Computations WHERE ComputationId = ?1";
+                self.0.prepare_cached(sql)?.exists([id])?
+            }
+            Key::Global(id) => {
+                let sql = "SELECT 1 FROM Computations WHERE GlobalComputationId = ?1";
+                self.0.prepare_cached(sql)?.exists([id])?
+            }
+        };
+        Ok(found)
+    }
+
+    async fn find_requisitions(
+        &mut self,
+        keys: &[ExternalRequisitionKey],
+    ) -> Result<Vec<RequisitionRow>, StoreError> {
+        let mut statement = self.0.prepare_cached(
+            "SELECT ComputationId, RequisitionId FROM Requisitions
+             WHERE ExternalRequisitionId = ?1 AND RequisitionFingerprint = ?2",
+        )?;
+        let mut found = Vec::new();
+        for key in keys {
+            let row = statement
+                .query_row(params![key.external_requisition_id, key.requisition_fingerprint], |row| {
+                    Ok(RequisitionRow { key: key.clone(), local_id: row.get(0)?, position: row.get(1)? })
+                })
+                .optional()?;
+            found.extend(row);
         }
+        Ok(found)
     }
-}
 
-const COMPUTATION: &str = "
-    SELECT ComputationId, GlobalComputationId, Protocol, ComputationStage, NextAttempt, UpdateTime,
-           ComputationDetails, Details, LockOwner, LockExpirationTime
-    FROM Computations JOIN ComputationStages USING (ComputationId, ComputationStage)";
-
-pub(super) fn by_local_id(connection: &Connection, local_id: i64) -> Result<Computation, StoreError> {
-    let found = read(connection, &format!("{COMPUTATION} WHERE ComputationId = ?1"), [local_id])?;
-    found.ok_or_else(|| StoreError::NotFound { kind: "local", id: local_id.to_string() })
-}
-
-pub(super) fn by_global_id(connection: &Connection, id: &str) -> Result<Computation, StoreError> {
-    let found = read(connection, &format!("{COMPUTATION} WHERE GlobalComputationId = ?1"), [id])?;
-    found.ok_or_else(|| StoreError::NotFound { kind: "global", id: id.to_owned() })
-}
-
-/// The computation and the position of a requisition, if there is one with this key.
-pub(super) fn find_requisition(
-    connection: &Connection,
-    key: &ExternalRequisitionKey,
-) -> Result<Option<(i64, i64)>, StoreError> {
-    let mut statement = connection.prepare_cached(
-        "SELECT ComputationId, RequisitionId FROM Requisitions
-         WHERE ExternalRequisitionId = ?1 AND RequisitionFingerprint = ?2",
-    )?;
-    let key = params![key.external_requisition_id, key.requisition_fingerprint];
-    Ok(statement.query_row(key, |row| Ok((row.get(0)?, row.get(1)?))).optional()?)
-}
-
-fn read(connection: &Connection, sql: &str, key: impl Params) -> Result<Option<Computation>, StoreError> {
-    let mut statement = connection.prepare_cached(sql)?;
-    let mut rows = statement.query(key)?;
-    let Some(row) = rows.next()? else { return Ok(None) };
-    let mut computation = computation(row)?;
-    computation.blobs = blobs(connection, computation.local_id, computation.stage)?;
-    computation.requisitions = requisitions(connection, computation.local_id)?;
-    Ok(Some(computation))
-}
-
-fn computation(row: &Row<'_>) -> Result<Computation, StoreError> {
-    let stage_number = row.get("ComputationStage")?;
-    let stage = Protocol::try_from(row.get::<_, i32>("Protocol")?)
-        .and_then(|protocol| protocol.stage(stage_number))
-        .map_err(|error| StoreError::corrupt("stage")(error.into()))?;
-    let details = Zeroizing::new(row.get::<_, Vec<u8>>("ComputationDetails")?);
-    let stage_details: Vec<u8> = row.get("Details")?;
-    Ok(Computation {
-        local_id: row.get("ComputationId")?,
-        global_id: row.get("GlobalComputationId")?,
-        stage,
-        attempt: row.get::<_, i32>("NextAttempt")? - 1,
-        version: row.get("UpdateTime")?,
-        details: decode("computation details", &details)?,
-        stage_details: decode("stage details", &stage_details)?,
-        blobs: Vec::new(),
-        requisitions: Vec::new(),
-        lock_owner: row.get("LockOwner")?,
-        lock_expiration: row.get::<_, Option<i64>>("LockExpirationTime")?.map(Timestamp::from_millis),
-    })
-}
-
-fn blobs(connection: &Connection, local_id: i64, stage: ProtocolStage) -> Result<Vec<StageBlob>, StoreError> {
-    let mut statement = connection.prepare_cached(
-        "SELECT BlobId, DependencyType, PathToBlob FROM ComputationBlobReferences
-         WHERE ComputationId = ?1 AND ComputationStage = ?2 ORDER BY BlobId",
-    )?;
-    let mut rows = statement.query((local_id, stage.number()))?;
-    let mut blobs = Vec::new();
-    while let Some(row) = rows.next()? {
-        let dependency = dependency(row.get(1)?)?;
-        blobs.push(StageBlob { id: row.get(0)?, dependency, path: row.get(2)? });
+    async fn open_attempts(&mut self, local_id: i64) -> Result<Vec<OpenAttempt>, StoreError> {
+        let mut statement = self.0.prepare_cached(
+            "SELECT ComputationStage, Attempt FROM ComputationStageAttempts
+             WHERE ComputationId = ?1 AND EndTime IS NULL",
+        )?;
+        let attempts = statement
+            .query_map([local_id], |row| Ok(OpenAttempt { stage: row.get(0)?, attempt: row.get(1)? }))?;
+        Ok(attempts.collect::<Result<_, _>>()?)
     }
-    Ok(blobs)
-}
 
-fn requisitions(connection: &Connection, local_id: i64) -> Result<Vec<RequisitionMetadata>, StoreError> {
-    let mut statement = connection.prepare_cached(
-        "SELECT ExternalRequisitionId, RequisitionFingerprint, PathToBlob, RequisitionDetails
-         FROM Requisitions WHERE ComputationId = ?1 ORDER BY ExternalRequisitionId, RequisitionFingerprint",
-    )?;
-    let mut rows = statement.query([local_id])?;
-    let mut requisitions = Vec::new();
-    while let Some(row) = rows.next()? {
-        let details: Vec<u8> = row.get(3)?;
-        requisitions.push(RequisitionMetadata {
-            external_key: Some(ExternalRequisitionKey {
-                external_requisition_id: row.get(0)?,
-                requisition_fingerprint: row.get(1)?,
-            }),
-            path: row.get::<_, Option<String>>(2)?.unwrap_or_default(),
-            details: Some(decode("requisition details", &details)?),
-        });
+    async fn candidates(
+        &mut self,
+        claim: &Claim,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<Candidate>, StoreError> {
+        let mut statement = self.0.prepare_cached(
+            "SELECT ComputationId, UpdateTime FROM Computations
+             WHERE Protocol = ?1 AND LockExpirationTime <= ?2
+               AND ComputationStage IN (SELECT value FROM json_each(?3))
+             ORDER BY ComputationStage NOT IN (SELECT value FROM json_each(?4)),
+                      CreationTime, LockExpirationTime, UpdateTime, ComputationId
+             LIMIT ?5",
+        )?;
+        let key = params![
+            claim.protocol.number(),
+            now.millis(),
+            numbers(rules::claimable(claim.protocol)),
+            numbers(rules::prioritized(claim)),
+            limit,
+        ];
+        let candidates =
+            statement.query_map(key, |row| Ok(Candidate { local_id: row.get(0)?, version: row.get(1)? }))?;
+        Ok(candidates.collect::<Result<_, _>>()?)
     }
-    Ok(requisitions)
-}
 
-/// Writes the computation's own row: stage, version, lease and details.
-pub(super) fn update(connection: &Connection, computation: &Computation) -> Result<(), StoreError> {
-    let mut statement = connection.prepare_cached(
-        "UPDATE Computations SET ComputationStage = ?2, UpdateTime = ?3, LockOwner = ?4,
-                LockExpirationTime = ?5, ComputationDetails = ?6
-         WHERE ComputationId = ?1",
-    )?;
-    statement.execute(params![
-        computation.local_id,
-        computation.stage.number(),
-        computation.version,
-        computation.lock_owner,
-        computation.lock_expiration.map(Timestamp::millis),
-        &*encode(&computation.details),
-    ])?;
-    Ok(())
-}
+    async fn blob_paths(&mut self, local_id: i64) -> Result<Vec<String>, StoreError> {
+        let mut statement = self.0.prepare_cached(
+            "SELECT PathToBlob FROM ComputationBlobReferences WHERE ComputationId = ?1 AND PathToBlob IS NOT NULL
+             UNION
+             SELECT PathToBlob FROM Requisitions WHERE ComputationId = ?1 AND PathToBlob IS NOT NULL",
+        )?;
+        let paths = statement.query_map([local_id], |row| row.get(0))?;
+        Ok(paths.collect::<Result<_, _>>()?)
+    }
 
-/// Opens a stage, entered from `previous`.
-pub(super) fn insert_stage(
-    connection: &Connection,
-    computation: &Computation,
-    previous: Option<ProtocolStage>,
-    now: Timestamp,
-) -> Result<(), StoreError> {
-    let Computation { local_id, stage, attempt, stage_details, blobs, .. } = computation;
-    connection
-        .prepare_cached(
+    async fn expired(&mut self, expired: &Expired) -> Result<Vec<(i64, String)>, StoreError> {
+        let mut statement = self.0.prepare_cached(
+            "SELECT ComputationId, GlobalComputationId FROM Computations
+             WHERE ComputationId > ?1 AND UpdateTime <= ?2
+               AND EXISTS (SELECT 1 FROM json_each(?3) WHERE value ->> 0 = Protocol AND value ->> 1 = ComputationStage)
+             ORDER BY ComputationId LIMIT ?4",
+        )?;
+        let key =
+            params![expired.after, expired.updated_before.millis(), pairs(&expired.stages), expired.limit];
+        let ids = statement.query_map(key, |row| Ok((row.get(0)?, row.get(1)?)))?;
+        Ok(ids.collect::<Result<_, _>>()?)
+    }
+
+    async fn ids_in_stages(&mut self, stages: &[ProtocolStage]) -> Result<Vec<String>, StoreError> {
+        let mut statement = self.0.prepare_cached(
+            "SELECT GlobalComputationId FROM Computations
+             WHERE EXISTS (SELECT 1 FROM json_each(?1) WHERE value ->> 0 = Protocol AND value ->> 1 = ComputationStage)
+             ORDER BY CreationTime, ComputationId",
+        )?;
+        let ids = statement.query_map([pairs(stages)], |row| row.get(0))?;
+        Ok(ids.collect::<Result<_, _>>()?)
+    }
+
+    async fn attempt_exists(&mut self, stat: &Stat) -> Result<bool, StoreError> {
+        let mut statement = self.0.prepare_cached(
+            "SELECT 1 FROM ComputationStageAttempts
+             WHERE ComputationId = ?1 AND ComputationStage = ?2 AND Attempt = ?3",
+        )?;
+        Ok(statement.exists((stat.local_id, stat.stage.number(), stat.attempt))?)
+    }
+
+    async fn continuation_token(&mut self) -> Result<Option<String>, StoreError> {
+        let sql = "SELECT ContinuationToken FROM HeraldContinuationTokens";
+        Ok(self.0.query_row(sql, [], |row| row.get(0)).optional()?)
+    }
+
+    async fn insert_computation(
+        &mut self,
+        computation: &Computation,
+        created: Timestamp,
+    ) -> Result<(), StoreError> {
+        let mut statement = self.0.prepare_cached(
+            "INSERT INTO Computations (ComputationId, Protocol, ComputationStage, CreationTime, UpdateTime,
+                                       GlobalComputationId, LockOwner, LockExpirationTime, ComputationDetails)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+        )?;
+        statement.execute(params![
+            computation.local_id,
+            computation.stage.protocol().number(),
+            computation.stage.number(),
+            created.millis(),
+            computation.version,
+            computation.global_id,
+            computation.lock_owner,
+            computation.lock_expiration.map(Timestamp::millis),
+            &*encode(&computation.details),
+        ])?;
+        Ok(())
+    }
+
+    async fn update_computation(&mut self, computation: &Computation) -> Result<(), StoreError> {
+        let mut statement = self.0.prepare_cached(
+            "UPDATE Computations SET ComputationStage = ?2, UpdateTime = ?3, LockOwner = ?4,
+                    LockExpirationTime = ?5, ComputationDetails = ?6
+             WHERE ComputationId = ?1",
+        )?;
+        statement.execute(params![
+            computation.local_id,
+            computation.stage.number(),
+            computation.version,
+            computation.lock_owner,
+            computation.lock_expiration.map(Timestamp::millis),
+            &*encode(&computation.details),
+        ])?;
+        Ok(())
+    }
+
+    async fn delete_computation(&mut self, local_id: i64) -> Result<bool, StoreError> {
+        let deleted = self.0.execute("DELETE FROM Computations WHERE ComputationId = ?1", [local_id])?;
+        Ok(deleted > 0)
+    }
+
+    async fn insert_requisitions(
+        &mut self,
+        local_id: i64,
+        requisitions: &[RequisitionMetadata],
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let mut statement = self.0.prepare_cached(
+            "INSERT INTO Requisitions (ComputationId, RequisitionId, ExternalRequisitionId,
+                                       RequisitionFingerprint, CreationTime, UpdateTime, RequisitionDetails)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?5, ?6)",
+        )?;
+        for (position, requisition) in (0_i64..).zip(requisitions) {
+            let key = requisition.external_key.clone().unwrap_or_default();
+            let details = requisition.details.clone().unwrap_or_default().encode_to_vec();
+            let (id, fingerprint) = (key.external_requisition_id, key.requisition_fingerprint);
+            statement.execute(params![local_id, position, id, fingerprint, now.millis(), details])?;
+        }
+        Ok(())
+    }
+
+    async fn update_requisition(
+        &mut self,
+        row: &RequisitionRow,
+        requisition: &RequisitionMetadata,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let mut statement = self.0.prepare_cached(
+            "UPDATE Requisitions SET PathToBlob = ?3, RequisitionDetails = ?4, UpdateTime = ?5
+             WHERE ComputationId = ?1 AND RequisitionId = ?2",
+        )?;
+        let path = Some(&requisition.path).filter(|path| !path.is_empty());
+        let details = requisition.details.clone().unwrap_or_default().encode_to_vec();
+        statement.execute(params![row.local_id, row.position, path, details, now.millis()])?;
+        Ok(())
+    }
+
+    async fn insert_stage(
+        &mut self,
+        computation: &Computation,
+        previous: Option<ProtocolStage>,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let Computation { local_id, stage, attempt, stage_details, blobs, .. } = computation;
+        let mut statement = self.0.prepare_cached(
             "INSERT INTO ComputationStages
                 (ComputationId, ComputationStage, CreationTime, NextAttempt, PreviousStage, Details)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-        )?
-        .execute(params![
-            local_id,
-            stage.number(),
-            now.millis(),
-            attempt + 1,
-            previous.map(ProtocolStage::number),
-            stage_details.encode_to_vec(),
-        ])?;
-    let mut insert = connection.prepare_cached(
-        "INSERT INTO ComputationBlobReferences
-            (ComputationId, ComputationStage, BlobId, DependencyType, PathToBlob)
-         VALUES (?1, ?2, ?3, ?4, ?5)",
-    )?;
-    for blob in blobs {
-        let dependency = dependency_number(blob.dependency);
-        insert.execute(params![local_id, stage.number(), blob.id, dependency, blob.path])?;
-    }
-    Ok(())
-}
-
-/// Opens the attempt that `computation.attempt` numbers.
-pub(super) fn insert_attempt(
-    connection: &Connection,
-    computation: &Computation,
-    now: Timestamp,
-) -> Result<(), StoreError> {
-    let Computation { local_id, stage, attempt, .. } = computation;
-    connection
-        .prepare_cached(
-            "INSERT INTO ComputationStageAttempts (ComputationId, ComputationStage, Attempt, BeginTime, Details)
+        )?;
+        let previous = previous.map(ProtocolStage::number);
+        let details = stage_details.encode_to_vec();
+        statement.execute(params![local_id, stage.number(), now.millis(), attempt + 1, previous, details])?;
+        let mut insert = self.0.prepare_cached(
+            "INSERT INTO ComputationBlobReferences
+                (ComputationId, ComputationStage, BlobId, DependencyType, PathToBlob)
              VALUES (?1, ?2, ?3, ?4, ?5)",
-        )?
-        .execute(params![local_id, stage.number(), attempt, now.millis(), attempt_details(EndReason::Unspecified)])?;
-    Ok(())
-}
+        )?;
+        for blob in blobs {
+            let dependency = dependency_number(blob.dependency);
+            insert.execute(params![local_id, stage.number(), blob.id, dependency, blob.path])?;
+        }
+        Ok(())
+    }
 
-/// Closes one attempt of the current stage, unless it is closed.
-pub(super) fn end_attempt(
-    connection: &Connection,
-    computation: &Computation,
-    attempt: i32,
-    reason: EndReason,
-    now: Timestamp,
-) -> Result<(), StoreError> {
-    let Computation { local_id, stage, .. } = computation;
-    connection
-        .prepare_cached(
-            "UPDATE ComputationStageAttempts SET EndTime = ?4, Details = ?5
-             WHERE ComputationId = ?1 AND ComputationStage = ?2 AND Attempt = ?3 AND EndTime IS NULL",
-        )?
-        .execute(params![local_id, stage.number(), attempt, now.millis(), attempt_details(reason)])?;
-    Ok(())
-}
+    async fn update_next_attempt(&mut self, computation: &Computation) -> Result<(), StoreError> {
+        let Computation { local_id, stage, attempt, .. } = computation;
+        let mut statement = self.0.prepare_cached(
+            "UPDATE ComputationStages SET NextAttempt = ?3 WHERE ComputationId = ?1 AND ComputationStage = ?2",
+        )?;
+        statement.execute((local_id, stage.number(), attempt + 1))?;
+        Ok(())
+    }
 
-/// Closes all attempts of all stages that are still open.
-pub(super) fn end_all_attempts(
-    connection: &Connection,
-    local_id: i64,
-    reason: EndReason,
-    now: Timestamp,
-) -> Result<(), StoreError> {
-    connection
-        .prepare_cached(
-            "UPDATE ComputationStageAttempts SET EndTime = ?2, Details = ?3
-             WHERE ComputationId = ?1 AND EndTime IS NULL",
-        )?
-        .execute(params![local_id, now.millis(), attempt_details(reason)])?;
-    Ok(())
-}
-
-/// Closes the current stage, left for `following`.
-pub(super) fn end_stage(
-    connection: &Connection,
-    computation: &Computation,
-    following: ProtocolStage,
-    now: Timestamp,
-) -> Result<(), StoreError> {
-    let Computation { local_id, stage, .. } = computation;
-    connection
-        .prepare_cached(
+    async fn end_stage(
+        &mut self,
+        computation: &Computation,
+        following: ProtocolStage,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let Computation { local_id, stage, .. } = computation;
+        let mut statement = self.0.prepare_cached(
             "UPDATE ComputationStages SET EndTime = ?3, FollowingStage = ?4
              WHERE ComputationId = ?1 AND ComputationStage = ?2",
-        )?
-        .execute((local_id, stage.number(), now.millis(), following.number()))?;
-    Ok(())
-}
+        )?;
+        statement.execute((local_id, stage.number(), now.millis(), following.number()))?;
+        Ok(())
+    }
 
-pub(super) fn decode<M: Message + Default>(what: &'static str, bytes: &[u8]) -> Result<M, StoreError> {
-    M::decode(bytes).map_err(|error| StoreError::corrupt(what)(error.into()))
-}
+    async fn update_blob(
+        &mut self,
+        computation: &Computation,
+        blob_id: i64,
+        path: &str,
+    ) -> Result<(), StoreError> {
+        let mut statement = self.0.prepare_cached(
+            "UPDATE ComputationBlobReferences SET PathToBlob = ?4
+             WHERE ComputationId = ?1 AND ComputationStage = ?2 AND BlobId = ?3",
+        )?;
+        statement.execute(params![computation.local_id, computation.stage.number(), blob_id, path])?;
+        Ok(())
+    }
 
-/// The details hold key material: the copy made for the database is wiped.
-pub(super) fn encode(details: &ComputationDetails) -> Zeroizing<Vec<u8>> {
-    Zeroizing::new(details.encode_to_vec())
+    async fn insert_attempt(&mut self, computation: &Computation, now: Timestamp) -> Result<(), StoreError> {
+        let Computation { local_id, stage, attempt, .. } = computation;
+        let mut statement = self.0.prepare_cached(
+            "INSERT INTO ComputationStageAttempts (ComputationId, ComputationStage, Attempt, BeginTime, Details)
+             VALUES (?1, ?2, ?3, ?4, ?5)",
+        )?;
+        let details = attempt_details(EndReason::Unspecified);
+        statement.execute(params![local_id, stage.number(), attempt, now.millis(), details])?;
+        Ok(())
+    }
+
+    async fn end_attempt(
+        &mut self,
+        local_id: i64,
+        attempt: OpenAttempt,
+        reason: EndReason,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let OpenAttempt { stage, attempt } = attempt;
+        let mut statement = self.0.prepare_cached(
+            "UPDATE ComputationStageAttempts SET EndTime = ?4, Details = ?5
+             WHERE ComputationId = ?1 AND ComputationStage = ?2 AND Attempt = ?3",
+        )?;
+        statement.execute(params![local_id, stage, attempt, now.millis(), attempt_details(reason)])?;
+        Ok(())
+    }
+
+    async fn write_stat(&mut self, stat: &Stat, now: Timestamp) -> Result<(), StoreError> {
+        let Stat { local_id, stage, attempt, name, value } = stat;
+        let mut statement = self.0.prepare_cached(
+            "INSERT INTO ComputationStats
+                (ComputationId, ComputationStage, Attempt, MetricName, CreateTime, MetricValue)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+             ON CONFLICT DO UPDATE SET CreateTime = excluded.CreateTime, MetricValue = excluded.MetricValue",
+        )?;
+        statement.execute(params![local_id, stage.number(), attempt, name, now.millis(), value])?;
+        Ok(())
+    }
+
+    async fn write_continuation_token(&mut self, token: &str, now: Timestamp) -> Result<(), StoreError> {
+        self.0.execute(
+            "INSERT INTO HeraldContinuationTokens (Presence, ContinuationToken, UpdateTime) VALUES (1, ?1, ?2)
+             ON CONFLICT DO UPDATE SET ContinuationToken = excluded.ContinuationToken, UpdateTime = excluded.UpdateTime",
+            (token, now.millis()),
+        )?;
+        Ok(())
+    }
 }
 
 /// A list of stages as an SQL parameter.
-pub(super) fn numbers(stages: impl Iterator<Item = ProtocolStage>) -> String {
+fn numbers(stages: impl Iterator<Item = ProtocolStage>) -> String {
     let numbers: Vec<_> = stages.map(|stage| stage.number().to_string()).collect();
     format!("[{}]", numbers.join(","))
 }
 
-fn attempt_details(reason: EndReason) -> Vec<u8> {
-    ComputationStageAttemptDetails { reason_ended: reason as i32 }.encode_to_vec()
-}
-
-fn dependency(number: i32) -> Result<BlobDependency, StoreError> {
-    match number {
-        1 => Ok(BlobDependency::Input),
-        2 => Ok(BlobDependency::Output),
-        3 => Ok(BlobDependency::PassThrough),
-        _ => Err(StoreError::Corrupt { what: "blob dependency", source: None }),
-    }
-}
-
-const fn dependency_number(dependency: BlobDependency) -> i32 {
-    match dependency {
-        BlobDependency::Input => 1,
-        BlobDependency::Output => 2,
-        BlobDependency::PassThrough => 3,
-    }
+/// Stages of several protocols as an SQL parameter.
+fn pairs(stages: &[ProtocolStage]) -> String {
+    let pair = |stage: &ProtocolStage| format!("[{},{}]", Protocol::number(stage.protocol()), stage.number());
+    format!("[{}]", stages.iter().map(pair).collect::<Vec<_>>().join(","))
 }

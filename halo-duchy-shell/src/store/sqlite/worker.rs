@@ -1,15 +1,28 @@
 //! The thread that owns the connection: SQLite blocks, and a connection serves one transaction at a time.
 
 use std::fmt;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 
-use rusqlite::{Connection, Transaction, TransactionBehavior};
+use futures::FutureExt;
+use rusqlite::Connection;
 use tokio::sync::oneshot;
 
+use super::rows::SqliteRows;
+use crate::clock::Clock;
 use crate::store::StoreError;
+use crate::store::backend::Work;
 
 type Job = Box<dyn FnOnce(&mut Connection) + Send>;
+
+/// When a transaction takes the write lock.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Begin {
+    /// Never: it reads.
+    Deferred,
+    /// When it begins: it waits for other processes then, and never fails halfway because another one wrote in between.
+    Immediate,
+}
 
 /// A handle to the thread, which ends when the last handle is dropped.
 #[derive(Clone)]
@@ -27,17 +40,17 @@ impl Worker {
         Ok(Self(sender))
     }
 
-    /// Runs `work` in a transaction and commits it if it succeeds. A writing transaction takes the write lock when it
-    /// begins: it waits for other processes then, and never fails halfway because another one wrote in between.
-    pub(super) async fn transact<T, F>(&self, behavior: TransactionBehavior, work: F) -> Result<T, StoreError>
-    where
-        T: Send + 'static,
-        F: FnOnce(&Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
-    {
+    /// Runs `work` in a transaction and commits it if it succeeds.
+    pub(super) async fn transact<T: Send + 'static>(
+        &self,
+        begin: Begin,
+        clock: Arc<dyn Clock>,
+        work: impl Work<T>,
+    ) -> Result<T, StoreError> {
         let (reply, answer) = oneshot::channel();
         let job = move |connection: &mut Connection| {
             // A caller that has gone away does not want to know.
-            let _ = reply.send(run(connection, behavior, work));
+            let _ = reply.send(run(connection, begin, &*clock, work));
         };
         self.0.send(Box::new(job)).map_err(|_| gone())?;
         answer.await.map_err(|_| gone())?
@@ -46,13 +59,27 @@ impl Worker {
 
 fn run<T>(
     connection: &mut Connection,
-    behavior: TransactionBehavior,
-    work: impl FnOnce(&Transaction<'_>) -> Result<T, StoreError>,
+    begin: Begin,
+    clock: &dyn Clock,
+    work: impl Work<T>,
 ) -> Result<T, StoreError> {
-    let transaction = connection.transaction_with_behavior(behavior)?;
-    let result = work(&transaction)?;
-    transaction.commit()?;
-    Ok(result)
+    connection.execute_batch(match begin {
+        Begin::Deferred => "BEGIN DEFERRED",
+        Begin::Immediate => "BEGIN IMMEDIATE",
+    })?;
+    // The time is read once the write lock is held: transactions get their times in the order they commit.
+    let done = work(&mut SqliteRows::new(connection), clock.now()).now_or_never();
+    let committed = done
+        .unwrap_or_else(|| Err(StoreError::Unavailable("a transaction waited for something else".into())))
+        .and_then(|value| {
+            connection.execute_batch("COMMIT")?;
+            Ok(value)
+        });
+    if committed.is_err() && !connection.is_autocommit() {
+        // If this fails too, the next transaction says so.
+        let _ = connection.execute_batch("ROLLBACK");
+    }
+    committed
 }
 
 fn gone() -> StoreError {

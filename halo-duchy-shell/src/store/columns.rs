@@ -1,0 +1,50 @@
+//! What the columns mean, which is the same in every database.
+
+use prost::Message;
+use zeroize::Zeroizing;
+
+use super::{BlobDependency, StoreError};
+use crate::proto::internal::computation_stage_attempt_details::EndReason;
+use crate::proto::internal::{ComputationDetails, ComputationStageAttemptDetails};
+use crate::protocol_stages::{Protocol, ProtocolStage};
+
+/// A message from a column of bytes.
+pub(super) fn decode<M: Message + Default>(what: &'static str, bytes: &[u8]) -> Result<M, StoreError> {
+    M::decode(bytes).map_err(|error| StoreError::corrupt(what)(error.into()))
+}
+
+/// The details hold key material: the copy made for the database is wiped.
+pub(super) fn encode(details: &ComputationDetails) -> Zeroizing<Vec<u8>> {
+    Zeroizing::new(details.encode_to_vec())
+}
+
+/// The details of an attempt.
+pub(super) fn attempt_details(reason: EndReason) -> Vec<u8> {
+    ComputationStageAttemptDetails { reason_ended: reason as i32 }.encode_to_vec()
+}
+
+/// A stage from the numbers of the protocol and of the stage within it.
+pub(super) fn stage(protocol: i32, stage: i32) -> Result<ProtocolStage, StoreError> {
+    Protocol::try_from(protocol)
+        .and_then(|protocol| protocol.stage(stage))
+        .map_err(|error| StoreError::corrupt("stage")(error.into()))
+}
+
+/// What a stage does with a blob, from its number.
+pub(super) fn dependency(number: i32) -> Result<BlobDependency, StoreError> {
+    match number {
+        1 => Ok(BlobDependency::Input),
+        2 => Ok(BlobDependency::Output),
+        3 => Ok(BlobDependency::PassThrough),
+        _ => Err(StoreError::Corrupt { what: "blob dependency", source: None }),
+    }
+}
+
+/// The number of what a stage does with a blob.
+pub(super) const fn dependency_number(dependency: BlobDependency) -> i32 {
+    match dependency {
+        BlobDependency::Input => 1,
+        BlobDependency::Output => 2,
+        BlobDependency::PassThrough => 3,
+    }
+}

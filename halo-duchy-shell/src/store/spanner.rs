@@ -1,0 +1,156 @@
+//! The store for duchies on Google Cloud: a Cloud Spanner database, shared by all processes of one duchy.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::time::Instant;
+
+use super::StoreError;
+use super::backend::{Backend, Work};
+use crate::clock::Clock;
+
+mod address;
+mod client;
+mod credentials;
+mod migrations;
+mod read;
+mod rows;
+mod value;
+
+pub use address::{AddressError, SpannerAddress};
+pub use client::SpannerError;
+use client::{Database, Update};
+pub use migrations::MigrationError;
+use rows::SpannerRows;
+
+/// How long a transaction that others stand in the way of is tried again.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// The longest wait between two tries.
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+
+/// A [`Store`](super::Store) in a Cloud Spanner database.
+#[derive(Clone, Debug)]
+pub struct SpannerStore {
+    database: Database,
+    clock: Arc<dyn Clock>,
+}
+
+/// Where Spanner is and how it is reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SpannerOptions {
+    /// The database, which exists.
+    pub address: SpannerAddress,
+    /// Host and port of an emulator, instead of Google's service.
+    pub emulator_host: Option<String>,
+}
+
+/// Why a database cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// Spanner cannot be reached, or has no such database.
+    #[error("cannot open {address}")]
+    Connect {
+        /// The database.
+        address: SpannerAddress,
+        /// Why.
+        #[source]
+        source: SpannerError,
+    },
+    /// The schema is another one, or cannot be brought up to date.
+    #[error(transparent)]
+    Migration(#[from] MigrationError),
+}
+
+impl SpannerOptions {
+    async fn connect(&self) -> Result<Database, OpenError> {
+        let Self { address, emulator_host } = self;
+        let connected = Database::connect(address, emulator_host.as_deref()).await;
+        connected.map_err(|source| OpenError::Connect { address: address.clone(), source })
+    }
+}
+
+impl SpannerStore {
+    /// Opens a database that has the schema of this program.
+    ///
+    /// # Errors
+    /// [`OpenError`]; [`MigrationError::Older`] if the database has to be migrated first.
+    pub async fn open(options: &SpannerOptions, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
+        let database = options.connect().await?;
+        migrations::check(&database).await?;
+        Ok(Self { database, clock })
+    }
+
+    /// Brings the schema of a database up to date, be it empty, ours or upstream's.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub async fn migrate(options: &SpannerOptions) -> Result<(), OpenError> {
+        let database = options.connect().await?;
+        Ok(migrations::migrate(&database, &options.address, options.emulator_host.as_deref()).await?)
+    }
+
+    /// Runs `work` once. `None` if Spanner gave the transaction up.
+    async fn try_write<T>(&self, work: &impl Work<T>) -> Result<Option<T>, StoreError> {
+        let mut rows = SpannerRows::<Update>::new(self.database.begin().await?);
+        let result = work(&mut rows, self.clock.now()).await;
+        let SpannerRows { transaction, aborted, changes } = rows;
+        if aborted {
+            return Ok(None);
+        }
+        match result {
+            Ok(value) => match transaction.commit(changes).await {
+                Ok(()) => Ok(Some(value)),
+                Err(error) if error.is_aborted() => Ok(None),
+                Err(error) => Err(error.into()),
+            },
+            Err(error) => {
+                transaction.roll_back().await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn write_with_patience<T>(&self, work: impl Work<T>) -> Result<T, StoreError> {
+        let deadline = Instant::now() + PATIENCE;
+        let mut pause = Duration::from_millis(2);
+        loop {
+            if let Some(value) = self.try_write(&work).await? {
+                return Ok(value);
+            }
+            if Instant::now() >= deadline {
+                return Err(StoreError::Unavailable(format!("aborted for {PATIENCE:?}").into()));
+            }
+            tokio::time::sleep(jittered(pause)).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+}
+
+/// Somewhere between half of the pause and the whole: those who were in each other's way do not meet again.
+fn jittered(pause: Duration) -> Duration {
+    let random = getrandom::u32().unwrap_or(u32::MAX);
+    pause.mul_f64(0.5 + f64::from(random) / f64::from(u32::MAX) / 2.0)
+}
+
+impl From<SpannerError> for StoreError {
+    fn from(error: SpannerError) -> Self {
+        Self::Unavailable(error.into())
+    }
+}
+
+#[async_trait]
+impl Backend for SpannerStore {
+    async fn read<T: Send + 'static>(&self, work: impl Work<T>) -> Result<T, StoreError> {
+        let mut rows = SpannerRows::new(self.database.snapshot().await?);
+        work(&mut rows, self.clock.now()).await
+    }
+
+    async fn write<T: Send + 'static>(&self, work: impl Work<T>) -> Result<T, StoreError> {
+        let store = self.clone();
+        // In a task of its own: if the caller goes away, the transaction still ends, and does not keep its locks.
+        let transaction = tokio::spawn(async move { store.write_with_patience(work).await });
+        transaction.await.unwrap_or_else(|error| Err(StoreError::Unavailable(error.into())))
+    }
+}
