@@ -287,7 +287,7 @@ impl Mill {
                 Ok(None) => "none",
                 Err(_) => "error",
             };
-            CLAIMS.add(1, [protocol.name(), result]);
+            CLAIMS.add(1, [protocol.type_name(), result]);
             let claimed = claimed?;
             if claimed.is_some() {
                 return Ok(claimed);

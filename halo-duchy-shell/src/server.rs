@@ -256,3 +256,6 @@ pub async fn serve_health(
     };
     tonic::transport::Server::builder().add_service(service).serve_with_shutdown(address, shutdown).await
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,10 +3,12 @@
 
 use std::time::Duration;
 
+use halo_protocols::hmss;
+
 use super::MillError;
 use crate::internal_api::InternalApi;
 use crate::proto::internal::ComputationToken;
-use crate::protocol_stages::{Protocol, ProtocolStage};
+use crate::protocol_stages::ProtocolStage;
 use crate::telemetry::instruments::{
     ERRORS, LOCK_LOST, PEER_NOT_READY_SECONDS, STAGE_ATTEMPTS, STAGE_CRYPTO_CPU_TIME, STAGE_CRYPTO_TIME,
     STAGE_TIME, STAGE_TRANSMISSION_TIME,
@@ -66,12 +68,12 @@ impl Statistics {
 
     /// Counts the attempt at `stage`, which ended in an error or not, in the metrics.
     pub(super) fn count(&self, stage: ProtocolStage, error: Option<&MillError>) {
-        let attributes = [stage.protocol().name(), stage.name()];
+        let attributes = [stage.protocol().type_name(), stage.name()];
         let [kind, name] = attributes;
         let label = match error {
             None => {
                 STAGE_TIME.record(self.stage.as_secs_f64(), attributes);
-                if stage.protocol() == Protocol::HonestMajorityShareShuffle && self.sent_bytes > 0 {
+                if stage == hmss::Stage::ShufflePhase.into() {
                     STAGE_TRANSMISSION_TIME.record(self.transmission.as_secs_f64(), attributes);
                 }
                 "succeeded"

@@ -61,7 +61,7 @@ impl Work {
         let span = WorkSpan {
             name: "mill.stage",
             computation: &self.token.global_computation_id,
-            protocol: self.stage.map_or("", |stage| stage.protocol().name()),
+            protocol: self.stage.map_or("", |stage| stage.protocol().type_name()),
             stage: self.stage_name(),
             attempt: self.token.attempt,
             owner: &self.mill.options.id,

@@ -41,7 +41,7 @@ pub struct WorkSpan<'a> {
     pub name: &'static str,
     /// The global id of the computation.
     pub computation: &'a str,
-    /// The protocol's name, empty if it is not known.
+    /// The name of the computation type, empty if it is not known.
     pub protocol: &'a str,
     /// The stage's name, or the Kingdom's state.
     pub stage: &'a str,

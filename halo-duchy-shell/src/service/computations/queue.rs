@@ -26,11 +26,11 @@ async fn look_again_and_again(store: Weak<dyn Store>, interval: Duration) {
         for protocol in Protocol::ALL {
             match look(&*store, protocol).await {
                 Ok((depth, age)) => {
-                    QUEUE_DEPTH.set(depth as f64, [protocol.name()]);
-                    QUEUE_OLDEST_AGE.set(age.as_secs_f64(), [protocol.name()]);
+                    QUEUE_DEPTH.set(depth as f64, [protocol.type_name()]);
+                    QUEUE_OLDEST_AGE.set(age.as_secs_f64(), [protocol.type_name()]);
                 }
                 Err(error) => {
-                    tracing::warn!(%error, protocol = protocol.name(), "the queue cannot be measured")
+                    tracing::warn!(%error, protocol = protocol.type_name(), "the queue cannot be measured")
                 }
             }
         }
