@@ -8,6 +8,7 @@
 use std::fmt;
 use std::path::Path as FilePath;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
@@ -16,6 +17,8 @@ use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{GetResult, ObjectStore, ObjectStoreExt, PutMode, PutOptions, WriteMultipart};
 use sha2::{Digest, Sha256};
+
+use crate::telemetry::instruments::{BLOB_BYTES, BLOB_DURATION};
 
 mod content;
 
@@ -172,6 +175,7 @@ impl BlobStore {
             hash: Sha256::new(),
             length: 0,
             limit,
+            begun: Instant::now(),
         })
     }
 
@@ -181,12 +185,17 @@ impl BlobStore {
     /// [`BlobError::Storage`], [`BlobError::Randomness`].
     pub async fn write(&self, place: Place<'_>, bytes: impl Into<Bytes>) -> Result<Blob, BlobError> {
         let bytes = bytes.into();
-        let content = content_of(&bytes).await;
-        let key = key(&self.folder(place), content, &random_name()?);
-        let create = PutOptions::from(PutMode::Create);
-        let written = self.objects.put_opts(&key, bytes.into(), create).await;
-        written.map_err(BlobError::storage("write", &key))?;
-        Ok(Blob { path: key.to_string(), content })
+        let written = measured("write", async {
+            let content = content_of(&bytes).await;
+            let key = key(&self.folder(place), content, &random_name()?);
+            let create = PutOptions::from(PutMode::Create);
+            let written = self.objects.put_opts(&key, bytes.into(), create).await;
+            written.map_err(BlobError::storage("write", &key))?;
+            Ok(Blob { path: key.to_string(), content })
+        });
+        let blob: Blob = written.await?;
+        BLOB_BYTES.add(blob.content.length, ["write"]);
+        Ok(blob)
     }
 
     /// Where the private key with this id is: the only kind of blob that is found by its name, and not recorded.
@@ -217,12 +226,17 @@ impl BlobStore {
     /// # Errors
     /// [`BlobError::TooLarge`] before anything is read; those of [`BlobStore::read_chunks`].
     pub async fn read(&self, path: &str, limit: u64) -> Result<Vec<u8>, BlobError> {
-        let (key, result) = self.open(path).await?;
-        if result.meta.size > limit {
-            return Err(BlobError::TooLarge { limit });
-        }
-        let whole = result.bytes().await.map_err(BlobError::storage("read", &key))?;
-        check(&key, content_of(&whole).await)?;
+        let read = measured("read", async {
+            let (key, result) = self.open(path).await?;
+            if result.meta.size > limit {
+                return Err(BlobError::TooLarge { limit });
+            }
+            let whole = result.bytes().await.map_err(BlobError::storage("read", &key))?;
+            check(&key, content_of(&whole).await)?;
+            Ok(whole)
+        });
+        let whole = read.await?;
+        BLOB_BYTES.add(whole.len() as u64, ["read"]);
         // Nobody else holds these bytes, so they are not copied.
         Ok(whole.into())
     }
@@ -246,10 +260,13 @@ impl BlobStore {
     /// [`BlobError::BadPath`], [`BlobError::Storage`].
     pub async fn delete(&self, path: &str) -> Result<(), BlobError> {
         let key = parse(path)?;
-        match self.objects.delete(&key).await {
-            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
-            Err(error) => Err(BlobError::storage("delete", &key)(error)),
-        }
+        let deleted = measured("delete", async {
+            match self.objects.delete(&key).await {
+                Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+                Err(error) => Err(BlobError::storage("delete", &key)(error)),
+            }
+        });
+        deleted.await
     }
 
     async fn open(&self, path: &str) -> Result<(Path, GetResult), BlobError> {
@@ -316,6 +333,7 @@ pub struct BlobWriter {
     hash: Sha256,
     length: u64,
     limit: u64,
+    begun: Instant,
 }
 
 impl BlobWriter {
@@ -352,9 +370,13 @@ impl BlobWriter {
     pub async fn finish(self) -> Result<Blob, BlobError> {
         let content = Content { digest: self.hash.finalize().into(), length: self.length };
         let key = key(&self.folder, content, &self.random);
-        self.upload.finish().await.map_err(BlobError::storage("write", &self.temporary))?;
-        let moved = self.objects.rename_if_not_exists(&self.temporary, &key).await;
-        moved.map_err(BlobError::storage("move", &self.temporary))?;
+        let finished = async {
+            self.upload.finish().await.map_err(BlobError::storage("write", &self.temporary))?;
+            let moved = self.objects.rename_if_not_exists(&self.temporary, &key).await;
+            moved.map_err(BlobError::storage("move", &self.temporary))
+        };
+        measured_since(self.begun, "write", finished).await?;
+        BLOB_BYTES.add(content.length, ["write"]);
         Ok(Blob { path: key.to_string(), content })
     }
 
@@ -374,6 +396,26 @@ impl fmt::Debug for BlobWriter {
             .field("length", &self.length)
             .finish_non_exhaustive()
     }
+}
+
+/// What `work` on a blob gives; how long it took is recorded.
+async fn measured<T>(
+    operation: &'static str,
+    work: impl Future<Output = Result<T, BlobError>>,
+) -> Result<T, BlobError> {
+    measured_since(Instant::now(), operation, work).await
+}
+
+/// As [`measured`], for work that began earlier.
+async fn measured_since<T>(
+    begun: Instant,
+    operation: &'static str,
+    work: impl Future<Output = Result<T, BlobError>>,
+) -> Result<T, BlobError> {
+    let done = work.await;
+    let result = if done.is_ok() { "ok" } else { "error" };
+    BLOB_DURATION.record(begun.elapsed().as_secs_f64(), [operation, result]);
+    done
 }
 
 fn key(folder: &Path, content: Content, random: &str) -> Path {

@@ -13,10 +13,14 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tonic::codegen::http::Uri;
 use tonic::codegen::http::uri::Authority;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Endpoint;
 use tonic::{Response, Status};
 
 use crate::tls::{TlsError, TlsIdentity};
+
+mod traced;
+
+pub use traced::Channel;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
@@ -90,7 +94,7 @@ fn open(
         Some(deadline) => endpoint.timeout(deadline),
         None => endpoint,
     };
-    Ok(endpoint.connect_with_connector_lazy(connect))
+    Ok(endpoint.connect_with_connector_lazy(connect).into())
 }
 
 /// How long a unary call may take and how often it is tried.
@@ -140,7 +144,7 @@ impl CallPolicy {
     /// # use halo_duchy_shell::client::CallPolicy;
     /// # use halo_duchy_shell::proto::internal::GetComputationTokenRequest;
     /// # use halo_duchy_shell::proto::internal::computations_client::ComputationsClient;
-    /// # async fn example(client: ComputationsClient<tonic::transport::Channel>) -> Result<(), tonic::Status> {
+    /// # async fn example(client: ComputationsClient<halo_duchy_shell::client::Channel>) -> Result<(), tonic::Status> {
     /// let request = GetComputationTokenRequest::default();
     /// let token = CallPolicy::default()
     ///     .unary(|| {

@@ -3,6 +3,8 @@
 //! For the herald the token is opaque. The duchy's own `ContinuationTokens` service looks into it so that two heralds,
 //! or one restarted with an old token, cannot take the duchy back in time.
 
+use std::time::{Duration, SystemTime};
+
 use base64::Engine;
 use base64::engine::general_purpose::{URL_SAFE, URL_SAFE_NO_PAD};
 use prost::Message;
@@ -46,6 +48,15 @@ impl ContinuationToken {
     /// The token as the Kingdom sent it.
     pub fn as_str(&self) -> &str {
         &self.text
+    }
+
+    /// How long before `now` the last computation that it covers was changed; nothing for a time to come.
+    pub fn age(&self, now: SystemTime) -> Duration {
+        let (seconds, nanoseconds) = self.last_seen_update_time;
+        let seconds = Duration::from_secs(u64::try_from(seconds).unwrap_or_default());
+        let nanoseconds = Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or_default());
+        let changed = SystemTime::UNIX_EPOCH.checked_add(seconds.saturating_add(nanoseconds));
+        changed.and_then(|changed| now.duration_since(changed).ok()).unwrap_or_default()
     }
 
     /// Whether this token was made before `other`.

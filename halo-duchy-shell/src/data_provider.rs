@@ -11,9 +11,8 @@ use std::time::Duration;
 use halo_crypto::parallel::Executor;
 use halo_crypto::prg::StreamSeed;
 use tonic::Status;
-use tonic::transport::Channel;
 
-use crate::client::CallPolicy;
+use crate::client::{CallPolicy, Channel};
 use crate::events::Vid;
 use crate::hybrid_encryption::PrivateKeyset;
 use crate::party_certificates::PartyCertificates;

@@ -92,7 +92,8 @@ impl From<ShellError> for Status {
 type Reason = (&'static str, Vec<(&'static str, String)>);
 
 fn refuse(code: Code, message: String, reason: Option<Reason>) -> Status {
-    if matches!(code, Code::Internal | Code::Unavailable) {
+    // What the layer around all services does not log, for it is not always a fault.
+    if code == Code::Unavailable {
         tracing::error!(%message, "a request failed");
     }
     match reason {

@@ -3,10 +3,9 @@
 
 use std::time::Duration;
 
-use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
 
-use crate::client::CallPolicy;
+use crate::client::{CallPolicy, Channel};
 use crate::proto::internal::computation_details::CompletedReason;
 use crate::proto::internal::computation_stats_client::ComputationStatsClient;
 use crate::proto::internal::computations_client::ComputationsClient;

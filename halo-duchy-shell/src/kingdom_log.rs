@@ -9,12 +9,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use tonic::transport::Channel;
+use tracing::Instrument as _;
 
+use crate::client::Channel;
 use crate::clock::Clock;
 use crate::proto::system::computation_log_entries_client::ComputationLogEntriesClient;
 use crate::proto::system::{ComputationLogEntry, CreateComputationLogEntryRequest, StageAttempt};
 use crate::store::Computation;
+use crate::telemetry::context::join_computation;
+use crate::telemetry::instruments::KINGDOM_LOG_ENTRIES_DROPPED;
 
 /// How long the Kingdom may take for one entry.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -83,6 +86,7 @@ impl Queue {
         if entries.len() >= self.capacity {
             entries.pop_front();
             self.dropped.fetch_add(1, Ordering::Relaxed);
+            KINGDOM_LOG_ENTRIES_DROPPED.add(1, [""; 0]);
         }
         entries.push_back(entry);
         self.filled.notify_one();
@@ -109,9 +113,12 @@ impl KingdomLogSender {
         loop {
             let entry = self.next().await;
             let parent = entry.parent.clone();
+            let computation = parent.split('/').nth(1).unwrap_or_default();
+            let span = tracing::info_span!(parent: None, "log entry", computation_id = computation);
+            join_computation(&span, computation);
             let mut request = tonic::Request::new(entry);
             request.set_timeout(TIMEOUT);
-            if let Err(status) = kingdom.create_computation_log_entry(request).await {
+            if let Err(status) = kingdom.create_computation_log_entry(request).instrument(span).await {
                 tracing::debug!(%parent, code = ?status.code(), "the Kingdom did not take a log entry");
             }
         }

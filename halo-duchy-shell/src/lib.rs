@@ -36,6 +36,7 @@ pub mod shutdown;
 pub mod signature;
 pub mod store;
 pub mod system_api;
+pub mod telemetry;
 pub mod tls;
 pub mod trial;
 pub mod x509;

@@ -12,9 +12,8 @@ use prost_types::Any;
 use rand_core::CryptoRng;
 use serde::Serialize;
 use tonic::Status;
-use tonic::transport::Channel;
 
-use crate::client::CallPolicy;
+use crate::client::{CallPolicy, Channel};
 use crate::consent::{self, ConsentError, Signer};
 use crate::hybrid_encryption::{HybridEncryptionError, PrivateKeyset, PublicKeyset};
 use crate::identity::Caller;

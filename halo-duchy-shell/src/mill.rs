@@ -42,6 +42,8 @@ use crate::protocol_stages::Protocol;
 use crate::seeds::SeedSource;
 use crate::shutdown::Shutdown;
 use crate::system_api::SystemApi;
+use crate::telemetry::cpu::{self, PoolMeter};
+use crate::telemetry::instruments::CLAIMS;
 use crate::x509::TrustedRoots;
 use idle::Idle;
 use slot::Slot;
@@ -188,6 +190,8 @@ struct Inner {
     parts: MillParts,
     options: MillOptions,
     pool: Arc<rayon::ThreadPool>,
+    /// The processor time of the pool's threads.
+    meter: Arc<PoolMeter>,
     slots: Arc<Semaphore>,
     /// Counts claims.
     turn: AtomicUsize,
@@ -206,14 +210,17 @@ impl Mill {
     /// [`MillStartError::Threads`].
     pub fn new(parts: MillParts, options: MillOptions) -> Result<Self, MillStartError> {
         let threads = options.parallelism.max(1);
+        let meter = Arc::new(PoolMeter::default());
+        let counted = Arc::clone(&meter);
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(threads)
             .thread_name(|index| format!("kernel-{index}"))
+            .start_handler(move |_| counted.add(cpu::this_thread()))
             .build()
             .map_err(|source| MillStartError::Threads { threads, source })?;
         let slots = Arc::new(Semaphore::new(options.concurrency.max(1)));
         let turn = AtomicUsize::default();
-        Ok(Self { inner: Arc::new(Inner { parts, options, pool: Arc::new(pool), slots, turn }) })
+        Ok(Self { inner: Arc::new(Inner { parts, options, pool: Arc::new(pool), meter, slots, turn }) })
     }
 
     /// Claims and does work until told to stop; then the work in progress is given back.
@@ -274,7 +281,14 @@ impl Mill {
         let first = turn.fetch_add(1, Ordering::Relaxed);
         for index in 0..protocols.len() {
             let Some(protocol) = protocols.get((first + index) % protocols.len()) else { continue };
-            let claimed = parts.internal.claim(*protocol, &options.id, options.lock_duration).await?;
+            let claimed = parts.internal.claim(*protocol, &options.id, options.lock_duration).await;
+            let result = match &claimed {
+                Ok(Some(_)) => "work",
+                Ok(None) => "none",
+                Err(_) => "error",
+            };
+            CLAIMS.add(1, [protocol.type_name(), result]);
+            let claimed = claimed?;
             if claimed.is_some() {
                 return Ok(claimed);
             }

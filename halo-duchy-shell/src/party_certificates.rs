@@ -7,9 +7,8 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use tonic::Status;
-use tonic::transport::Channel;
 
-use crate::client::CallPolicy;
+use crate::client::{CallPolicy, Channel};
 use crate::identity::{Caller, Identities};
 use crate::proto::api::GetCertificateRequest;
 use crate::proto::api::certificate::RevocationState;

@@ -6,10 +6,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use halo_protocols::{DuchyId, Payload};
 use tokio::time::timeout;
-use tonic::transport::Channel;
 use tonic::{Request, Status};
 
-use crate::client::{CallPolicy, channel};
+use crate::client::{CallPolicy, Channel, channel};
 use crate::config::DuchyDirectory;
 use crate::proto::system::advance_computation_request::{self, BodyChunk, Header};
 use crate::proto::system::computation_control_client::ComputationControlClient;

@@ -92,6 +92,11 @@ impl Protocol {
         }
     }
 
+    /// The computation type's name on the wire, such as `HONEST_MAJORITY_SHARE_SHUFFLE`.
+    pub fn type_name(self) -> &'static str {
+        self.computation_type().as_str_name()
+    }
+
     /// The protocol's name, for people.
     pub const fn name(self) -> &'static str {
         match self {

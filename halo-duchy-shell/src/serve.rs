@@ -5,7 +5,7 @@
 //! about them; [`BoundDuchy::start`] then learns where the Kingdom and the other duchies are and begins. The `routes_*`
 //! functions are what the single servers' subcommands serve.
 
-mod routes;
+pub mod routes;
 
 pub use routes::{
     routes_async_control, routes_control, routes_fulfillment, routes_internal_api, with_reflection,
@@ -21,10 +21,9 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tonic::service::Routes;
-use tonic::transport::Channel;
 
 use crate::blob::BlobStore;
-use crate::client::{CallPolicy, channel};
+use crate::client::{CallPolicy, Channel, channel};
 use crate::clock::SystemClock;
 use crate::config::{ConfigError, ProtocolsSetup};
 use crate::herald::{Herald, HeraldError, HeraldOptions, HeraldParts};
@@ -270,19 +269,19 @@ impl BoundDuchy {
         let anyone = Authenticate::new(config.identities.clone());
         let all = [
             (
-                "internal API",
+                routes::INTERNAL_API,
                 listeners.internal_api,
                 own.clone(),
                 routes_internal_api(&config.duchy, &config.store, &config.blobs, Some(kingdom_log)),
             ),
             (
-                "async computation control",
+                routes::ASYNC_CONTROL,
                 listeners.async_control,
                 own,
                 routes_async_control(&config.duchy, channels.internal_api.clone(), u32::MAX),
             ),
             (
-                "computation control",
+                routes::CONTROL,
                 listeners.control,
                 anyone.clone(),
                 routes_control(
@@ -294,7 +293,7 @@ impl BoundDuchy {
                 ),
             ),
             (
-                "requisition fulfillment",
+                routes::FULFILLMENT,
                 listeners.fulfillment,
                 anyone,
                 routes_fulfillment(
@@ -306,15 +305,21 @@ impl BoundDuchy {
                 ),
             ),
         ];
-        for (name, listener, authenticate, routes) in all {
+        for (names, listener, authenticate, routes) in all {
             let server = Server { tls: config.tls.clone(), authenticate, limits: config.limits.server };
             let routes = with_reflection(routes)?;
-            servers.spawn(run_server(name, server, listener, routes, servers_stop.clone()));
+            servers.spawn(run_server(names.server, server, listener, routes, servers_stop.clone()));
         }
         if let Some(address) = addresses.health {
             let stop = servers_stop.clone();
             servers.spawn(async move {
-                let served = serve_health(address, async move { stop.requested().await }).await;
+                let services =
+                    [routes::INTERNAL_API, routes::ASYNC_CONTROL, routes::CONTROL, routes::FULFILLMENT];
+                let served =
+                    serve_health(address, &services.map(|names| names.services).concat(), async move {
+                        stop.requested().await
+                    })
+                    .await;
                 served.map_err(|source| ServeError::Transport { server: "health", source })
             });
         }

@@ -19,9 +19,12 @@ use tonic::body::Body;
 use tonic::codegen::http;
 use tonic::service::{InterceptorLayer, Routes};
 use tonic::transport::server::Connected;
+use tonic_health::ServingStatus;
+use tower::layer::layer_fn;
 use tower::util::MapRequestLayer;
 
 use crate::identity::{Authenticate, PeerAuthority};
+use crate::telemetry::rpc::Traced;
 use crate::tls::TlsIdentity;
 use crate::x509::{self, TrustedRoots};
 
@@ -94,6 +97,7 @@ impl Server {
             .http2_keepalive_interval(Some(limits.keepalive_interval))
             .http2_keepalive_timeout(Some(limits.keepalive_timeout))
             .http2_max_header_list_size(16 << 10)
+            .layer(layer_fn(Traced))
             .layer(InterceptorLayer::new(authenticate))
             .layer(MapRequestLayer::new(|request: http::Request<Body>| request.map(uncut)))
             .add_routes(routes)
@@ -228,15 +232,30 @@ impl AsyncWrite for Connection {
     }
 }
 
-/// Serves the standard health service, which reports `SERVING`, in plain text on `address`: what Kubernetes probes.
+/// Serves the standard health service in plain text on `address`: what Kubernetes probes. The process as a whole and each
+/// of `services` are `SERVING` until shutdown, then `NOT_SERVING`.
 ///
 /// # Errors
 /// If the address cannot be listened on.
 pub async fn serve_health(
     address: SocketAddr,
+    services: &[&str],
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), tonic::transport::Error> {
     let (reporter, service) = tonic_health::server::health_reporter();
-    reporter.set_service_status("", tonic_health::ServingStatus::Serving).await;
+    let report = async |status| {
+        for service in services.iter().chain([&""]) {
+            reporter.set_service_status(*service, status).await;
+        }
+    };
+    report(ServingStatus::Serving).await;
+    let shutdown = async {
+        shutdown.await;
+        // Those who watch hear of it before the connection closes.
+        report(ServingStatus::NotServing).await;
+    };
     tonic::transport::Server::builder().add_service(service).serve_with_shutdown(address, shutdown).await
 }
+
+#[cfg(test)]
+mod tests;

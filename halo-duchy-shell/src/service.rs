@@ -20,6 +20,8 @@ pub use computations::ComputationsService;
 pub use continuation_tokens::ContinuationTokensService;
 pub use requisition_fulfillment::{FulfillmentLimits, RequisitionFulfillmentService};
 
+pub(crate) use computations::queue;
+
 use tonic::Request;
 
 use crate::error::ShellError;

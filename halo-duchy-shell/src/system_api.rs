@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use tonic::transport::Channel;
 use tonic::{Code, Request, Status, Streaming};
 
-use crate::client::CallPolicy;
+use crate::client::{CallPolicy, Channel};
 use crate::proto::system::computation_log_entries_client::ComputationLogEntriesClient;
 use crate::proto::system::computation_participant::{Failure, RequisitionParams, State};
 use crate::proto::system::computation_participants_client::ComputationParticipantsClient;

@@ -13,10 +13,9 @@ use halo_protocols::data_provider::{PopulationError, VidIndexMap};
 use halo_protocols::llv2::NoisePolicy;
 use rand_chacha::ChaCha20Rng;
 use tokio::task::JoinHandle;
-use tonic::transport::Channel;
 
 use crate::blob::{BlobError, BlobStore};
-use crate::client::channel;
+use crate::client::{Channel, channel};
 use crate::clock::SystemClock;
 use crate::config::{ConfigError, DuchyDirectory, ProtocolsSetup, load_principals};
 use crate::consent::{ConsentError, Signer};

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use halo_duchy_shell::client::channel;
+use halo_duchy_shell::client::{Channel, channel};
 use halo_duchy_shell::config::{DuchyDirectory, ProtocolsSetup, load_principals};
 use halo_duchy_shell::identity::{Authenticate, Identities, caller};
 use halo_duchy_shell::live::Live;
@@ -24,7 +24,6 @@ use rustls_pki_types::ServerName;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsConnector;
 use tonic::service::Routes;
-use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Status};
 
 const INTERVAL: Duration = Duration::from_millis(10);

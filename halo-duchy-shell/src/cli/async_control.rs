@@ -9,6 +9,7 @@ use super::options::{
 use super::process::{self, Process};
 use crate::config::load_principals;
 use crate::identity::{Authenticate, Caller, Identities};
+use crate::serve::routes;
 use crate::serve::routes_async_control;
 use crate::tls::TlsFiles;
 
@@ -53,7 +54,7 @@ impl AsyncControlCommand {
         );
         let routes = routes_async_control(duchy, self.internal_api.channel(&tls)?, self.max_advance_attempts);
         let authenticate = Authenticate::only(identities, Caller::Duchy(duchy.clone()));
-        let name = "async computation control";
-        process::serve(name, self.port.port, &self.listen, tls, authenticate, routes, reloader).await
+        let names = routes::ASYNC_CONTROL;
+        process::serve(names, self.port.port, &self.listen, tls, authenticate, routes, reloader).await
     }
 }

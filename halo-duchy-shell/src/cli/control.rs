@@ -10,6 +10,7 @@ use super::options::{
 use super::process::{self, Process};
 use crate::config::load_principals;
 use crate::identity::{Authenticate, Identities};
+use crate::serve::routes;
 use crate::serve::routes_control;
 use crate::service::AdvanceLimits;
 use crate::tls::TlsFiles;
@@ -78,7 +79,7 @@ impl ControlCommand {
             self.limits.limits(),
         );
         let authenticate = Authenticate::new(identities);
-        let name = "computation control";
-        process::serve(name, self.port.port, &self.listen, tls, authenticate, routes, reloader).await
+        let names = routes::CONTROL;
+        process::serve(names, self.port.port, &self.listen, tls, authenticate, routes, reloader).await
     }
 }

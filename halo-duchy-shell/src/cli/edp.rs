@@ -8,12 +8,11 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use halo_crypto::parallel::Executor;
 use halo_protocols::data_provider::VidIndexMap;
-use tonic::transport::Channel;
 
 use super::CliError;
 use super::options::{PublicApiOptions, peer, read_file};
 use super::process::{Process, shutdown_on_signal};
-use crate::client::channel;
+use crate::client::{Channel, channel};
 use crate::config::parse_positive_duration;
 use crate::consent::Signer;
 use crate::data_provider::{Connections, DataProvider, Outcome, ShareShuffleSide};

@@ -23,6 +23,7 @@ use crate::mill::MillStartError;
 use crate::pki::PkiError;
 use crate::serve::ServeError;
 use crate::store::sqlite::OpenError;
+use crate::telemetry::TelemetryError;
 use crate::tls::TlsError;
 use crate::x509::CertificateError;
 
@@ -62,6 +63,9 @@ pub enum CliError {
     /// The operating system does not give threads or signals.
     #[error("the process cannot be set up")]
     Process(#[source] io::Error),
+    /// Logs, spans or metrics cannot be set up.
+    #[error(transparent)]
+    Telemetry(#[from] TelemetryError),
     /// The operating system gives no randomness.
     #[error("no randomness")]
     Randomness(#[from] getrandom::Error),
@@ -169,7 +173,7 @@ impl CliError {
     /// 2 if the command line is at fault, else 1.
     pub fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Flag { .. } | Self::Backend(_) => ExitCode::from(2),
+            Self::Flag { .. } | Self::Backend(_) | Self::Telemetry(_) => ExitCode::from(2),
             _ => ExitCode::FAILURE,
         }
     }

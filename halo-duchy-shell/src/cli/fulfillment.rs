@@ -11,6 +11,7 @@ use super::options::{
 use super::process::{self, Process};
 use crate::config::{self, ConfigError, parse_principal_map};
 use crate::identity::{Authenticate, Identities, Principals};
+use crate::serve::routes;
 use crate::serve::routes_fulfillment;
 use crate::service::FulfillmentLimits;
 use crate::tls::TlsFiles;
@@ -90,7 +91,7 @@ impl FulfillmentCommand {
             self.limits.limits(),
         );
         let authenticate = Authenticate::new(identities);
-        let name = "requisition fulfillment";
-        process::serve(name, self.port.port, &self.listen, tls, authenticate, routes, reloader).await
+        let names = routes::FULFILLMENT;
+        process::serve(names, self.port.port, &self.listen, tls, authenticate, routes, reloader).await
     }
 }

@@ -14,6 +14,7 @@ use crate::clock::SystemClock;
 use crate::identity::{Authenticate, Caller};
 use crate::kingdom_log::KingdomLog;
 use crate::proto::system::computation_log_entries_client::ComputationLogEntriesClient;
+use crate::serve::routes;
 use crate::serve::{KINGDOM_LOG_CAPACITY, routes_internal_api};
 use crate::store::Store;
 use crate::tls::TlsFiles;
@@ -63,9 +64,16 @@ impl InternalApiCommand {
         let store: Arc<dyn Store> = Arc::new(self.store.open()?);
         let routes = routes_internal_api(duchy, &store, &self.blobs.open(&self.duchy)?, Some(log));
         let authenticate = Authenticate::only(own, Caller::Duchy(duchy.clone()));
-        let served =
-            process::serve("internal API", self.port.port, &self.listen, tls, authenticate, routes, reloader)
-                .await;
+        let served = process::serve(
+            routes::INTERNAL_API,
+            self.port.port,
+            &self.listen,
+            tls,
+            authenticate,
+            routes,
+            reloader,
+        )
+        .await;
         logging.abort();
         served
     }

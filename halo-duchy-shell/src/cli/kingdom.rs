@@ -24,6 +24,7 @@ use crate::kingdom::{Kingdom, KingdomConfig};
 use crate::pki::{KINGDOM, Pki};
 use crate::proto::system::computation::mpc_protocol_config::NoiseMechanism;
 use crate::seeds::SeedSource;
+use crate::serve::routes::ServerNames;
 use crate::trial::certificate_name;
 
 /// The flags of a development Kingdom.
@@ -196,7 +197,9 @@ impl KingdomCommand {
         let authenticate = Authenticate::new(identities);
         let tls = pki.tls(KINGDOM).load()?;
         let (routes, reloader) = (kingdom.routes(), self.client.reloader());
-        process::serve("Kingdom", self.port.port, &self.listen, tls, authenticate, routes, reloader).await
+        // Those who run it look at the process as a whole.
+        let names = ServerNames { server: "Kingdom", services: &[] };
+        process::serve(names, self.port.port, &self.listen, tls, authenticate, routes, reloader).await
     }
 }
 

@@ -7,12 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{ArgAction, Args};
-use tonic::transport::Channel;
 use zeroize::Zeroizing;
 
 use super::CliError;
 use crate::blob::BlobStore;
-use crate::client::{CallPolicy, channel, unary_channel};
+use crate::client::{CallPolicy, Channel, channel, unary_channel};
 use crate::clock::SystemClock;
 use crate::config::{
     DuchyDirectory, ProtocolsSetup, is_valid_id, load_principals, parse_duration, parse_positive_duration,
@@ -25,6 +24,7 @@ use crate::reload::Reloader;
 use crate::serve::{Target, make_directory};
 use crate::server::ServerLimits;
 use crate::store::SqliteStore;
+use crate::telemetry::LogFormat;
 use crate::tls::{TlsError, TlsIdentity};
 
 /// Which duchy it is.
@@ -97,6 +97,9 @@ pub(super) struct ClientOptions {
     #[arg(long, value_name = "BOOL", action = ArgAction::Set, num_args = 0..=1, require_equals = true,
         default_value_t = false, default_missing_value = "true")]
     pub debug_verbose_grpc_client_logging: bool,
+    /// How a line of the log looks: for people, or one JSON object.
+    #[arg(long, value_name = "FORMAT", value_enum, default_value = "text")]
+    pub log_format: LogFormat,
 }
 
 /// Where the duchy's internal API is.

@@ -10,12 +10,12 @@ use halo_protocols::hmss::generate_secret_shares;
 use halo_protocols::kernel::KernelContext;
 use halo_protocols::proto::frequency_count::{FrequencyVector, SecretShareGeneratorRequest};
 use prost::Message;
-use tonic::transport::Channel;
 use zeroize::Zeroize;
 
 use super::consent_check::ShareOrder;
 use super::upload::Upload;
 use super::{DataProvider, DataProviderError};
+use crate::client::Channel;
 use crate::consent::{ConsentError, Signer};
 use crate::proto::api::fulfill_requisition_request::header;
 use crate::proto::api::requisition_fulfillment_client::RequisitionFulfillmentClient;

@@ -3,10 +3,10 @@
 use bytes::Bytes;
 use futures::stream;
 use sha2::{Digest, Sha256};
-use tonic::transport::Channel;
 
 use super::consent_check::Order;
 use super::{DataProvider, DataProviderError, Fulfilled};
+use crate::client::Channel;
 use crate::consent;
 use crate::proto::api::fulfill_requisition_request::{BodyChunk, Header, Payload, header};
 use crate::proto::api::requisition_fulfillment_client::RequisitionFulfillmentClient;

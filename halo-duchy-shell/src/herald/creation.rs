@@ -26,9 +26,9 @@ impl Inner {
         };
         let request = announced.request(keys)?;
         match internal.create(request).await {
-            Ok(_) => tracing::info!(computation = id, "created"),
+            Ok(_) => tracing::info!("created"),
             Err(status) if status.code() == Code::AlreadyExists => {
-                tracing::debug!(computation = id, "exists already");
+                tracing::debug!("exists already");
             }
             Err(status) => return Err(status.into()),
         }

@@ -9,6 +9,7 @@ use halo_protocols::llv2::StageKind;
 use halo_protocols::{hmss, llv2, reach_only_llv2};
 use tokio::time::Instant;
 use tonic::{Code, Status};
+use tracing::{Instrument as _, Span};
 
 use super::{HeraldError, HeraldParts, Inner};
 use crate::convert::{self, ConvertError, Hosted, RingProtocol};
@@ -20,6 +21,8 @@ use crate::proto::system::computation::State;
 use crate::proto::system::computation_participant::Failure;
 use crate::protocol_stages::{Protocol, ProtocolError, ProtocolStage, advance_request};
 use crate::seeds::SeedSource;
+use crate::telemetry::context::WorkSpan;
+use crate::telemetry::instruments::HERALD_ITEMS;
 
 const LONGEST_POLL: Duration = Duration::from_secs(30);
 
@@ -98,9 +101,25 @@ impl Inner {
             }
         };
         let state = computation.state();
-        if let Err(error) = self.act(&id, state, &computation).await {
-            tracing::error!(computation = id, ?state, %error, "the computation cannot go on");
-            self.give_up(&id, &error).await;
+        let span = WorkSpan {
+            name: "herald.item",
+            computation: &id,
+            protocol: "",
+            stage: state.as_str_name(),
+            attempt: 0,
+            owner: &self.parts.id,
+            duchy: &self.parts.duchy,
+        };
+        self.work(&id, state, &computation).instrument(span.start()).await;
+    }
+
+    async fn work(&self, id: &str, state: State, computation: &Computation) {
+        let acted = self.act(id, state, computation).await;
+        HERALD_ITEMS.add(1, [state.as_str_name(), if acted.is_ok() { "done" } else { "failed" }]);
+        if let Err(error) = acted {
+            Span::current().record("otel.status_code", "ERROR");
+            tracing::error!(%error, "the computation cannot go on");
+            self.give_up(id, &error).await;
         }
         if self.options.deletable_states.contains(&(state as i32)) {
             let reason = match state {
@@ -108,7 +127,7 @@ impl Inner {
                 State::Cancelled => CompletedReason::Canceled,
                 _ => CompletedReason::Failed,
             };
-            self.delete(&id, reason).await;
+            self.delete(id, reason).await;
         }
     }
 
@@ -139,7 +158,7 @@ impl Inner {
                     if !error.may_pass() || failures >= self.options.item_attempts {
                         return Err(error);
                     }
-                    tracing::debug!(computation = id, ?state, %error, failures, "trying again");
+                    tracing::debug!(%error, failures, "trying again");
                     self.options.stage_poll * 2u32.pow(failures.min(8))
                 }
             };
@@ -161,11 +180,7 @@ impl Inner {
             State::Cancelled => self.finish(id, CompletedReason::Canceled).await,
             State::Succeeded => Ok(Progressed::Done),
             State::PendingRequisitionFulfillment | State::Unspecified => {
-                tracing::warn!(
-                    computation = id,
-                    ?state,
-                    "the Kingdom sent a computation in an unexpected state"
-                );
+                tracing::warn!("the Kingdom sent a computation in an unexpected state");
                 Ok(Progressed::Done)
             }
         }
@@ -181,7 +196,7 @@ impl Inner {
                 self.gather::<reach_only_llv2::State>(token, computation).await
             }
             Protocol::HonestMajorityShareShuffle => {
-                tracing::warn!(computation = id, "the Kingdom asks for a confirmation that there is not");
+                tracing::warn!("the Kingdom asks for a confirmation that there is not");
                 Ok(Progressed::Done)
             }
         }
@@ -253,7 +268,7 @@ impl Inner {
         if stage.kind() != StageKind::Terminal {
             let terminal = stage.protocol().terminal_stage();
             self.parts.internal.finish(token, terminal, reason).await?;
-            tracing::info!(computation = id, ?reason, "ended by the Kingdom");
+            tracing::info!(?reason, "ended by the Kingdom");
         }
         Ok(Progressed::Done)
     }
@@ -277,10 +292,9 @@ impl Inner {
     }
 
     async fn advance(&self, token: ComputationToken, next: ProtocolStage) -> Result<Progressed, ItemError> {
-        let id = token.global_computation_id.clone();
         let request = advance_request(token, next, Vec::new())?;
         self.parts.internal.advance(request).await?;
-        tracing::info!(computation = id, stage = next.name(), "entered");
+        tracing::info!(entered = next.name(), "the computation goes on");
         Ok(Progressed::Done)
     }
 
@@ -293,10 +307,10 @@ impl Inner {
             stage_attempt: None,
         };
         if let Err(status) = self.parts.kingdom.fail(id, failure).await {
-            tracing::error!(computation = id, %status, "the Kingdom is not told of the failure");
+            tracing::error!(%status, "the Kingdom is not told of the failure");
         }
         if let Err(error) = self.finish(id, CompletedReason::Failed).await {
-            tracing::error!(computation = id, %error, "the local computation is not ended");
+            tracing::error!(%error, "the local computation is not ended");
         }
     }
 
@@ -311,7 +325,7 @@ impl Inner {
             }
         };
         if let Err(error) = deleted.await {
-            tracing::warn!(computation = id, %error, "the ended computation is not deleted");
+            tracing::warn!(%error, "the ended computation is not deleted");
         }
     }
 }

@@ -11,11 +11,12 @@ use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::service::InterceptorLayer;
 use tonic::service::interceptor::InterceptedService;
-use tonic::transport::{Channel, Endpoint, Server};
+use tonic::transport::{Endpoint, Server};
 use tonic::{Code, Request, Status};
 
 use super::config::{LiquidLegionsSettings, Protocol, StreamSettings};
 use super::*;
+use crate::client::Channel;
 use crate::clock::SystemClock;
 use crate::identity::Caller;
 use crate::proto::api::measurement::{DataProviderEntry, data_provider_entry};
@@ -113,7 +114,7 @@ impl Trial {
             Server::builder().layer(InterceptorLayer::new(believe_header)).add_routes(kingdom.routes());
         tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
         let channel = Endpoint::try_from(format!("http://{address}")).unwrap().connect_lazy();
-        Self { kingdom, channel }
+        Self { kingdom, channel: channel.into() }
     }
 
     fn as_caller<T>(&self, caller: &str, client: impl FnOnce(Channel, Introduce) -> T) -> T {

@@ -52,11 +52,7 @@ impl Work {
 
     /// Tells the Kingdom that this duchy cannot go on.
     pub(super) async fn fail_participation(&self, reason: &str) -> Result<(), MillError> {
-        tracing::error!(
-            computation = self.token.global_computation_id,
-            reason,
-            "the computation cannot go on"
-        );
+        tracing::error!(reason, "the computation cannot go on");
         self.observe(StageEvent::Failed { reason: reason.to_owned() });
         let failed = self.mill.fail_at_kingdom(&self.token, reason).await;
         failed.map_err(MillError::kingdom("reporting the failure"))
@@ -75,6 +71,7 @@ impl Work {
         let awaited = message.awaited_in();
         let mut pause = FIRST_POLL;
         let mut reported = false;
+        let mut waiting_since = None;
         loop {
             let peers = self.mill.parts.peers.clone();
             let id = self.token.global_computation_id.clone();
@@ -85,7 +82,7 @@ impl Work {
                 return Err(MillError::Permanent { what: "asking a peer for its stage", reason });
             }
             if stage.number() > awaited.number() {
-                tracing::info!(computation = id, peer = %to, stage = stage.name(), "the peer has had this data");
+                tracing::info!(peer = %to, at = stage.name(), "the peer has had this data");
                 break;
             }
             let reason = if stage == awaited {
@@ -114,7 +111,9 @@ impl Work {
             }
             // Others may work meanwhile: two duchies whose only places wait for one another would wait for ever.
             self.slot.leave();
+            let waiting_since = *waiting_since.get_or_insert_with(Instant::now);
             tokio::time::sleep(pause).await;
+            self.statistics.waiting = waiting_since.elapsed();
             pause = (pause * 3 / 2).min(LONGEST_POLL);
         }
         self.statistics.transmission = begun.elapsed();

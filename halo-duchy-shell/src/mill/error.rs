@@ -49,6 +49,17 @@ pub enum MillError {
 }
 
 impl MillError {
+    /// The outcome of an attempt that ends so, as metrics name it.
+    pub(super) const fn label(&self) -> &'static str {
+        match self {
+            Self::Transient { .. } => "transient",
+            Self::PeerNotReady { .. } => "peer_not_ready",
+            Self::LostLock(_) => "lost_lock",
+            Self::Stopped => "stopped",
+            Self::Permanent { .. } => "permanent",
+        }
+    }
+
     pub(super) fn permanent(what: &'static str) -> impl FnOnce(&dyn std::error::Error) -> Self {
         move |error| Self::Permanent { what, reason: chain(error) }
     }

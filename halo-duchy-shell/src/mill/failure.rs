@@ -18,16 +18,15 @@ const LONGEST_RETRY: u32 = 600;
 impl Work {
     /// Does what `error` asks for with the work that `claimed` began.
     pub(super) async fn fail(&mut self, claimed: &ComputationToken, error: MillError) {
-        let computation = &claimed.global_computation_id;
-        let (stage, attempt) = (self.stage_name(), claimed.attempt);
+        let attempt = claimed.attempt;
         match &error {
             MillError::LostLock(reason) => {
-                tracing::warn!(computation, stage, attempt, reason, "the work is no longer this mill's");
+                tracing::warn!(reason, "the work is no longer this mill's");
                 self.observe(StageEvent::Interrupted { reason: error.to_string() });
             }
             MillError::Stopped => self.give_back(claimed, Duration::ZERO).await,
             MillError::Transient { .. } | MillError::PeerNotReady { .. } => {
-                tracing::warn!(computation, stage, attempt, %error, "the attempt failed");
+                tracing::warn!(%error, "the attempt failed");
                 if attempt >= self.mill.options.max_attempts {
                     let reason = format!("{error}, the last of {attempt} attempts");
                     return self.fail_computation(claimed, &reason).await;
@@ -37,7 +36,7 @@ impl Work {
                 self.give_back(claimed, self.mill.retry_delay(attempt)).await;
             }
             MillError::Permanent { .. } => {
-                tracing::error!(computation, stage, attempt, %error, "the computation cannot go on");
+                tracing::error!(%error, "the computation cannot go on");
                 self.fail_computation(claimed, &error.to_string()).await;
             }
         }
@@ -80,7 +79,7 @@ impl Work {
         }
         let Ok(stage) = ProtocolStage::of(&latest) else {
             // The mills of this duchy claim no protocol that they do not know.
-            return tracing::error!(computation = latest.global_computation_id, "the stage is unknown");
+            return tracing::error!("the stage is unknown");
         };
         let terminal = stage.protocol().terminal_stage();
         let finished = self.mill.parts.internal.finish(latest, terminal, CompletedReason::Failed).await;

@@ -68,7 +68,7 @@ mod tests {
         let mut idle = Idle::new(millis(2), millis(30));
         // A server that is not there: what is waited for is then the shortest pause.
         let nowhere = Endpoint::from_static("http://127.0.0.1:9").connect_lazy();
-        let internal = InternalApi::new(nowhere, CallPolicy::once(Duration::from_secs(1)));
+        let internal = InternalApi::new(nowhere.into(), CallPolicy::once(Duration::from_secs(1)));
         for expected in [2, 4, 8, 16, 30, 30] {
             assert_eq!(idle.pause, millis(expected));
             let begun = Instant::now();

@@ -7,9 +7,11 @@ use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep};
 use tonic::Code;
+use tracing::Instrument as _;
 
 use crate::internal_api::InternalApi;
 use crate::proto::internal::ComputationToken;
+use crate::telemetry::instruments::LOCK_RENEWALS;
 
 /// A lease that is being extended. Dropping it lets it run out.
 #[derive(Debug)]
@@ -28,11 +30,12 @@ impl Lease {
         control: Control,
     ) -> Self {
         let (tell, lost) = watch::channel(None);
-        let extending = tokio::spawn(async move {
+        let extending = async move {
             let reason = extend(&internal, &token, duration).await;
             control.cancel();
             tell.send_replace(Some(reason));
-        });
+        };
+        let extending = tokio::spawn(extending.in_current_span());
         Self { lost, extending: extending.abort_handle() }
     }
 
@@ -60,18 +63,22 @@ async fn extend(internal: &InternalApi, token: &ComputationToken, duration: Dura
         let asked = Instant::now();
         match internal.extend_lease(token, duration).await {
             Ok(()) => {
+                LOCK_RENEWALS.add(1, ["extended"]);
                 expires = asked + duration;
                 pause = duration / 3;
             }
             Err(status) => match status.code() {
                 Code::Aborted | Code::NotFound | Code::FailedPrecondition | Code::InvalidArgument => {
+                    LOCK_RENEWALS.add(1, ["lost"]);
                     return status.message().to_owned();
                 }
                 _ if Instant::now() >= expires => {
+                    LOCK_RENEWALS.add(1, ["lost"]);
                     return format!("the lease ran out: {}", status.message());
                 }
                 // Until it runs out, the lease is still ours.
                 _ => {
+                    LOCK_RENEWALS.add(1, ["failed"]);
                     tracing::warn!(%status, "the lease is not extended");
                     pause = duration / 12;
                 }

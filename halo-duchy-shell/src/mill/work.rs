@@ -9,6 +9,7 @@ use halo_protocols::kernel::KernelContext;
 use halo_protocols::llv2::StageKind;
 use halo_protocols::{Effect, Payload, Step, hmss, llv2, reach_only_llv2};
 use tokio::time::Instant;
+use tracing::{Instrument as _, Span};
 
 use super::lease::Lease;
 use super::milled::Milled;
@@ -20,6 +21,7 @@ use crate::convert;
 use crate::proto::internal::{ComputationBlobDependency, ComputationStageBlobMetadata, ComputationToken};
 use crate::protocol_stages::{Protocol, ProtocolStage, advance_request};
 use crate::shutdown::Shutdown;
+use crate::telemetry::context::WorkSpan;
 
 /// How often a kernel's progress is reported.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(250);
@@ -54,8 +56,22 @@ impl Work {
         }
     }
 
-    /// Works until the stage is committed, failed, or given back.
-    pub(super) async fn run(mut self, shutdown: Shutdown) {
+    /// Works until the stage is committed, failed, or given back, in a span of the computation's trace.
+    pub(super) async fn run(self, shutdown: Shutdown) {
+        let span = WorkSpan {
+            name: "mill.stage",
+            computation: &self.token.global_computation_id,
+            protocol: self.stage.map_or("", |stage| stage.protocol().type_name()),
+            stage: self.stage_name(),
+            attempt: self.token.attempt,
+            owner: &self.mill.options.id,
+            duchy: &self.mill.parts.duchy,
+        };
+        let span = span.start();
+        self.work(shutdown).instrument(span).await;
+    }
+
+    async fn work(mut self, shutdown: Shutdown) {
         let claimed = self.token.clone();
         let Inner { parts, options, .. } = &*Arc::clone(&self.mill);
         let lease =
@@ -71,16 +87,12 @@ impl Work {
         // A kernel that nobody waits for any more must not go on.
         control.cancel();
         self.statistics.stage = self.started.elapsed();
+        if let Some(stage) = self.stage {
+            self.statistics.count(stage, outcome.as_ref().err());
+        }
         match outcome {
             Ok(()) => {
-                tracing::info!(
-                    duchy = parts.duchy,
-                    computation = claimed.global_computation_id,
-                    stage = self.stage_name(),
-                    attempt = claimed.attempt,
-                    elapsed = ?self.statistics.stage,
-                    "stage done"
-                );
+                tracing::info!(elapsed = ?self.statistics.stage, "stage done");
                 self.observe(StageEvent::Finished {
                     registers: self.statistics.registers,
                     sent_bytes: self.statistics.sent_bytes,
@@ -88,7 +100,10 @@ impl Work {
                     elapsed: self.statistics.stage,
                 });
             }
-            Err(error) => self.fail(&claimed, error).await,
+            Err(error) => {
+                Span::current().record("otel.status_code", "ERROR");
+                self.fail(&claimed, error).await;
+            }
         }
         self.statistics.record(&parts.internal, &claimed).await;
     }
@@ -202,7 +217,11 @@ impl Work {
         let executor = Executor::on(Arc::clone(&self.mill.pool)).with_control(self.control.clone());
         let context = KernelContext::new(executor, seed);
         let begun = Instant::now();
-        let mut stepping = tokio::task::spawn_blocking(move || state.step(event, &context));
+        let (meter, span) = (Arc::clone(&self.mill.meter), Span::current());
+        let mut stepping = tokio::task::spawn_blocking(move || {
+            let _entered = span.entered();
+            meter.measure(|| state.step(event, &context))
+        });
         let mut ticks = tokio::time::interval(PROGRESS_INTERVAL);
         ticks.tick().await;
         let stepped = loop {
@@ -216,7 +235,10 @@ impl Work {
         };
         self.statistics.crypto = begun.elapsed();
         match stepped {
-            Ok(stepped) => stepped.map_err(|error| MillError::refused(&error)),
+            Ok((stepped, cpu)) => {
+                self.statistics.crypto_cpu = cpu;
+                stepped.map_err(|error| MillError::refused(&error))
+            }
             // A panic is a mistake of ours; the data is still there for another attempt, perhaps of a better version.
             Err(error) => Err(MillError::Transient { what: "computing", reason: error.to_string() }),
         }

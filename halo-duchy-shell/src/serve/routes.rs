@@ -3,23 +3,57 @@
 use std::sync::Arc;
 
 use tonic::service::Routes;
-use tonic::transport::Channel;
 
 use super::ServeError;
 use crate::blob::BlobStore;
+use crate::client::Channel;
 use crate::kingdom_log::KingdomLog;
-use crate::proto::DESCRIPTORS;
 use crate::proto::api::requisition_fulfillment_server::RequisitionFulfillmentServer;
 use crate::proto::internal::async_computation_control_server::AsyncComputationControlServer;
 use crate::proto::internal::computation_stats_server::ComputationStatsServer;
 use crate::proto::internal::computations_server::ComputationsServer;
 use crate::proto::internal::continuation_tokens_server::ContinuationTokensServer;
 use crate::proto::system::computation_control_server::ComputationControlServer;
+use crate::proto::{DESCRIPTORS, api, internal, system};
 use crate::service::{
     AdvanceLimits, AsyncComputationControlService, ComputationControlService, ComputationStatsService,
-    ComputationsService, ContinuationTokensService, FulfillmentLimits, RequisitionFulfillmentService,
+    ComputationsService, ContinuationTokensService, FulfillmentLimits, RequisitionFulfillmentService, queue,
 };
 use crate::store::Store;
+
+/// A server of a duchy by its names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ServerNames {
+    /// What logs call it.
+    pub server: &'static str,
+    /// What its health service calls the services that it serves.
+    pub services: &'static [&'static str],
+}
+
+/// The internal API server.
+pub const INTERNAL_API: ServerNames = ServerNames {
+    server: "internal API",
+    services: &[
+        internal::computations_server::SERVICE_NAME,
+        internal::computation_stats_server::SERVICE_NAME,
+        internal::continuation_tokens_server::SERVICE_NAME,
+    ],
+};
+/// The asynchronous control server.
+pub const ASYNC_CONTROL: ServerNames = ServerNames {
+    server: "async computation control",
+    services: &[internal::async_computation_control_server::SERVICE_NAME],
+};
+/// The control server.
+pub const CONTROL: ServerNames = ServerNames {
+    server: "computation control",
+    services: &[system::computation_control_server::SERVICE_NAME],
+};
+/// The fulfillment server.
+pub const FULFILLMENT: ServerNames = ServerNames {
+    server: "requisition fulfillment",
+    services: &[api::requisition_fulfillment_server::SERVICE_NAME],
+};
 
 /// The internal API, over the store.
 pub fn routes_internal_api(
@@ -28,6 +62,7 @@ pub fn routes_internal_api(
     blobs: &BlobStore,
     kingdom_log: Option<KingdomLog>,
 ) -> Routes {
+    queue::watch(store);
     let computations = ComputationsService::new(Arc::clone(store), blobs.clone(), duchy, kingdom_log);
     Routes::new(ComputationsServer::new(computations))
         .add_service(ComputationStatsServer::new(ComputationStatsService::new(Arc::clone(store), duchy)))

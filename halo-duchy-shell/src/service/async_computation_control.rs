@@ -6,11 +6,10 @@
 
 use std::time::Duration;
 
-use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Status, async_trait};
 
 use super::{not_blank, require_own, required};
-use crate::client::CallPolicy;
+use crate::client::{CallPolicy, Channel};
 use crate::error::ShellError;
 use crate::proto::internal::async_computation_control_server::AsyncComputationControl;
 use crate::proto::internal::computations_client::ComputationsClient;

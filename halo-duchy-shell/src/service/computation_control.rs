@@ -8,12 +8,11 @@ use std::time::Duration;
 
 use halo_protocols::llv2::StageKind;
 use sha2::{Digest, Sha256};
-use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Status, Streaming, async_trait};
 
 use super::required;
 use crate::blob::{Blob, BlobStore, Content, Place};
-use crate::client::CallPolicy;
+use crate::client::{CallPolicy, Channel};
 use crate::error::ShellError;
 use crate::identity::calling_duchy;
 use crate::proto::internal::async_computation_control_client::AsyncComputationControlClient;

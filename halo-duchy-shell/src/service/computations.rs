@@ -27,8 +27,10 @@ use crate::proto::internal::{
     UpdateComputationDetailsRequest, UpdateComputationDetailsResponse,
 };
 use crate::store::{Computation, Expired, Store};
+use crate::telemetry::instruments::PURGED;
 
 mod parse;
+pub(crate) mod queue;
 mod work;
 
 use work::WorkNotices;
@@ -173,8 +175,10 @@ impl ComputationsService {
                 if !force {
                     response.purge_count += 1;
                     response.purge_sample.push(global_id);
-                } else if self.purge_one(local_id, &global_id).await {
-                    response.purge_count += 1;
+                } else {
+                    let deleted = self.purge_one(local_id, &global_id).await;
+                    PURGED.add(1, [if deleted { "deleted" } else { "kept" }]);
+                    response.purge_count += i32::from(deleted);
                 }
             }
             page = Expired { after: last, ..page };

@@ -8,6 +8,7 @@
 //! bodies cannot be compared, because a data provider that encrypts its sketch again sends other bytes for the same data.
 
 mod body;
+mod deprecated;
 mod header;
 mod registers;
 mod shares;
@@ -15,14 +16,13 @@ mod shares;
 use std::time::Duration;
 
 use tokio::time::timeout;
-use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Status, Streaming, async_trait};
 
 use self::body::{Body, Expected};
 use self::header::Header;
 use self::registers::Batch;
 use crate::blob::{Blob, BlobError, BlobStore, BlobWriter, Place};
-use crate::client::CallPolicy;
+use crate::client::{CallPolicy, Channel};
 use crate::consent::{KnownRequisition, verify_fulfillment};
 use crate::identity::{Caller, caller};
 use crate::proto::api::fulfill_requisition_request::Payload;
@@ -40,6 +40,9 @@ use crate::proto::system;
 use crate::proto::system::computations_client::ComputationsClient as KingdomComputationsClient;
 use crate::proto::system::requisitions_client::RequisitionsClient as KingdomRequisitionsClient;
 use crate::protocol_stages::ProtocolStage;
+use crate::telemetry::context::name_computation;
+use crate::telemetry::instruments::{FULFILLMENT_BYTES, FULFILLMENT_REJECTS};
+use crate::telemetry::rpc::code_name;
 
 /// The only version of the public API there is.
 const PUBLIC_API_VERSION: &str = "v2alpha";
@@ -106,24 +109,40 @@ impl RequisitionFulfillment for RequisitionFulfillmentService {
         &self,
         request: Request<Streaming<FulfillRequisitionRequest>>,
     ) -> Result<Response<FulfillRequisitionResponse>, Status> {
+        let fulfilled = self.fulfill(request).await;
+        if let Err(status) = &fulfilled {
+            FULFILLMENT_REJECTS.add(1, [code_name(status.code())]);
+        }
+        fulfilled
+    }
+}
+
+impl RequisitionFulfillmentService {
+    async fn fulfill(
+        &self,
+        request: Request<Streaming<FulfillRequisitionRequest>>,
+    ) -> Result<Response<FulfillRequisitionResponse>, Status> {
         let Caller::DataProvider(data_provider) = caller(&request)?.clone() else {
             return Err(Status::permission_denied("only data providers fulfill requisitions"));
         };
         let mut messages = request.into_inner();
         let first = self.next(&mut messages).await?;
         let first = first.ok_or_else(|| Status::invalid_argument("the stream is empty"))?;
+        deprecated::count(&first, &data_provider);
         let header = Header::parse(first)?;
         if header.data_provider != data_provider {
             return Err(Status::permission_denied(NOT_YOURS));
         }
 
         let token = self.token(&header).await?;
+        name_computation(&token.global_computation_id);
         let requisition = requisition(&token, &header)?;
         verify(&token, requisition, &header)?;
         let Expected { body, details } = Expected::new(&token, requisition, &header, &self.duchy)?;
         if requisition.path.is_empty() {
             require_open(&token)?;
             let blob = self.receive(&mut messages, &token, &header, body).await?;
+            FULFILLMENT_BYTES.add(blob.content.length, [""; 0]);
             self.record(&token, &header, blob, details).await?;
         }
         self.tell_kingdom(&token, header).await?;
@@ -135,9 +154,7 @@ impl RequisitionFulfillment for RequisitionFulfillmentService {
         );
         Ok(Response::new(FulfillRequisitionResponse { state: State::Fulfilled.into() }))
     }
-}
 
-impl RequisitionFulfillmentService {
     /// The next message; `None` at the end of the stream.
     async fn next(
         &self,

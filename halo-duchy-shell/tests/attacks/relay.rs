@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
+use halo_duchy_shell::client::Channel;
 use halo_duchy_shell::config::{DuchyDirectory, load_principals};
 use halo_duchy_shell::identity::{Authenticate, Identities, calling_duchy};
 use halo_duchy_shell::proto::system::advance_computation_request::{BodyChunk, Header, Payload, header};
@@ -21,7 +22,6 @@ use halo_duchy_shell::trial::Trial;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 use tonic::service::Routes;
-use tonic::transport::Channel;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::world::connect;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use getrandom::SysRng;
 use getrandom::rand_core::UnwrapErr;
 use halo_crypto::prg::StreamSeed;
-use halo_duchy_shell::client::channel;
+use halo_duchy_shell::client::{Channel, channel};
 use halo_duchy_shell::data_provider::Outcome;
 use halo_duchy_shell::kingdom::config::{LiquidLegionsSettings, Protocol, ShareShuffleSettings};
 use halo_duchy_shell::measurement_consumer::{MeasuredResult, MeasurementError, MeasurementRequest, Metric};
@@ -24,7 +24,6 @@ use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::sync::OnceCell;
 use tokio::sync::mpsc::UnboundedReceiver;
-use tonic::transport::Channel;
 use tonic::{Code, Status};
 
 use crate::relay::{self, Gate, Held};

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use halo_duchy_shell::client::Channel;
 use halo_duchy_shell::proto::system::advance_computation_request::header::Protocol;
 use halo_duchy_shell::proto::system::advance_computation_request::{BodyChunk, Header, Payload};
 use halo_duchy_shell::proto::system::computation_control_client::ComputationControlClient;
@@ -11,7 +12,6 @@ use halo_duchy_shell::proto::system::{
     HonestMajorityShareShuffle, LiquidLegionsV2,
 };
 use halo_protocols::llv2::Stage;
-use tonic::transport::Channel;
 use tonic::{Code, Response, Status};
 
 use crate::case::Suite;

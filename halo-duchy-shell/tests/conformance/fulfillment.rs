@@ -2,6 +2,7 @@
 
 use futures::StreamExt;
 use halo_crypto::P256;
+use halo_duchy_shell::client::Channel;
 use halo_duchy_shell::proto::api::fulfill_requisition_request::Header;
 use halo_duchy_shell::proto::api::fulfill_requisition_request::header::{
     HonestMajorityShareShuffle, Protocol,
@@ -12,7 +13,6 @@ use halo_duchy_shell::proto::api::{
 };
 use halo_protocols::proto::frequency_count::FrequencyVector;
 use prost::Message;
-use tonic::transport::Channel;
 use tonic::{Code, Response, Status};
 
 use crate::case::Suite;

@@ -2,6 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use halo_duchy_shell::client::Channel;
 use halo_duchy_shell::proto::internal::async_computation_control_client::AsyncComputationControlClient;
 use halo_duchy_shell::proto::internal::computation_stats_client::ComputationStatsClient;
 use halo_duchy_shell::proto::internal::continuation_tokens_client::ContinuationTokensClient;
@@ -13,7 +14,6 @@ use halo_duchy_shell::proto::system::StreamActiveComputationsContinuationToken;
 use halo_protocols::llv2::Stage;
 use prost::Message;
 use tonic::Code;
-use tonic::transport::Channel;
 
 use crate::callers;
 use crate::case::Suite;

@@ -1,5 +1,6 @@
 //! Computations at any stage, made through the internal API as the duchy's own processes make them.
 
+use halo_duchy_shell::client::Channel;
 use halo_duchy_shell::proto::internal::computations_client::ComputationsClient;
 use halo_duchy_shell::proto::internal::{
     ClaimWorkRequest, ComputationBlobDependency, ComputationToken, CreateComputationRequest,
@@ -8,7 +9,6 @@ use halo_duchy_shell::proto::internal::{
 use halo_duchy_shell::protocol_stages::{Protocol, ProtocolStage, advance_request};
 use halo_protocols::llv2::StageKind;
 use halo_protocols::proto::duchy::config::RoleInComputation;
-use tonic::transport::Channel;
 
 use crate::fixture::{details_of, requisition};
 use crate::world::{Part, World};

@@ -9,9 +9,8 @@ use std::sync::{Mutex, MutexGuard};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use halo_duchy_shell::client::channel;
+use halo_duchy_shell::client::{Channel, channel};
 use halo_duchy_shell::pki::{Pki, PkiSpec};
-use tonic::transport::Channel;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_halo-duchy");
 

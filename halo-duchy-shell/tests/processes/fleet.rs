@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use crate::settings::{DELTA, EPSILON, Settings};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_halo-duchy");
-const DUCHIES: [&str; 3] = ["aggregator", "worker1", "worker2"];
+pub const DUCHIES: [&str; 3] = ["aggregator", "worker1", "worker2"];
 const KINGDOM: &str = "kingdom";
 /// All parts of a duchy in one process.
 const SERVE: &str = "serve";
@@ -77,6 +77,8 @@ pub struct Fleet {
     publishers: Vec<String>,
     /// A duchy that is one process.
     whole: Option<&'static str>,
+    /// Variables of every process.
+    environment: Vec<(&'static str, String)>,
     processes: Vec<Process>,
 }
 
@@ -84,6 +86,17 @@ impl Fleet {
     /// Starts everybody and waits until all servers listen. The events are those of `publishers`, each of which is a
     /// data provider that hands its data to a duchy of its own. The duchy `whole` is one process.
     pub fn start(settings: Settings, events: &str, publishers: &[&str], whole: Option<&'static str>) -> Self {
+        Self::start_in(Vec::new(), settings, events, publishers, whole)
+    }
+
+    /// As [`Fleet::start`], with variables for every process.
+    pub fn start_in(
+        environment: Vec<(&'static str, String)>,
+        settings: Settings,
+        events: &str,
+        publishers: &[&str],
+        whole: Option<&'static str>,
+    ) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         fs::write(folder.path().join("events.csv"), events).expect("the log is written");
         let mut ports = free_ports(1 + 4 * DUCHIES.len()).into_iter();
@@ -92,6 +105,7 @@ impl Fleet {
             ports: DUCHIES.iter().map(|_| std::array::from_fn(|_| ports.next().expect("a port"))).collect(),
             publishers: publishers.iter().map(|name| String::from(*name)).collect(),
             whole,
+            environment,
             processes: Vec::new(),
             folder,
         };
@@ -163,14 +177,67 @@ impl Fleet {
     pub fn stop(&mut self) {
         let parts = Part::ALL.map(Part::subcommand).into_iter().chain([SERVE]);
         for name in parts.flat_map(|part| DUCHIES.map(|duchy| format!("{duchy}-{part}"))) {
-            let Some(at) = self.processes.iter().position(|process| process.name == name) else { continue };
-            let mut process = self.processes.remove(at);
-            let pid = process.child.id().to_string();
-            let told = Command::new("kill").args(["-TERM", &pid]).status().expect("kill runs");
-            assert!(told.success(), "{name} has ended before");
-            let status = process.wait();
-            assert!(status, "{name}: {}", process.log());
+            self.stop_process(&name);
         }
+    }
+
+    /// Tells the Kingdom to stop, too.
+    pub fn stop_kingdom(&mut self) {
+        self.stop_process(KINGDOM);
+    }
+
+    /// Tells a process to stop, if there is one of the name, and sees that it ends in order.
+    fn stop_process(&mut self, name: &str) {
+        let Some(at) = self.processes.iter().position(|process| process.name == name) else { return };
+        let mut process = self.processes.remove(at);
+        let pid = process.child.id().to_string();
+        let told = Command::new("kill").args(["-TERM", &pid]).status().expect("kill runs");
+        assert!(told.success(), "{name} has ended before");
+        assert!(process.wait(), "{name}: {}", process.log());
+    }
+
+    /// Runs a mill of a duchy as a job, for work that nobody has; how it ended. Its internal API is the duchy's, or at
+    /// another port. More variables may be set.
+    pub fn mill_job(&self, duchy: &str, internal: Option<u16>, environment: &[(&str, &str)]) -> Output {
+        let index = DUCHIES.iter().position(|known| *known == duchy).expect("a duchy");
+        let mut flags = self.part_flags(Part::Llv2Mill, duchy, index);
+        if let Some(port) = internal {
+            flags.retain(|flag| !flag.starts_with("--computations-service-target="));
+            flags.push(format!("--computations-service-target=127.0.0.1:{port}"));
+        }
+        flags.push("--claimed-computation-type=LIQUID_LEGIONS_SKETCH_AGGREGATION_V2".into());
+        flags.extend(["--claimed-computation-id=nobody".into(), "--claimed-computation-version=1".into()]);
+        let program = Command::new("timeout")
+            .arg(PATIENCE.as_secs().to_string())
+            .args([PROGRAM, Part::Llv2Mill.subcommand()])
+            .args(flags)
+            .envs(self.environment.iter().cloned())
+            .envs(environment.iter().copied())
+            .output();
+        program.expect("the program runs")
+    }
+
+    /// The file of a duchy's computations.
+    pub fn database(&self, duchy: &str) -> PathBuf {
+        self.folder.path().join(duchy).join("computations.sqlite")
+    }
+
+    /// All that the processes have logged.
+    pub fn whole_logs(&self) -> String {
+        let files = fs::read_dir(self.folder.path()).expect("the folder").flatten();
+        let logs =
+            files.map(|file| file.path()).filter(|path| path.extension().is_some_and(|kind| kind == "log"));
+        logs.map(|path| read(&path)).collect()
+    }
+
+    /// The keys that the parties were given.
+    pub fn secret_files(&self) -> Vec<PathBuf> {
+        let files = fs::read_dir(self.pki("")).expect("the keys").flatten().map(|file| file.path());
+        let is_secret = |path: &PathBuf| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            ["_private.der", "_private.tink", "_kek.tink", ".key"].iter().any(|end| name.ends_with(end))
+        };
+        files.filter(is_secret).collect()
     }
 
     fn pki(&self, file: &str) -> PathBuf {
@@ -183,6 +250,7 @@ impl Fleet {
             .arg(PATIENCE.as_secs().to_string())
             .args([PROGRAM, subcommand])
             .args(flags)
+            .envs(self.environment.iter().cloned())
             .output()
             .expect("the program runs");
         let complaint = || format!("{}\n{}", String::from_utf8_lossy(&output.stderr), self.logs());
@@ -196,6 +264,7 @@ impl Fleet {
         let child = Command::new(PROGRAM)
             .arg(subcommand)
             .args(flags)
+            .envs(self.environment.iter().cloned())
             .stdout(Stdio::null())
             .stderr(file)
             .spawn()

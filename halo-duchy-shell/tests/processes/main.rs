@@ -4,9 +4,11 @@
 
 #![allow(clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
 
+mod collector;
 mod demo;
 mod fleet;
 mod settings;
+mod telemetry;
 mod warnings;
 
 use fleet::Fleet;

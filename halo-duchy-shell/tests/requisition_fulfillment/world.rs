@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures::Stream;
 use halo_crypto::{Group, P256};
 use halo_duchy_shell::blob::BlobStore;
-use halo_duchy_shell::client::{CallPolicy, channel};
+use halo_duchy_shell::client::{CallPolicy, Channel, channel};
 use halo_duchy_shell::clock::SystemClock;
 use halo_duchy_shell::config::{DuchyDirectory, load_principals};
 use halo_duchy_shell::consent::{nonce_hash, requisition_fingerprint};
@@ -41,7 +41,6 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 use tokio::net::TcpListener;
 use tonic::service::Routes;
-use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Status};
 
 pub const DUCHY: &str = "worker1";

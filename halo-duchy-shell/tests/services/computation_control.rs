@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use halo_duchy_shell::client::Channel;
 use halo_duchy_shell::proto::system::advance_computation_request::header::Protocol;
 use halo_duchy_shell::proto::system::advance_computation_request::{BodyChunk, Header, Payload};
 use halo_duchy_shell::proto::system::computation_control_client::ComputationControlClient;
@@ -17,7 +18,6 @@ use halo_protocols::proto::duchy::config::RoleInComputation;
 use halo_protocols::{hmss, reach_only_llv2};
 use sha2::{Digest, Sha256};
 use tokio_stream::StreamExt;
-use tonic::transport::Channel;
 use tonic::{Code, Response, Status};
 
 use crate::duchy::{Duchy, by_duchy, refused};

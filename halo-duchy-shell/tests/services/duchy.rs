@@ -4,6 +4,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use halo_duchy_shell::blob::BlobStore;
+use halo_duchy_shell::client::Channel;
 use halo_duchy_shell::clock::{Clock, ManualClock};
 use halo_duchy_shell::identity::Caller;
 use halo_duchy_shell::kingdom_log::{KingdomLog, KingdomLogSender};
@@ -26,7 +27,7 @@ use halo_duchy_shell::store::{Computation, SqliteStore};
 use halo_protocols::proto::duchy::config::RoleInComputation;
 use tokio::net::TcpListener;
 use tonic::service::{InterceptorLayer, Routes};
-use tonic::transport::{Channel, Endpoint, Server};
+use tonic::transport::{Endpoint, Server};
 use tonic::{Code, Request, Response, Status};
 use tonic_types::StatusExt;
 
@@ -66,7 +67,7 @@ impl Duchy {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let endpoint = Endpoint::from_shared(format!("http://{address}")).expect("an address");
-        let channel = endpoint.connect_lazy();
+        let channel = Channel::from(endpoint.connect_lazy());
         let store = Arc::clone(&harness.store);
         let computations = ComputationsService::new(store.clone(), blobs.clone(), name, Some(log));
         let routes = Routes::default()

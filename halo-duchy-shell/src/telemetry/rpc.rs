@@ -1,0 +1,323 @@
+//! RPCs, as a client and as a server: their spans, their context in `traceparent`, and their durations with
+//! OpenTelemetry's attributes for gRPC.
+
+use std::collections::BTreeSet;
+use std::pin::Pin;
+use std::sync::LazyLock;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use bytes::{Buf, Bytes};
+use http_body_util::BodyExt;
+use opentelemetry::Value;
+use prost_reflect::DescriptorPool;
+use tonic::body::Body;
+use tonic::codegen::http::{HeaderMap, Request, Response};
+use tonic::codegen::{Body as HttpBody, Service, StdError};
+use tonic::{Code, Status};
+use tracing::{Instrument as _, Span, field};
+
+use super::context;
+use super::instruments::{RPC_CLIENT_DURATION, RPC_SERVER_DURATION, THREAD_POOL_ACTIVE_COUNT};
+use crate::proto::DESCRIPTORS;
+
+/// What upstream calls the threads that serve RPCs.
+pub(crate) const THREAD_POOL: &str = "grpc-services";
+
+/// What RPCs are called that are not ours: callers choose names, and there must not be a series for each.
+const OTHER: (&str, &str) = ("_OTHER", "_OTHER");
+
+/// The names of all services and methods that the shell knows.
+static METHODS: LazyLock<BTreeSet<(String, String)>> = LazyLock::new(|| {
+    let pool = DescriptorPool::decode(DESCRIPTORS).unwrap_or_default();
+    let methods = pool.services().flat_map(|service| service.methods().collect::<Vec<_>>());
+    methods.map(|method| (method.parent_service().full_name().to_owned(), method.name().to_owned())).collect()
+});
+
+fn names(path: &str) -> (&'static str, &'static str) {
+    let Some((service, method)) = path.strip_prefix('/').and_then(|path| path.split_once('/')) else {
+        return OTHER;
+    };
+    // A set of pairs cannot be asked for a pair of borrowed texts without making one.
+    let known: &'static BTreeSet<(String, String)> = &METHODS;
+    known.get(&(service.to_owned(), method.to_owned())).map_or(OTHER, |(service, method)| (service, method))
+}
+
+/// The name of a status code, as gRPC's documentation writes it.
+pub(crate) const fn code_name(code: Code) -> &'static str {
+    match code {
+        Code::Ok => "OK",
+        Code::Cancelled => "CANCELLED",
+        Code::Unknown => "UNKNOWN",
+        Code::InvalidArgument => "INVALID_ARGUMENT",
+        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
+        Code::NotFound => "NOT_FOUND",
+        Code::AlreadyExists => "ALREADY_EXISTS",
+        Code::PermissionDenied => "PERMISSION_DENIED",
+        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+        Code::FailedPrecondition => "FAILED_PRECONDITION",
+        Code::Aborted => "ABORTED",
+        Code::OutOfRange => "OUT_OF_RANGE",
+        Code::Unimplemented => "UNIMPLEMENTED",
+        Code::Internal => "INTERNAL",
+        Code::Unavailable => "UNAVAILABLE",
+        Code::DataLoss => "DATA_LOSS",
+        Code::Unauthenticated => "UNAUTHENTICATED",
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Side {
+    Client,
+    Server,
+}
+
+/// An RPC in progress. Dropped before it has a status, it was cancelled.
+struct Call {
+    side: Side,
+    names: (&'static str, &'static str),
+    begun: Instant,
+    span: Span,
+    status: Option<Code>,
+    message: String,
+    /// Bytes of the response's body.
+    bytes: usize,
+}
+
+impl Call {
+    fn client(path: &str, headers: &mut HeaderMap) -> Self {
+        let (service, method) = names(path);
+        let span = tracing::info_span!(
+            "call",
+            otel.name = format!("{service}/{method}"),
+            otel.kind = "client",
+            rpc.system = "grpc",
+            rpc.service = service,
+            rpc.method = method,
+            rpc.grpc.status_code = field::Empty,
+            otel.status_code = field::Empty,
+        );
+        context::inject(&span, headers);
+        Self::new(Side::Client, (service, method), span)
+    }
+
+    fn server(path: &str, headers: &HeaderMap) -> Self {
+        let (service, method) = names(path);
+        let span = tracing::info_span!(
+            parent: None,
+            "rpc",
+            otel.name = format!("{service}/{method}"),
+            otel.kind = "server",
+            rpc.system = "grpc",
+            rpc.service = service,
+            rpc.method = method,
+            rpc.grpc.status_code = field::Empty,
+            otel.status_code = field::Empty,
+            computation_id = field::Empty,
+        );
+        context::extract(headers, &span);
+        THREAD_POOL_ACTIVE_COUNT.add(1, [THREAD_POOL]);
+        Self::new(Side::Server, (service, method), span)
+    }
+
+    fn new(side: Side, names: (&'static str, &'static str), span: Span) -> Self {
+        Self { side, names, begun: Instant::now(), span, status: None, message: String::new(), bytes: 0 }
+    }
+
+    /// Takes in headers or trailers, which may bring the status.
+    fn hear(&mut self, headers: &HeaderMap) {
+        if let Some(status) = Status::from_header_map(headers) {
+            self.status = Some(status.code());
+            status.message().clone_into(&mut self.message);
+        }
+    }
+
+    fn fail(&mut self, code: Code, message: String) {
+        (self.status, self.message) = (Some(code), message);
+    }
+
+    /// Whether OpenTelemetry's conventions call the status an error.
+    fn is_error(&self, code: Code) -> bool {
+        match self.side {
+            Side::Client => code != Code::Ok,
+            Side::Server => matches!(
+                code,
+                Code::Unknown
+                    | Code::DeadlineExceeded
+                    | Code::Unimplemented
+                    | Code::Internal
+                    | Code::Unavailable
+                    | Code::DataLoss
+            ),
+        }
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        let code = self.status.unwrap_or(Code::Cancelled);
+        let (service, method) = self.names;
+        let elapsed = self.begun.elapsed();
+        self.span.record("rpc.grpc.status_code", code as i32);
+        if self.is_error(code) {
+            self.span.record("otel.status_code", "ERROR");
+        }
+        let attributes = [Value::from("grpc"), service.into(), method.into(), i64::from(code as i32).into()];
+        let milliseconds = elapsed.as_secs_f64() * 1000.0;
+        let _entered = self.span.enter();
+        tracing::debug!(service, method, ?code, bytes = self.bytes, ?elapsed, "RPC");
+        match self.side {
+            Side::Client => RPC_CLIENT_DURATION.record(milliseconds, attributes),
+            Side::Server => {
+                RPC_SERVER_DURATION.record(milliseconds, attributes);
+                THREAD_POOL_ACTIVE_COUNT.add(-1, [THREAD_POOL]);
+                // Other statuses are the caller's business.
+                if matches!(code, Code::Unknown | Code::Internal) {
+                    let trace_id = context::trace_of(&self.span);
+                    tracing::error!(
+                        service,
+                        method,
+                        ?code,
+                        message = self.message,
+                        trace_id,
+                        "an RPC failed"
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// A response's body, at whose end the call ends.
+struct Tracked<B> {
+    body: B,
+    call: Call,
+}
+
+impl<B> HttpBody for Tracked<B>
+where
+    B: HttpBody<Data = Bytes> + Unpin,
+    B::Error: Into<StdError>,
+{
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Bytes>, B::Error>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(context);
+        let call = &mut self.call;
+        match &polled {
+            Poll::Ready(Some(Ok(frame))) => {
+                if let Some(trailers) = frame.trailers_ref() {
+                    call.hear(trailers);
+                }
+                call.bytes += frame.data_ref().map_or(0, Buf::remaining);
+            }
+            Poll::Ready(Some(Err(_))) => call.fail(Code::Unknown, "the response broke off".to_owned()),
+            Poll::Ready(None) if call.status.is_none() => {
+                call.fail(Code::Unknown, "the response has no status".to_owned());
+            }
+            _ => {}
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        self.body.size_hint()
+    }
+}
+
+fn track<B>(mut call: Call, response: Response<B>) -> Response<Body>
+where
+    B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<StdError>,
+{
+    call.hear(response.headers());
+    response.map(|body| Body::new(Tracked { body, call }.map_err(|error| Status::from_error(error.into()))))
+}
+
+type Boxed<T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send>>;
+
+/// Makes one call of `service`, in a span of its own whose context goes with it.
+pub(crate) fn call<S, B>(service: &mut S, mut request: Request<Body>) -> Boxed<Response<Body>, S::Error>
+where
+    S: Service<Request<Body>, Response = Response<B>>,
+    S::Future: Send + 'static,
+    S::Error: std::fmt::Display,
+    B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<StdError>,
+{
+    let path = request.uri().path().to_owned();
+    let mut call = Call::client(&path, request.headers_mut());
+    let span = call.span.clone();
+    let answer = service.call(request);
+    Box::pin(
+        async move {
+            match answer.await {
+                Ok(response) => Ok(track(call, response)),
+                Err(error) => {
+                    call.fail(Code::Unavailable, error.to_string());
+                    Err(error)
+                }
+            }
+        }
+        .instrument(span),
+    )
+}
+
+/// A server's services, each call of which is in a span that continues the caller's.
+#[derive(Clone, Debug)]
+pub(crate) struct Traced<S>(pub S);
+
+impl<S, B> Service<Request<Body>> for Traced<S>
+where
+    S: Service<Request<Body>, Response = Response<B>>,
+    S::Future: Send + 'static,
+    S::Error: Send + 'static,
+    B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<StdError>,
+{
+    type Response = Response<Body>;
+    type Error = S::Error;
+    type Future = Boxed<Response<Body>, S::Error>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.0.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let call = Call::server(request.uri().path(), request.headers());
+        let span = call.span.clone();
+        let answer = span.in_scope(|| self.0.call(request));
+        Box::pin(async move { answer.await.map(|response| track(call, response)) }.instrument(span))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_known_rpcs_have_names() {
+        let service = "wfa.measurement.internal.duchy.Computations";
+        assert_eq!(names(&format!("/{service}/ClaimWork")), (service, "ClaimWork"));
+        for path in ["", "/", "/a/b", "/wfa.measurement.internal.duchy.Computations/Claim", "ClaimWork"] {
+            assert_eq!(names(path), OTHER, "{path}");
+        }
+    }
+
+    #[test]
+    fn refusals_are_the_callers_errors_only() {
+        let on = |side| Call::new(side, OTHER, Span::none());
+        for (code, server) in [(Code::Ok, false), (Code::NotFound, false), (Code::Internal, true)] {
+            assert_eq!(on(Side::Server).is_error(code), server);
+            assert_eq!(on(Side::Client).is_error(code), code != Code::Ok);
+        }
+    }
+}

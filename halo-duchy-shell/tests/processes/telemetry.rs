@@ -1,0 +1,240 @@
+//! What processes tell of a measurement: their spans and metrics, at a collector, and what they do not tell.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::net::TcpListener;
+use std::path::Path;
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use halo_duchy_shell::clock::SystemClock;
+use halo_duchy_shell::store::{SqliteStore, Store};
+use halo_duchy_shell::telemetry::context::trace_id;
+use halo_duchy_shell::telemetry::instruments::{Kind, definitions};
+
+use crate::collector::{Collector, Series, Span};
+use crate::fleet::{DUCHIES, Fleet};
+use crate::settings::{Noise, Protocol, Settings};
+use crate::{PUBLISHERS, REACH_AND_FREQUENCY, events};
+
+const CLIENT: i32 = 3;
+const SERVER: i32 = 2;
+/// Bytes of a key that are looked for in logs.
+const WINDOW: usize = 24;
+const LLV2: &str = "LIQUID_LEGIONS_SKETCH_AGGREGATION_V2";
+
+#[test]
+fn a_measurement_is_one_trace_and_its_metrics_are_upstreams() {
+    let collector = Collector::start();
+    let settings = Settings { protocol: Protocol::Llv2, noise: Noise::DiscreteGaussian };
+    let mut environment = collector.environment();
+    // More than anybody logs in production.
+    environment.push(("RUST_LOG", "halo_duchy_shell=trace,tonic=debug,h2=debug,tower=debug".into()));
+    let mut fleet = Fleet::start_in(environment, settings, &events(), &PUBLISHERS, None);
+    let measurement = fleet.create(0, REACH_AND_FREQUENCY);
+    fleet.watch(&measurement);
+    fleet.stop();
+    fleet.stop_kingdom();
+
+    let spans = collector.spans();
+    let computation = the_computation(&spans);
+    one_trace(&spans, &computation);
+    series_are_as_defined(&collector.series());
+    stages_are_measured(&collector.series());
+    secrets_are_not_logged(&fleet, &computation);
+}
+
+#[test]
+fn only_shuffles_have_a_transmission_time() {
+    let collector = Collector::start();
+    let settings = Settings { protocol: Protocol::ShareShuffle, noise: Noise::DiscreteGaussian };
+    // One duchy is a single process, which tells of all its parts.
+    let mut fleet =
+        Fleet::start_in(collector.environment(), settings, &events(), &PUBLISHERS, Some("worker2"));
+    let measurement = fleet.create(0, REACH_AND_FREQUENCY);
+    fleet.watch(&measurement);
+    fleet.stop();
+    one_trace_of_all(&collector.spans(), &the_computation(&collector.spans()));
+    series_are_as_defined(&collector.series());
+    let all = collector.series().into_iter().filter(|series| series.name.ends_with(".transmission.time"));
+    let found: BTreeSet<_> =
+        all.map(|series| (series.service, series.attributes["halo_cmm.computation.stage"].clone())).collect();
+    // Of the workers; the aggregator sends nothing.
+    let expected = ["halo-duchy-hmss-mill", "halo-duchy-serve"];
+    assert_eq!(found, expected.map(|service| (service.to_owned(), "SHUFFLE_PHASE".to_owned())).into());
+}
+
+#[test]
+fn a_job_exports_before_it_ends() {
+    let collector = Collector::start();
+    let settings = Settings { protocol: Protocol::Llv2, noise: Noise::DiscreteGaussian };
+    let fleet = Fleet::start_in(collector.environment(), settings, &events(), &PUBLISHERS, None);
+    let ended = fleet.mill_job("worker1", None, &[("OTEL_SERVICE_NAME", "job")]);
+    assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+    let of = |service: &'static str| {
+        let series = collector.series().into_iter().filter(move |series| series.service == service);
+        series.map(|series| (series.name, series.attributes)).collect::<Vec<_>>()
+    };
+    let claims = of("job").into_iter().find(|(name, _)| name == "halo_cmm.duchy.claims");
+    assert_eq!(claims.expect("claims").1["result"], "none");
+    assert!(collector.spans().iter().any(|span| span.service == "job" && span.name.ends_with("/ClaimWork")));
+
+    // Nobody listens there any more.
+    let port =
+        TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port").port();
+    let ended = fleet.mill_job("worker1", Some(port), &[("OTEL_SERVICE_NAME", "failing-job")]);
+    assert_eq!(ended.status.code(), Some(1), "{}", String::from_utf8_lossy(&ended.stderr));
+    let calls = of("failing-job").into_iter().find(|(name, _)| name == "rpc.client.duration");
+    let calls = calls.expect("calls").1;
+    let unavailable = (tonic::Code::Unavailable as i32).to_string();
+    assert_eq!(
+        (&calls["rpc.method"][..], &calls["rpc.grpc.status_code"]),
+        ("GetComputationToken", &unavailable)
+    );
+}
+
+/// The id of the only computation.
+fn the_computation(spans: &[Span]) -> String {
+    let work = spans.iter().filter(|span| span.name == "mill.stage");
+    let ids: BTreeSet<_> = work.map(|span| &span.attributes["computation_id"]).collect();
+    assert_eq!(ids.len(), 1, "{ids:?}");
+    ids.into_iter().next().expect("one").clone()
+}
+
+/// The computation's trace has the work of all duchies.
+fn one_trace_of_all(spans: &[Span], computation: &str) {
+    let trace = trace_id(computation).to_string();
+    for span in spans.iter().filter(|span| span.name == "mill.stage" || span.name == "herald.item") {
+        assert_eq!(span.trace, trace, "{span:?}");
+        for name in ["protocol", "stage", "attempt", "owner"] {
+            assert!(span.attributes.contains_key(name), "{span:?}");
+        }
+    }
+    for duchy in DUCHIES {
+        for name in ["mill.stage", "herald.item"] {
+            let here = |span: &&Span| span.name == name && span.attributes["duchy"] == duchy;
+            assert!(spans.iter().any(|span| here(&span)), "no {name} of {duchy}");
+        }
+    }
+}
+
+/// It also has the calls from one duchy to another, of which each makes one, and those to the Kingdom.
+fn one_trace(spans: &[Span], computation: &str) {
+    one_trace_of_all(spans, computation);
+    let trace = trace_id(computation).to_string();
+    // From the server's span up to the work that called.
+    let by_id: BTreeMap<_, _> = spans.iter().map(|span| (&span.id, span)).collect();
+    let mut callers = BTreeSet::new();
+    let method = "wfa.measurement.system.v1alpha.ComputationControl/AdvanceComputation";
+    for taken in spans.iter().filter(|span| span.name == method && span.kind == SERVER) {
+        assert_eq!(taken.trace, trace, "{taken:?}");
+        let call = by_id[&taken.parent];
+        assert_eq!((&call.name[..], call.kind), (method, CLIENT));
+        let work = by_id[&call.parent];
+        assert_eq!(work.name, "mill.stage", "{work:?}");
+        callers.insert(work.attributes["duchy"].clone());
+        // What the peer's server calls in turn goes on in the same trace.
+        assert!(spans.iter().any(|span| span.parent == taken.id && span.kind == CLIENT), "{taken:?}");
+    }
+    assert_eq!(callers, DUCHIES.map(str::to_owned).into());
+    let kingdom = spans.iter().filter(|span| span.service == "halo-duchy-kingdom" && span.trace == trace);
+    assert!(kingdom.count() > 0, "nothing of the Kingdom");
+}
+
+/// Each series has the unit, the kind and the attributes that the definitions, and so the documentation, say.
+fn series_are_as_defined(series: &[Series]) {
+    let definitions: BTreeMap<_, _> = definitions().into_iter().map(|metric| (metric.name, metric)).collect();
+    for series in series {
+        let defined = definitions.get(&series.name[..]).unwrap_or_else(|| panic!("{series:?}"));
+        let kind = match defined.kind {
+            Kind::Counter => "counter",
+            Kind::UpDownCounter => "up-down counter",
+            Kind::Histogram => "histogram",
+            Kind::Gauge => "gauge",
+        };
+        assert_eq!((series.kind, &series.unit[..]), (kind, defined.unit), "{series:?}");
+        let attributes: BTreeSet<_> = series.attributes.keys().map(|name| &name[..]).collect();
+        assert_eq!(attributes, defined.attributes.iter().copied().collect(), "{series:?}");
+    }
+}
+
+fn stages_are_measured(series: &[Series]) {
+    let has = |name: &str, expected: &[(&str, &str)]| {
+        let matches = |series: &&Series| {
+            series.name == name && expected.iter().all(|(name, value)| series.attributes[*name] == *value)
+        };
+        assert!(series.iter().any(|series| matches(&series)), "no {name} with {expected:?}");
+    };
+    let (kind, stage) = ("halo_cmm.computation.type", "halo_cmm.computation.stage");
+    for name in ["time", "crypto.time", "crypto.cpu.time"] {
+        for phase in ["INITIALIZATION_PHASE", "CONFIRMATION_PHASE", "SETUP_PHASE", "EXECUTION_PHASE_ONE"] {
+            has(&format!("halo_cmm.computation.stage.{name}"), &[(kind, LLV2), (stage, phase)]);
+        }
+    }
+    assert!(!series.iter().any(|series| series.name.ends_with("transmission.time")), "not a share shuffle");
+    has("halo_cmm.duchy.stage_attempts", &[(kind, LLV2), (stage, "SETUP_PHASE"), ("outcome", "succeeded")]);
+    has("halo_cmm.duchy.claims", &[(kind, LLV2), ("result", "work")]);
+    has("halo_cmm.duchy.herald.items", &[("state", "PENDING_COMPUTATION"), ("result", "done")]);
+    has("halo_cmm.duchy.herald_lag_seconds", &[]);
+    has("halo_cmm.duchy.blob.bytes", &[("operation", "write")]);
+    has("halo_cmm.duchy.blob.duration", &[("operation", "read"), ("result", "ok")]);
+    has("halo_cmm.duchy.fulfillment.bytes", &[]);
+    has("halo_cmm.duchy.queue.depth", &[(kind, LLV2)]);
+    has("halo_cmm.duchy.queue.oldest_age", &[(kind, LLV2)]);
+    has("halo_cmm.thread_pool.size", &[("halo_cmm.thread_pool.name", "grpc-services")]);
+    has("halo_cmm.thread_pool.active_count", &[("halo_cmm.thread_pool.name", "grpc-services")]);
+    let ok = ("rpc.grpc.status_code", "0");
+    let service = ("rpc.service", "wfa.measurement.internal.duchy.Computations");
+    for name in ["rpc.server.duration", "rpc.client.duration"] {
+        has(name, &[("rpc.system", "grpc"), service, ("rpc.method", "ClaimWork"), ok]);
+    }
+}
+
+/// Neither the keys that the parties were given nor those that the duchies made are in any log, however they are written.
+fn secrets_are_not_logged(fleet: &Fleet, computation: &str) {
+    let files = fleet.secret_files();
+    assert!(files.len() > 10, "only {}", files.len());
+    let mut secrets: Vec<Vec<u8>> = files.iter().flat_map(|path| key_windows(path)).collect();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    for duchy in DUCHIES {
+        let store = SqliteStore::open(&fleet.database(duchy), Arc::new(SystemClock)).expect("a database");
+        let found = runtime.block_on(store.get(computation)).expect("the computation");
+        let details = found.details.protocol.expect("a protocol");
+        let halo_duchy_shell::proto::internal::computation_details::Protocol::LiquidLegionsV2(details) =
+            details
+        else {
+            panic!("another protocol");
+        };
+        let key = details.local_elgamal_key.expect("a key").secret_key.clone();
+        assert_eq!(key.len(), 32);
+        secrets.push(key[..WINDOW].to_vec());
+    }
+    let logs = fleet.whole_logs();
+    assert!(logs.contains("stage done") && logs.contains(computation), "the logs are not there");
+    for secret in secrets {
+        // Base64 hides where its groups of three bytes begin.
+        let base64 = |skip: usize| STANDARD.encode(&secret[skip..skip + (WINDOW - skip) / 3 * 3]);
+        let decimal = secret.iter().map(u8::to_string).collect::<Vec<_>>().join(", ");
+        let forms =
+            [hex::encode(&secret), hex::encode_upper(&secret), decimal, base64(0), base64(1), base64(2)];
+        for form in forms {
+            assert!(!logs.contains(&form), "a secret is logged as {form}");
+        }
+    }
+}
+
+/// Parts of the keys in a file: behind the beginning of PKCS#8, and before the end of a Tink keyset.
+fn key_windows(path: &Path) -> Vec<Vec<u8>> {
+    const PKCS8_HEADER: usize = 36;
+    const KEYSET_TRAILER: usize = 16;
+    let mut bytes = fs::read(path).expect("a key");
+    if let Ok(pem) = std::str::from_utf8(&bytes)
+        && pem.starts_with("-----BEGIN")
+    {
+        let lines: String = pem.lines().filter(|line| !line.starts_with("-----")).collect();
+        bytes = STANDARD.decode(lines).expect("base64");
+    }
+    let starts = [PKCS8_HEADER, bytes.len() - KEYSET_TRAILER - WINDOW];
+    starts.map(|start| bytes[start..start + WINDOW].to_vec()).into()
+}
