@@ -95,8 +95,9 @@ impl<G: Group> Ciphertexts<G> {
     /// for each message rather than for each test. The ciphertexts must be under `key`.
     ///
     /// # Security
-    /// Only for constants and messages that are hashed to the group, and if the tests are opened by who draws the factors:
-    /// see the [module](self).
+    /// Only for constants and messages that are hashed to the group, and if the tests are opened by who draws the factors.
+    /// Of messages that are small multiples of one element, such as counts, tests of one factor would tell everything:
+    /// the quotient of two of them is found by trying. The notes at the head of this source file have the argument.
     pub fn equality_tests_by_one_factor<R: CryptoRng + ?Sized>(
         &self,
         constants: &[Constant<'_, G>],
