@@ -113,18 +113,27 @@ impl SpannerStore {
     }
 
     async fn write_with_patience<T>(&self, work: impl Work<T>) -> Result<T, StoreError> {
-        let deadline = Instant::now() + PATIENCE;
-        let mut pause = Duration::from_millis(2);
-        loop {
-            if let Some(value) = self.try_write(&work).await? {
-                return Ok(value);
-            }
-            if Instant::now() >= deadline {
-                return Err(StoreError::Unavailable(format!("aborted for {PATIENCE:?}").into()));
-            }
-            tokio::time::sleep(jittered(pause)).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
+        until_done(|| self.try_write(&work)).await
+    }
+}
+
+/// Tries again for as long as Spanner gives the transaction up, which `attempt` tells by `None`.
+async fn until_done<T, E, F>(attempt: impl Fn() -> F) -> Result<T, E>
+where
+    E: From<SpannerError>,
+    F: Future<Output = Result<Option<T>, E>>,
+{
+    let deadline = Instant::now() + PATIENCE;
+    let mut pause = Duration::from_millis(2);
+    loop {
+        if let Some(value) = attempt().await? {
+            return Ok(value);
         }
+        if Instant::now() >= deadline {
+            return Err(SpannerError::Contention(PATIENCE).into());
+        }
+        tokio::time::sleep(jittered(pause)).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
     }
 }
 

@@ -1,4 +1,4 @@
-//! What no backend at hand does: claims in transactions that each look at one computation.
+//! Claims in transactions that each look at one computation: what SQLite does otherwise, and Spanner needs an emulator for.
 
 use std::collections::BTreeSet;
 use std::path::Path;

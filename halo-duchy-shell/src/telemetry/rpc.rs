@@ -44,7 +44,7 @@ fn names(path: &str) -> (&'static str, &'static str) {
 }
 
 /// The name of a status code, as gRPC's documentation writes it.
-pub(crate) const fn code_name(code: Code) -> &'static str {
+pub const fn code_name(code: Code) -> &'static str {
     match code {
         Code::Ok => "OK",
         Code::Cancelled => "CANCELLED",
@@ -72,6 +72,16 @@ enum Side {
     Server,
 }
 
+impl Side {
+    /// What OpenTelemetry calls the kind of its spans.
+    const fn kind(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Server => "server",
+        }
+    }
+}
+
 /// An RPC in progress. Dropped before it has a status, it was cancelled.
 struct Call {
     side: Side,
@@ -86,28 +96,24 @@ struct Call {
 
 impl Call {
     fn client(path: &str, headers: &mut HeaderMap) -> Self {
-        let (service, method) = names(path);
-        let span = tracing::info_span!(
-            "call",
-            otel.name = format!("{service}/{method}"),
-            otel.kind = "client",
-            rpc.system = "grpc",
-            rpc.service = service,
-            rpc.method = method,
-            rpc.grpc.status_code = field::Empty,
-            otel.status_code = field::Empty,
-        );
-        context::inject(&span, headers);
-        Self::new(Side::Client, (service, method), span)
+        let call = Self::new(Side::Client, names(path), Span::current().id());
+        context::inject(&call.span, headers);
+        call
     }
 
     fn server(path: &str, headers: &HeaderMap) -> Self {
-        let (service, method) = names(path);
+        let call = Self::new(Side::Server, names(path), None);
+        context::extract(headers, &call.span);
+        THREAD_POOL_ACTIVE_COUNT.add(1, [THREAD_POOL]);
+        call
+    }
+
+    fn new(side: Side, (service, method): (&'static str, &'static str), parent: Option<tracing::Id>) -> Self {
         let span = tracing::info_span!(
-            parent: None,
+            parent: parent,
             "rpc",
             otel.name = format!("{service}/{method}"),
-            otel.kind = "server",
+            otel.kind = side.kind(),
             rpc.system = "grpc",
             rpc.service = service,
             rpc.method = method,
@@ -115,13 +121,8 @@ impl Call {
             otel.status_code = field::Empty,
             computation_id = field::Empty,
         );
-        context::extract(headers, &span);
-        THREAD_POOL_ACTIVE_COUNT.add(1, [THREAD_POOL]);
-        Self::new(Side::Server, (service, method), span)
-    }
-
-    fn new(side: Side, names: (&'static str, &'static str), span: Span) -> Self {
-        Self { side, names, begun: Instant::now(), span, status: None, message: String::new(), bytes: 0 }
+        let (names, begun) = ((service, method), Instant::now());
+        Self { side, names, begun, span, status: None, message: String::new(), bytes: 0 }
     }
 
     /// Takes in headers or trailers, which may bring the status.
@@ -314,7 +315,7 @@ mod tests {
 
     #[test]
     fn refusals_are_the_callers_errors_only() {
-        let on = |side| Call::new(side, OTHER, Span::none());
+        let on = |side| Call::new(side, OTHER, None);
         for (code, server) in [(Code::Ok, false), (Code::NotFound, false), (Code::Internal, true)] {
             assert_eq!(on(Side::Server).is_error(code), server);
             assert_eq!(on(Side::Client).is_error(code), code != Code::Ok);

@@ -3,7 +3,9 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use crate::case::{Suite, name};
+use halo_duchy_shell::telemetry::rpc::code_name;
+
+use crate::case::Suite;
 use crate::{computations, control, fulfillment, internal};
 
 const MARK: &str = "<!-- from here on: halo-duchy-shell/tests/conformance -->";
@@ -28,7 +30,7 @@ fn table(Suite { service, cases }: &Suite) -> String {
     rpcs.dedup();
     for rpc in rpcs {
         for case in cases.iter().filter(|case| case.rpc == rpc) {
-            writeln!(text, "| {rpc} | {} | `{}` |", case.input, name(case.code)).expect("text");
+            writeln!(text, "| {rpc} | {} | `{}` |", case.input, code_name(case.code)).expect("text");
         }
     }
     text

@@ -45,6 +45,9 @@ pub enum SpannerError {
     /// Spanner cannot be reached.
     #[error("cannot reach Spanner: {0}")]
     Connection(String),
+    /// Other transactions were in the way of this one, however often it was tried.
+    #[error("aborted for {0:?}")]
+    Contention(Duration),
     /// Spanner refused or failed.
     #[error("Spanner says {code:?}: {message}")]
     Refused {
@@ -197,7 +200,7 @@ impl Query {
             Value::Bool(value) => statement.add_param(name, &value),
             Value::Int(value) => statement.add_param(name, &value),
             Value::Text(value) => statement.add_param(name, &value),
-            Value::Bytes(value) => statement.add_param(name, &value),
+            Value::Bytes(value) => statement.add_param(name, &*value),
             Value::Time(value) => statement.add_param(name, &prost_types::Timestamp::from(value)),
             Value::Ints(values) => statement.add_param(name, &values),
             Value::Texts(values) => statement.add_param(name, &values),

@@ -5,6 +5,7 @@
 
 use super::address::SpannerAddress;
 use super::client::{Change, Database, Query, Read, SpannerError, change_schema};
+use super::until_done;
 use crate::store::StoreError;
 
 /// Name and text of each step, in order; the number is the position, from 1.
@@ -91,14 +92,15 @@ pub(super) async fn migrate(
 }
 
 async fn record(database: &Database, version: i64, name: &str) -> Result<(), SpannerError> {
-    loop {
+    until_done(async || {
         let columns = vec![("Version", version.into()), ("Name", name.into())];
         let change = Change::insert_or_update("SchemaMigrations", columns);
         match database.begin().await?.commit(vec![change]).await {
-            Err(error) if error.is_aborted() => {}
-            result => return result,
+            Err(error) if error.is_aborted() => Ok(None),
+            result => result.map(Some),
         }
-    }
+    })
+    .await
 }
 
 /// The last step taken; 0 in a database that this program has never seen.

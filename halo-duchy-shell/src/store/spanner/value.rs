@@ -4,6 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use prost_types::value::Kind;
 use prost_types::{ListValue, NullValue};
+use zeroize::Zeroizing;
 
 use crate::clock::Timestamp;
 use crate::store::StoreError;
@@ -18,7 +19,8 @@ pub(super) enum Value {
     Bool(bool),
     Int(i64),
     Text(String),
-    Bytes(Vec<u8>),
+    /// Perhaps with keys in it, so this copy is wiped; the client library's, in base64, is not.
+    Bytes(Zeroizing<Vec<u8>>),
     Time(Timestamp),
     Ints(Vec<i64>),
     Texts(Vec<String>),
@@ -50,7 +52,7 @@ impl From<&str> for Value {
 
 impl From<&[u8]> for Value {
     fn from(value: &[u8]) -> Self {
-        Self::Bytes(value.into())
+        Self::Bytes(Zeroizing::new(value.into()))
     }
 }
 
