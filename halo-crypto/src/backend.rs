@@ -81,6 +81,7 @@ macro_rules! entry_points {
 mod avx2;
 mod batch;
 mod comb;
+mod digits;
 mod divsteps;
 mod field;
 mod fixed_base;

@@ -6,11 +6,12 @@
 #![expect(unsafe_code, reason = "intrinsics that not every processor has")]
 
 use core::arch::x86_64::{
-    __m128i, __m256i, _mm256_add_epi64, _mm256_adds_epu8, _mm256_and_si256, _mm256_broadcastsi128_si256,
-    _mm256_castsi256_si128, _mm256_cmpeq_epi64, _mm256_cvtepu32_epi64, _mm256_extracti128_si256,
-    _mm256_mul_epu32, _mm256_or_si256, _mm256_set1_epi8, _mm256_set1_epi64x, _mm256_shuffle_epi8,
-    _mm256_slli_epi64, _mm256_srli_epi64, _mm256_sub_epi64, _mm256_unpackhi_epi8, _mm256_unpackhi_epi16,
-    _mm256_unpacklo_epi8, _mm256_unpacklo_epi16, _mm256_xor_si256,
+    __m128i, __m256i, _mm_cvtsi32_si128, _mm256_add_epi64, _mm256_adds_epu8, _mm256_and_si256,
+    _mm256_blendv_epi8, _mm256_broadcastsi128_si256, _mm256_castsi256_si128, _mm256_cmpeq_epi64,
+    _mm256_cmpgt_epi64, _mm256_cvtepu32_epi64, _mm256_extracti128_si256, _mm256_mul_epu32, _mm256_or_si256,
+    _mm256_set1_epi8, _mm256_set1_epi64x, _mm256_shuffle_epi8, _mm256_sll_epi64, _mm256_slli_epi64,
+    _mm256_srli_epi64, _mm256_sub_epi64, _mm256_unpackhi_epi8, _mm256_unpackhi_epi16, _mm256_unpacklo_epi8,
+    _mm256_unpacklo_epi16, _mm256_xor_si256,
 };
 use core::mem::transmute;
 
@@ -109,6 +110,13 @@ fn choose(planes: &[Plane], indices: &ByteIndices) -> [__m256i; POINTS / 4] {
     numbers
 }
 
+/// The bit is brought to where the sign is.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn bit(words: __m256i, position: i32) -> __m256i {
+    _mm256_cmpgt_epi64(Avx2::ZERO, _mm256_sll_epi64(words, _mm_cvtsi32_si128(63 - position)))
+}
+
 /// Calls what needs AVX2.
 macro_rules! intrinsic {
     ($call:expr) => {
@@ -183,6 +191,16 @@ impl Quad for Avx2 {
     #[inline(always)]
     fn equal(left: __m256i, right: __m256i) -> __m256i {
         intrinsic!(_mm256_cmpeq_epi64(left, right))
+    }
+
+    #[inline(always)]
+    fn bit(words: __m256i, position: i32) -> __m256i {
+        intrinsic!(bit(words, position))
+    }
+
+    #[inline(always)]
+    fn select(mask: __m256i, if_true: __m256i, if_false: __m256i) -> __m256i {
+        intrinsic!(_mm256_blendv_epi8(if_false, if_true, mask))
     }
 
     #[inline(always)]

@@ -28,18 +28,15 @@
 //! # Constant time
 //! A digit is found by reading all eight sums of its table under masks, as with the windows of one scalar.
 
-use core::ops::Range;
-
 use p256::Scalar;
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
 use super::batch::{Addends, Batch};
-use super::mask::Mask;
-use super::multiplication::{set, signs};
+use super::digits::LaneScalars;
+use super::multiplication::set;
 use super::point::Point;
-use super::recoding::OddScalar;
 use super::table::PointTable;
-use super::vector::{Affine, Lanes, MAX_LANES, Signed, Vector, load, replace_identities, store};
+use super::vector::{Affine, Lanes, Signed, Vector, load, replace_identities, store};
 
 /// Tables of points that are made together. Few enough that they stay in the second-level cache while the sums of all
 /// scalars go through them; a multiple of [`MAX_LANES`] for each number of tables.
@@ -78,9 +75,9 @@ impl Shape {
     }
 }
 
-/// The tables of each point of a chunk. In the sum `e` a tooth `t` is negative where bit `t` of `e` is set.
+/// The tables of each point of a chunk. In the sum `e` a tooth `t` is positive where bit `t` of `e` is set.
 #[inline(always)]
-fn tables<V: Vector>(points: &[Affine<V>], shape: Shape) -> Vec<PointTable<V>> {
+fn tables<V: Vector>(points: &[Affine<V>], shape: Shape) -> Vec<PointTable<V, SUMS>> {
     let mut batch = Batch::new(points.len());
     let mut shifted: Lanes<V> = Zeroizing::new(points.to_vec());
     // By tooth, and then by table.
@@ -98,10 +95,10 @@ fn tables<V: Vector>(points: &[Affine<V>], shape: Shape) -> Vec<PointTable<V>> {
             *tooth = number * shape.tables + table;
         }
         let [first, second, third, fourth] = tooth.map(|power| &powers[power]);
-        let upper = [sum(&mut batch, fourth, third), sum(&mut batch, fourth, &negated(third))];
+        let upper = [sum(&mut batch, fourth, &negated(third)), sum(&mut batch, fourth, third)];
         let lower = [sum(&mut batch, second, first), sum(&mut batch, second, &negated(first))];
-        let lower = [&lower[0], &lower[1], &negated(&lower[1]), &negated(&lower[0])];
-        let mut sums = PointTable::new(points.len(), SUMS);
+        let lower = [&negated(&lower[0]), &negated(&lower[1]), &lower[1], &lower[0]];
+        let mut sums = PointTable::new(points.len());
         for number in 0..SUMS {
             sums.set(number, &sum(&mut batch, &upper[number / lower.len()], lower[number % lower.len()]));
         }
@@ -128,34 +125,10 @@ fn negated<V: Vector>(points: &[Affine<V>]) -> Lanes<V> {
     negated
 }
 
-/// Some scalars for each point of a chunk.
-struct Combs {
-    /// For each vector of sums the scalars of its lanes begin at a multiple of [`Vector::LANES`].
-    scalars: Vec<OddScalar>,
-    /// By tooth: a bit for each position, set where its digit is positive.
-    teeth: Zeroizing<Vec<[u64; TEETH]>>,
-}
-
-impl Combs {
-    /// For the points at `places` of `count`, the same number of scalars each. Lanes that hold no point get scalars too,
-    /// so that those of each multiple begin with a vector.
-    fn new<V: Vector>(scalars: &[Scalar], count: usize, places: &Range<usize>) -> Self {
-        // Room for all, since a vector that grows leaves its old memory unwiped.
-        let width = places.len().next_multiple_of(V::LANES);
-        let mut recoded = Vec::with_capacity(scalars.len() / count * width);
-        for scalars in scalars.chunks_exact(count) {
-            recoded.extend(scalars[places.clone()].iter().map(OddScalar::new));
-            recoded.resize_with(recoded.len().next_multiple_of(V::LANES), || OddScalar::new(&Scalar::ONE));
-        }
-        let teeth = Zeroizing::new(recoded.iter().map(OddScalar::signs).collect());
-        Self { scalars: recoded, teeth }
-    }
-}
-
 /// The digits of one column in one table.
 struct Column<'a, V: Vector> {
-    table: &'a PointTable<V>,
-    combs: &'a Combs,
+    table: &'a PointTable<V, SUMS>,
+    scalars: &'a LaneScalars<V>,
     /// The column's position within a tooth.
     position: usize,
 }
@@ -163,19 +136,15 @@ struct Column<'a, V: Vector> {
 impl<V: Vector> Addends<V> for Column<'_, V> {
     #[inline(always)]
     fn write(&self, out: &mut [Signed<V>]) {
-        for (index, out) in out.iter_mut().enumerate() {
-            let (mut numbers, mut negative) = ([0; MAX_LANES], [Mask::default(); MAX_LANES]);
-            for (lane, teeth) in self.combs.teeth[index * V::LANES..].iter().take(V::LANES).enumerate() {
-                let [first, second, third, highest] = teeth.map(|tooth| tooth >> self.position & 1);
-                numbers[lane] = (first ^ highest) | (second ^ highest) << 1 | (third ^ highest) << 2;
-                negative[lane] = Mask::from_bit(highest ^ 1);
+        let mut positions = [self.position; TEETH];
+        for (tooth, position) in positions.iter_mut().enumerate() {
+            *position += SPACING * tooth;
+        }
+        // The sums of a point's scalars follow each other by the number of points.
+        for (out, first) in out.chunks_mut(self.table.vectors()).zip((0..).step_by(self.table.vectors())) {
+            for (vector, out) in out.iter_mut().enumerate() {
+                self.table.select(vector, &self.scalars.digit(first + vector, positions), out);
             }
-            // The sums of a point's scalars follow each other by the number of points.
-            let vector = index % self.table.vectors();
-            let point = self.table.select_each(vector, &V::indices(&numbers));
-            *out = Signed { point, negative: V::mask(&negative) };
-            numbers.zeroize();
-            negative.zeroize();
         }
     }
 }
@@ -192,8 +161,11 @@ pub(super) fn several_multiples<V: Vector>(points: &[Point], scalars: &[Scalar],
         let first = chunk * shape.chunk();
         let places = first..first + points.len();
         for (scalars, out) in scalars.chunks(TOGETHER * count).zip(out.chunks_mut(TOGETHER * count)) {
-            let combs = Combs::new::<V>(scalars, count, &places);
-            let mut sums = multiply(&tables, &combs, combs.scalars.len() / V::LANES, shape);
+            let mut own = LaneScalars::with_capacity(scalars.len() / count * lanes.len());
+            for scalars in scalars.chunks_exact(count) {
+                own.push(&scalars[places.clone()]);
+            }
+            let mut sums = multiply(&tables, &own, shape);
             for (sum, identity) in sums.iter_mut().zip(identities.iter().cycle()) {
                 *sum = sum.keep(!*identity);
             }
@@ -204,18 +176,18 @@ pub(super) fn several_multiples<V: Vector>(points: &[Point], scalars: &[Scalar],
     }
 }
 
-/// The multiples by all scalars, `vectors` in number.
+/// The multiples by all scalars.
 #[inline(always)]
-fn multiply<V: Vector>(tables: &[PointTable<V>], combs: &Combs, vectors: usize, shape: Shape) -> Lanes<V> {
-    let mut batch = Batch::new(vectors);
-    let mut sums: Lanes<V> = Zeroizing::new(vec![Affine::default(); vectors]);
+fn multiply<V: Vector>(tables: &[PointTable<V, SUMS>], scalars: &LaneScalars<V>, shape: Shape) -> Lanes<V> {
+    let mut batch = Batch::new(scalars.vectors());
+    let mut sums: Lanes<V> = Zeroizing::new(vec![Affine::default(); scalars.vectors()]);
     let columns = shape.columns();
     for column in (0..columns).rev() {
         if column + 1 < columns {
             batch.double(&mut sums, 1);
         }
         for (number, table) in tables.iter().enumerate() {
-            let digits = Column { table, combs, position: number * columns + column };
+            let digits = Column { table, scalars, position: number * columns + column };
             if column + 1 == columns && number == 0 {
                 set(&mut sums, &digits);
             } else if column == 0 && number + 1 == shape.tables {
@@ -226,7 +198,7 @@ fn multiply<V: Vector>(tables: &[PointTable<V>], combs: &Combs, vectors: usize, 
         }
     }
     for (index, sum) in sums.iter_mut().enumerate() {
-        *sum = sum.negate_if(signs::<V>(&combs.scalars, index));
+        *sum = sum.negate_if(scalars.is_negative(index));
     }
     sums
 }

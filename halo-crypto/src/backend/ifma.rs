@@ -9,7 +9,7 @@ use core::arch::x86_64::{
     __m512i, _mm512_add_epi64, _mm512_and_si512, _mm512_cmpeq_epi64_mask, _mm512_madd52hi_epu64,
     _mm512_madd52lo_epu64, _mm512_mask_blend_epi64, _mm512_maskz_mov_epi64, _mm512_or_si512,
     _mm512_permutexvar_epi64, _mm512_set1_epi64, _mm512_slli_epi64, _mm512_srai_epi64, _mm512_srli_epi64,
-    _mm512_sub_epi64, _mm512_xor_si512,
+    _mm512_sub_epi64, _mm512_test_epi64_mask, _mm512_xor_si512,
 };
 use core::mem::transmute;
 
@@ -120,6 +120,11 @@ impl Octet for Ifma {
     #[inline(always)]
     fn equal(left: __m512i, right: __m512i) -> u8 {
         intrinsic!(_mm512_cmpeq_epi64_mask(left, right))
+    }
+
+    #[inline(always)]
+    fn bit(words: __m512i, position: u32) -> u8 {
+        intrinsic!(_mm512_test_epi64_mask(words, _mm512_set1_epi64(1 << position)))
     }
 
     #[inline(always)]

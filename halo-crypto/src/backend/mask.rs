@@ -1,6 +1,6 @@
 //! [`Mask`]: a condition as a word of zeros or ones, for choosing without branching.
 
-use core::ops::{BitAnd, BitOr, Not};
+use core::ops::{BitAnd, BitOr, BitXor, Not};
 
 use subtle::Choice;
 use zeroize::DefaultIsZeroes;
@@ -67,6 +67,15 @@ impl BitOr for Mask {
     #[inline(always)]
     fn bitor(self, other: Self) -> Self {
         Self(self.0 | other.0)
+    }
+}
+
+impl BitXor for Mask {
+    type Output = Self;
+
+    #[inline(always)]
+    fn bitxor(self, other: Self) -> Self {
+        Self(self.0 ^ other.0)
     }
 }
 

@@ -5,8 +5,8 @@
 //!
 //! # Multiplication by one secret
 //! Windows of four bits, all digits odd ([`recoding`](super::recoding)), from the highest: four doublings, then the
-//! addition of a digit's multiple. The digit is the same for all points, but secret: the multiple is found by reading
-//! all eight under masks. For one base `P` only the last addition can meet equal or opposite points. Before the
+//! addition of a digit's multiple. The digit is the same for all points, but secret: all
+//! eight multiples are read to find it. For one base `P` only the last addition can meet equal or opposite points. Before the
 //! addition of digit `d_i` the sum is `a·P` with `a = 16·k_(i+1)`, and `k_(i+1)` is odd, so `16 ≤ a`, while
 //! `|d_i| ≤ 15`; hence `a ± d_i` is not zero, and for `i ≥ 1` it is below the order in size, as `a ≤ n/16 + 16`. So
 //! those additions may be [`Batch::add_distinct`]. In the last one `a + d_0 = k` may be `n` itself (the scalar is 0),
@@ -37,6 +37,7 @@ use subtle::Choice;
 use zeroize::{Zeroize, Zeroizing};
 
 use super::batch::{Addends, Batch};
+use super::digits::{Digit, LaneScalars, SharedScalar};
 use super::field::FieldElement;
 use super::fixed_base::Multiples as FixedMultiples;
 use super::mask::Mask;
@@ -60,32 +61,16 @@ const MULTIPLES: usize = 1 << (WINDOW - 1);
 
 /// The multiples that the digits of one position choose.
 struct Chosen<'a, V: Vector, D> {
-    multiples: &'a PointTable<V>,
+    multiples: &'a PointTable<V, MULTIPLES>,
     digit: D,
 }
 
-/// A digit shared by a whole batch: which of the multiples it is, as masks.
-struct SharedDigit<V: Vector> {
-    chosen: [V::Mask; MULTIPLES],
-    negative: V::Mask,
-}
-
-impl<V: Vector> SharedDigit<V> {
-    #[inline(always)]
-    fn of(scalar: &OddScalar, position: usize) -> Self {
-        let digit = scalar.digit(position, WINDOW);
-        let mut chosen = [V::Mask::default(); MULTIPLES];
-        for (index, chosen) in chosen.iter_mut().enumerate() {
-            *chosen = V::splat_mask(Mask::is_equal(index as u64, digit.index));
-        }
-        Self { chosen, negative: V::splat_mask(digit.negative) }
-    }
-}
+/// A digit shared by a whole batch.
+struct SharedDigit<V: Vector>(Digit<V, WINDOW>);
 
 impl<V: Vector> Drop for SharedDigit<V> {
     fn drop(&mut self) {
-        self.chosen.zeroize();
-        self.negative.zeroize();
+        self.0.0.zeroize();
     }
 }
 
@@ -93,41 +78,35 @@ impl<V: Vector> Addends<V> for Chosen<'_, V, SharedDigit<V>> {
     #[inline(always)]
     fn write(&self, out: &mut [Signed<V>]) {
         for (index, out) in out.iter_mut().enumerate() {
-            out.point = self.multiples.select(index, &self.digit.chosen);
-            out.negative = self.digit.negative;
+            self.multiples.select(index, &self.digit.0, out);
         }
     }
 }
 
 /// A digit of its own for each point.
-struct OwnDigits<'a> {
-    scalars: &'a [OddScalar],
+struct OwnDigits<'a, V: Vector> {
+    scalars: &'a LaneScalars<V>,
     position: usize,
 }
 
-impl<V: Vector> Addends<V> for Chosen<'_, V, OwnDigits<'_>> {
+impl<V: Vector> Addends<V> for Chosen<'_, V, OwnDigits<'_, V>> {
     #[inline(always)]
     fn write(&self, out: &mut [Signed<V>]) {
         for (index, out) in out.iter_mut().enumerate() {
-            let (indices, negative) = digits::<V>(self.digit.scalars, index, self.digit.position);
-            *out = Signed { point: self.multiples.select_each(index, &indices), negative };
+            let digit = self.digit.scalars.digit(index, window(self.digit.position));
+            self.multiples.select(index, &digit, out);
         }
     }
 }
 
-/// The digits of one position of the scalars of a vector's points: the indices of their multiples, and where they
-/// are negative. Lanes without a scalar have the digit one.
+/// The positions of signs in a window.
 #[inline(always)]
-fn digits<V: Vector>(scalars: &[OddScalar], index: usize, position: usize) -> (V::Indices, V::Mask) {
-    let (mut indices, mut negative) = ([0; MAX_LANES], [Mask::default(); MAX_LANES]);
-    for (lane, scalar) in scalars[index * V::LANES..].iter().take(V::LANES).enumerate() {
-        let digit = scalar.digit(position, WINDOW);
-        (indices[lane], negative[lane]) = (digit.index, digit.negative);
+fn window(position: usize) -> [usize; WINDOW] {
+    let mut positions = [WINDOW * position; WINDOW];
+    for (sign, position) in positions.iter_mut().enumerate() {
+        *position += sign;
     }
-    let digits = (V::indices(&indices), V::mask(&negative));
-    indices.zeroize();
-    negative.zeroize();
-    digits
+    positions
 }
 
 /// Replaces points by the first addends of a sum.
@@ -140,42 +119,32 @@ pub(super) fn set<V: Vector>(points: &mut [Affine<V>], addends: &impl Addends<V>
     }
 }
 
-/// Where the results for a vector's points are to be negated.
-#[inline(always)]
-pub(super) fn signs<V: Vector>(scalars: &[OddScalar], index: usize) -> V::Mask {
-    let mut negative = [Mask::default(); MAX_LANES];
-    for (negative, scalar) in negative.iter_mut().zip(&scalars[index * V::LANES..]).take(V::LANES) {
-        *negative = scalar.is_negative();
-    }
-    V::mask(&negative)
-}
-
 /// Where the digits for [`multiply`] come from.
 trait Digits<V: Vector> {
     /// The multiples chosen by the digits of a position.
-    fn choose<'a>(&'a self, multiples: &'a PointTable<V>, position: usize) -> impl Addends<V>;
+    fn choose<'a>(&'a self, multiples: &'a PointTable<V, MULTIPLES>, position: usize) -> impl Addends<V>;
 }
 
-impl<V: Vector> Digits<V> for OddScalar {
+impl<V: Vector> Digits<V> for SharedScalar {
     #[inline(always)]
-    fn choose<'a>(&'a self, multiples: &'a PointTable<V>, position: usize) -> impl Addends<V> {
-        Chosen { multiples, digit: SharedDigit::of(self, position) }
+    fn choose<'a>(&'a self, multiples: &'a PointTable<V, MULTIPLES>, position: usize) -> impl Addends<V> {
+        Chosen { multiples, digit: SharedDigit(self.digit(window(position))) }
     }
 }
 
-impl<V: Vector> Digits<V> for [OddScalar] {
+impl<V: Vector> Digits<V> for LaneScalars<V> {
     #[inline(always)]
-    fn choose<'a>(&'a self, multiples: &'a PointTable<V>, position: usize) -> impl Addends<V> {
+    fn choose<'a>(&'a self, multiples: &'a PointTable<V, MULTIPLES>, position: usize) -> impl Addends<V> {
         Chosen { multiples, digit: OwnDigits { scalars: self, position } }
     }
 }
 
 /// Multiplies a chunk of points by the scalars that `scalars` are the digits of.
 #[inline(always)]
-fn multiply<V: Vector>(points: &mut [Affine<V>], scalars: &(impl Digits<V> + ?Sized)) {
+fn multiply<V: Vector>(points: &mut [Affine<V>], scalars: &impl Digits<V>) {
     let identities = replace_identities(points);
     let mut batch = Batch::new(points.len());
-    let multiples = PointTable::of_odd_multiples(&mut batch, points, MULTIPLES);
+    let multiples = PointTable::of_odd_multiples(&mut batch, points);
     let highest = OddScalar::digits(WINDOW) - 1;
     let first = scalars.choose(&multiples, highest);
     set(points, &first);
@@ -196,10 +165,10 @@ fn multiply<V: Vector>(points: &mut [Affine<V>], scalars: &(impl Digits<V> + ?Si
 /// `points[i] = scalar · points[i]`
 #[inline(always)]
 pub(super) fn scale<V: Vector>(points: &mut [Point], scalar: &Scalar) {
-    let scalar = OddScalar::new(scalar);
+    let scalar = SharedScalar::new(scalar);
     for points in points.chunks_mut(CHUNK) {
         let mut lanes = load::<V>(points);
-        negate_if(&mut lanes, V::splat_mask(scalar.is_negative()));
+        negate_if(&mut lanes, scalar.is_negative::<V>());
         multiply(&mut lanes, &scalar);
         store(&lanes, points);
     }
@@ -209,12 +178,12 @@ pub(super) fn scale<V: Vector>(points: &mut [Point], scalar: &Scalar) {
 #[inline(always)]
 pub(super) fn scale_each<V: Vector>(points: &mut [Point], scalars: &[Scalar]) {
     for (points, scalars) in points.chunks_mut(CHUNK).zip(scalars.chunks(CHUNK)) {
-        let scalars = recode(scalars);
+        let scalars = LaneScalars::<V>::of(scalars);
         let mut lanes = load::<V>(points);
         for (index, lanes) in lanes.iter_mut().enumerate() {
-            *lanes = lanes.negate_if(signs::<V>(&scalars, index));
+            *lanes = lanes.negate_if(scalars.is_negative(index));
         }
-        multiply(&mut lanes, scalars.as_slice());
+        multiply(&mut lanes, &scalars);
         store(&lanes, points);
     }
 }
@@ -229,7 +198,7 @@ pub(super) fn double_scale<V: Vector>(
     right_scalar: &Scalar,
     offset: &Offset,
 ) {
-    let (left_scalar, right_scalar) = (OddScalar::new(left_scalar), OddScalar::new(right_scalar));
+    let (left_scalar, right_scalar) = (SharedScalar::new(left_scalar), SharedScalar::new(right_scalar));
     let highest = OddScalar::digits(WINDOW) - 1;
     let start = Affine::load(&[offset.start; MAX_LANES][..V::LANES]);
     let correction = Everywhere(Affine::load(&[offset.correction; MAX_LANES][..V::LANES]));
@@ -237,11 +206,11 @@ pub(super) fn double_scale<V: Vector>(
         let (mut sums, mut other) = (load::<V>(left), load::<V>(right));
         let left_identities = replace_identities(&mut sums);
         let right_identities = replace_identities(&mut other);
-        negate_if(&mut sums, V::splat_mask(left_scalar.is_negative()));
-        negate_if(&mut other, V::splat_mask(right_scalar.is_negative()));
+        negate_if(&mut sums, left_scalar.is_negative::<V>());
+        negate_if(&mut other, right_scalar.is_negative::<V>());
         let mut batch = Batch::new(sums.len());
-        let left_multiples = PointTable::of_odd_multiples(&mut batch, &sums, MULTIPLES);
-        let right_multiples = PointTable::of_odd_multiples(&mut batch, &other, MULTIPLES);
+        let left_multiples = PointTable::of_odd_multiples(&mut batch, &sums);
+        let right_multiples = PointTable::of_odd_multiples(&mut batch, &other);
         sums.fill(start);
         for position in (0..=highest).rev() {
             if position < highest {
@@ -282,6 +251,16 @@ impl<V: Vector> Addends<V> for FixedAddends<'_, V> {
     }
 }
 
+/// Where the results for a vector's points are to be negated.
+#[inline(always)]
+fn signs<V: Vector>(scalars: &[OddScalar], index: usize) -> V::Mask {
+    let mut negative = [Mask::default(); MAX_LANES];
+    for (negative, scalar) in negative.iter_mut().zip(&scalars[index * V::LANES..]).take(V::LANES) {
+        *negative = scalar.is_negative();
+    }
+    V::mask(&negative)
+}
+
 /// `points[i] += scalars[i] · base`
 #[inline(always)]
 pub(super) fn add_fixed_base_multiples<V: Vector>(
@@ -294,7 +273,7 @@ pub(super) fn add_fixed_base_multiples<V: Vector>(
     }
     let highest = OddScalar::digits(V::FIXED_BASE_WINDOW) - 1;
     for (points, scalars) in points.chunks_mut(CHUNK).zip(scalars.chunks(CHUNK)) {
-        let scalars = recode(scalars);
+        let scalars: Vec<OddScalar> = scalars.iter().map(OddScalar::new).collect();
         let mut lanes = load::<V>(points);
         let mut batch = Batch::new(lanes.len());
         let mut sums: Lanes<V> = Zeroizing::new(vec![Affine::default(); lanes.len()]);
@@ -353,11 +332,6 @@ pub(super) fn add<V: Vector>(left: &mut [Point], right: impl Fn(usize) -> Point)
         Batch::new(sums.len()).add(&mut sums, &addends);
         store(&sums, left);
     }
-}
-
-/// The scalars, wiped when dropped.
-fn recode(scalars: &[Scalar]) -> Vec<OddScalar> {
-    scalars.iter().map(OddScalar::new).collect()
 }
 
 #[inline(always)]

@@ -18,7 +18,6 @@ impl Vector for FieldElement {
     type Mask = Mask;
     type Loose = Self;
     type Table = Vec<Point>;
-    type Indices = u64;
     type Packed = Affine<Self>;
 
     #[inline(always)]
@@ -153,13 +152,8 @@ impl Vector for FieldElement {
     }
 
     #[inline(always)]
-    fn indices(numbers: &[u64; MAX_LANES]) -> u64 {
-        numbers[0]
-    }
-
-    #[inline(always)]
-    fn index_is(index: &u64, number: u64) -> Mask {
-        Mask::is_equal(*index, number)
+    fn bit(words: &[u64], position: usize) -> Mask {
+        Mask::from_bit(words[0] >> position & 1)
     }
 
     #[inline(always)]
@@ -168,13 +162,24 @@ impl Vector for FieldElement {
     }
 
     #[inline(always)]
-    fn unpack(packed: &Affine<Self>) -> Affine<Self> {
-        *packed
-    }
-
-    #[inline(always)]
-    fn merge(selected: &mut Affine<Self>, entry: &Affine<Self>, condition: Mask) {
-        *selected = selected.or(&entry.keep(condition));
+    fn choose<const ENTRIES: usize>(
+        entries: &[Affine<Self>; ENTRIES],
+        bits: &[Mask],
+        out: &mut Affine<Self>,
+    ) {
+        let mut points = *entries;
+        let mut left = ENTRIES;
+        for bit in bits.iter().rev() {
+            left /= 2;
+            for number in 0..left {
+                let (if_true, if_false) = (points[left + number], points[number]);
+                points[number] = Affine {
+                    x: FieldElement::select(*bit, &if_true.x, &if_false.x),
+                    y: FieldElement::select(*bit, &if_true.y, &if_false.y),
+                };
+            }
+        }
+        *out = points[0];
     }
 }
 

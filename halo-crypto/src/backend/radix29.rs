@@ -36,7 +36,7 @@
 //! (limb 7) and `2^24 - 1` (limb 8). None is negative, so no column can be.
 
 use core::fmt::Debug;
-use core::ops::{BitAnd, BitOr, Not};
+use core::ops::{BitAnd, BitOr, BitXor, Not};
 
 use zeroize::{DefaultIsZeroes, Zeroize};
 
@@ -141,6 +141,10 @@ pub(super) trait Quad: Copy + Debug + Default + Send + Sync + 'static {
     fn xor(left: Self::Word, right: Self::Word) -> Self::Word;
     /// All ones where the words are equal, else zero.
     fn equal(left: Self::Word, right: Self::Word) -> Self::Word;
+    /// All ones where the bit at the position is set, else zero.
+    fn bit(words: Self::Word, position: i32) -> Self::Word;
+    /// `if_true` where the mask is all ones, `if_false` where it is zero.
+    fn select(mask: Self::Word, if_true: Self::Word, if_false: Self::Word) -> Self::Word;
     /// Prepares indices below [`ENTRIES`].
     fn byte_indices(indices: &[u8; POINTS]) -> Self::ByteIndices;
     /// For each index a number below `2^32` whose bytes, from the lowest, are the entries with this index of four
@@ -335,6 +339,15 @@ impl<S: Quad> BitOr for LaneMask<S> {
     }
 }
 
+impl<S: Quad> BitXor for LaneMask<S> {
+    type Output = Self;
+
+    #[inline(always)]
+    fn bitxor(self, other: Self) -> Self {
+        Self(S::xor(self.0, other.0))
+    }
+}
+
 impl<S: Quad> Not for LaneMask<S> {
     type Output = Self;
 
@@ -412,7 +425,6 @@ impl<S: Quad> Vector for Radix29<S> {
     type Loose = Loose<S>;
     /// The limbs of `x` and then of `y`, of four bytes each: for each byte a plane.
     type Table = Vec<Plane>;
-    type Indices = S::Word;
     type Packed = Packed<S>;
 
     #[inline(always)]
@@ -591,11 +603,15 @@ impl<S: Quad> Vector for Radix29<S> {
     }
 
     #[inline(always)]
+    fn select(condition: LaneMask<S>, if_true: &Self, if_false: &Self) -> Self {
+        Self(Self::select_loose(condition, &if_true.loose(), &if_false.loose()).0)
+    }
+
+    #[inline(always)]
     fn select_loose(condition: LaneMask<S>, if_true: &Loose<S>, if_false: &Loose<S>) -> Loose<S> {
         let mut limbs = if_false.0;
         for (limb, if_true) in limbs.iter_mut().zip(&if_true.0) {
-            let difference = S::xor(*limb, *if_true);
-            *limb = S::xor(*limb, S::and(difference, condition.0));
+            *limb = S::select(condition.0, *if_true, *limb);
         }
         Loose(limbs)
     }
@@ -640,14 +656,8 @@ impl<S: Quad> Vector for Radix29<S> {
     }
 
     #[inline(always)]
-    fn indices(numbers: &[u64; MAX_LANES]) -> S::Word {
-        let [first, second, third, fourth, ..] = *numbers;
-        S::from_array([first, second, third, fourth])
-    }
-
-    #[inline(always)]
-    fn index_is(indices: &S::Word, number: u64) -> LaneMask<S> {
-        LaneMask(S::equal(*indices, S::splat(number)))
+    fn bit(words: &[u64], position: usize) -> LaneMask<S> {
+        LaneMask(S::bit(S::from_array([words[0], words[1], words[2], words[3]]), position as i32))
     }
 
     #[inline(always)]
@@ -660,19 +670,25 @@ impl<S: Quad> Vector for Radix29<S> {
     }
 
     #[inline(always)]
-    fn unpack(packed: &Packed<S>) -> Affine<Self> {
-        let mut point = Affine::<Self>::default();
+    fn choose<const ENTRIES: usize>(
+        entries: &[Packed<S>; ENTRIES],
+        bits: &[LaneMask<S>],
+        out: &mut Affine<Self>,
+    ) {
         for index in 0..LIMBS {
-            point.x.0[index] = S::and(packed.0[index], S::splat(LIMB_BITS));
-            point.y.0[index] = S::shift_right::<32>(packed.0[index]);
-        }
-        point
-    }
-
-    #[inline(always)]
-    fn merge(selected: &mut Packed<S>, entry: &Packed<S>, condition: LaneMask<S>) {
-        for index in 0..LIMBS {
-            selected.0[index] = S::or(selected.0[index], S::and(entry.0[index], condition.0));
+            let mut words = [S::ZERO; ENTRIES];
+            for (word, entry) in words.iter_mut().zip(entries) {
+                *word = entry.0[index];
+            }
+            let mut left = ENTRIES;
+            for bit in bits.iter().rev() {
+                left /= 2;
+                for number in 0..left {
+                    words[number] = S::select(bit.0, words[left + number], words[number]);
+                }
+            }
+            out.x.0[index] = S::and(words[0], S::splat(LIMB_BITS));
+            out.y.0[index] = S::shift_right::<32>(words[0]);
         }
     }
 }

@@ -40,7 +40,7 @@
 //! (limb 4). The lower half of `m·2^44` is a shift and not a product, because the next multiplier waits for it.
 
 use core::fmt::Debug;
-use core::ops::{BitAnd, BitOr, Not};
+use core::ops::{BitAnd, BitOr, BitXor, Not};
 
 use zeroize::{DefaultIsZeroes, Zeroize};
 
@@ -116,6 +116,8 @@ pub(super) trait Octet: Copy + Debug + Default + Send + Sync + 'static {
     fn xor(left: Self::Word, right: Self::Word) -> Self::Word;
     /// Where the words are equal.
     fn equal(left: Self::Word, right: Self::Word) -> u8;
+    /// Where the bit at the position is set.
+    fn bit(words: Self::Word, position: u32) -> u8;
     /// The words where the mask has a bit, else zero.
     fn keep(mask: u8, words: Self::Word) -> Self::Word;
     /// `if_true` where the mask has a bit, else `if_false`.
@@ -283,6 +285,15 @@ impl BitOr for LaneMask {
     }
 }
 
+impl BitXor for LaneMask {
+    type Output = Self;
+
+    #[inline(always)]
+    fn bitxor(self, other: Self) -> Self {
+        Self(self.0 ^ other.0)
+    }
+}
+
 impl Not for LaneMask {
     type Output = Self;
 
@@ -335,7 +346,6 @@ impl<S: Octet> Vector for Radix52<S> {
     type Loose = Loose<S>;
     /// For each eight points the limbs of their `x`, then those of their `y`.
     type Table = Vec<[[S::Word; LIMBS]; 2]>;
-    type Indices = S::Word;
     /// Limbs fill their words, so nothing is to be packed.
     type Packed = Affine<Self>;
 
@@ -541,13 +551,10 @@ impl<S: Octet> Vector for Radix52<S> {
     }
 
     #[inline(always)]
-    fn indices(numbers: &[u64; MAX_LANES]) -> S::Word {
-        S::from_array(*numbers)
-    }
-
-    #[inline(always)]
-    fn index_is(indices: &S::Word, number: u64) -> LaneMask {
-        LaneMask(S::equal(*indices, S::splat(number)))
+    fn bit(words: &[u64], position: usize) -> LaneMask {
+        let mut lanes = [0; MAX_LANES];
+        lanes.copy_from_slice(words);
+        LaneMask(S::bit(S::from_array(lanes), position as u32))
     }
 
     #[inline(always)]
@@ -556,17 +563,33 @@ impl<S: Octet> Vector for Radix52<S> {
     }
 
     #[inline(always)]
-    fn unpack(packed: &Affine<Self>) -> Affine<Self> {
-        *packed
-    }
-
-    #[inline(always)]
-    fn merge(selected: &mut Affine<Self>, entry: &Affine<Self>, condition: LaneMask) {
+    fn choose<const ENTRIES: usize>(
+        entries: &[Affine<Self>; ENTRIES],
+        bits: &[LaneMask],
+        out: &mut Affine<Self>,
+    ) {
         for limb in 0..LIMBS {
-            selected.x.0[limb] = S::select(condition.0, entry.x.0[limb], selected.x.0[limb]);
-            selected.y.0[limb] = S::select(condition.0, entry.y.0[limb], selected.y.0[limb]);
+            let (mut x, mut y) = ([S::ZERO; ENTRIES], [S::ZERO; ENTRIES]);
+            for (number, entry) in entries.iter().enumerate() {
+                (x[number], y[number]) = (entry.x.0[limb], entry.y.0[limb]);
+            }
+            out.x.0[limb] = choose::<S, ENTRIES>(x, bits);
+            out.y.0[limb] = choose::<S, ENTRIES>(y, bits);
         }
     }
+}
+
+/// In each lane the word whose number has these bits.
+#[inline(always)]
+fn choose<S: Octet, const ENTRIES: usize>(mut words: [S::Word; ENTRIES], bits: &[LaneMask]) -> S::Word {
+    let mut left = ENTRIES;
+    for bit in bits.iter().rev() {
+        left /= 2;
+        for number in 0..left {
+            words[number] = S::select(bit.0, words[left + number], words[number]);
+        }
+    }
+    words[0]
 }
 
 #[cfg(test)]

@@ -1,34 +1,33 @@
 //! [`PointTable`]: some multiples of each point of a batch, to choose among by secret digits.
 //!
-//! The entries of a vector lie side by side, packed, and all of them are read under masks whichever is wanted. Packed,
+//! The entries of a vector lie side by side, packed, and all of them are read whichever is wanted. Packed,
 //! the eight multiples of a thousand points stay in a second-level cache of half a megabyte or little more.
 
 use zeroize::Zeroizing;
 
 use super::batch::Batch;
-use super::vector::{Affine, Lanes, Vector};
+use super::digits::Digit;
+use super::vector::{Affine, Lanes, Signed, Vector};
 
-/// For each vector of points a fixed number of entries.
-pub(super) struct PointTable<V: Vector> {
-    packed: Zeroizing<Vec<V::Packed>>,
-    /// Entries of a vector.
-    width: usize,
+/// For each vector of points a number of entries, a power of two.
+pub(super) struct PointTable<V: Vector, const ENTRIES: usize> {
+    packed: Zeroizing<Vec<[V::Packed; ENTRIES]>>,
 }
 
-impl<V: Vector> PointTable<V> {
-    /// Room for `width` entries of each of `vectors`.
+impl<V: Vector, const ENTRIES: usize> PointTable<V, ENTRIES> {
+    /// Room for the entries of `vectors`.
     #[inline(always)]
-    pub(super) fn new(vectors: usize, width: usize) -> Self {
-        Self { packed: Zeroizing::new(vec![V::Packed::default(); vectors * width]), width }
+    pub(super) fn new(vectors: usize) -> Self {
+        Self { packed: Zeroizing::new(vec![[V::Packed::default(); ENTRIES]; vectors]) }
     }
 
-    /// The odd multiples `P, 3P, 5P, …` of each point, `width` of them: the entry `e` is `(2e + 1)·P`.
+    /// The odd multiples `P, 3P, 5P, …` of each point: the entry `e` is `(2e + 1)·P`.
     #[inline(always)]
-    pub(super) fn of_odd_multiples(batch: &mut Batch<V>, points: &[Affine<V>], width: usize) -> Self {
-        let mut table = Self::new(points.len(), width);
+    pub(super) fn of_odd_multiples(batch: &mut Batch<V>, points: &[Affine<V>]) -> Self {
+        let mut table = Self::new(points.len());
         let mut multiples = OddMultiples::new(batch, points);
         table.set(0, &multiples.current);
-        for number in 1..width {
+        for number in 1..ENTRIES {
             multiples.advance(batch);
             table.set(number, &multiples.current);
         }
@@ -38,40 +37,33 @@ impl<V: Vector> PointTable<V> {
     /// Vectors that the table is of.
     #[inline(always)]
     pub(super) fn vectors(&self) -> usize {
-        self.packed.len() / self.width
+        self.packed.len()
     }
 
     /// Sets the entry `number` of every vector.
     #[inline(always)]
     pub(super) fn set(&mut self, number: usize, points: &[Affine<V>]) {
-        for (entries, point) in self.packed.chunks_exact_mut(self.width).zip(points) {
+        for (entries, point) in self.packed.iter_mut().zip(points) {
             entries[number] = V::pack(point);
         }
     }
 
-    /// The entry whose condition holds, the same for all points of the vector.
+    /// Sets `out` to what the digit comes to, in each lane of the vector. The table has half as many entries as the digit
+    /// has values.
     #[inline(always)]
-    pub(super) fn select(&self, vector: usize, chosen: &[V::Mask]) -> Affine<V> {
-        let mut selected = V::Packed::default();
-        for (entry, chosen) in self.entries(vector).iter().zip(chosen) {
-            V::merge(&mut selected, entry, *chosen);
+    pub(super) fn select<const SIGNS: usize>(
+        &self,
+        vector: usize,
+        digit: &Digit<V, SIGNS>,
+        out: &mut Signed<V>,
+    ) {
+        const { assert!(ENTRIES == 1 << (SIGNS - 1), "one lower sign for each bit of an entry's number") };
+        out.negative = !digit.0[SIGNS - 1];
+        let mut bits = digit.0;
+        for bit in &mut bits {
+            *bit = *bit ^ out.negative;
         }
-        V::unpack(&selected)
-    }
-
-    /// For each point of the vector the entry with its index.
-    #[inline(always)]
-    pub(super) fn select_each(&self, vector: usize, indices: &V::Indices) -> Affine<V> {
-        let mut selected = V::Packed::default();
-        for (entry, number) in self.entries(vector).iter().zip(0..) {
-            V::merge(&mut selected, entry, V::index_is(indices, number));
-        }
-        V::unpack(&selected)
-    }
-
-    #[inline(always)]
-    fn entries(&self, vector: usize) -> &[V::Packed] {
-        &self.packed[vector * self.width..][..self.width]
+        V::choose(&self.packed[vector], &bits[..SIGNS - 1], &mut out.point);
     }
 }
 

@@ -20,7 +20,7 @@
 //! # Constant time
 //! Every method takes the same time for all values, in every lane.
 
-use core::ops::{BitAnd, BitOr, Not};
+use core::ops::{BitAnd, BitOr, BitXor, Not};
 
 use zeroize::{DefaultIsZeroes, Zeroizing};
 
@@ -48,13 +48,12 @@ pub(super) trait Vector: DefaultIsZeroes {
     type Mask: DefaultIsZeroes
         + BitAnd<Output = Self::Mask>
         + BitOr<Output = Self::Mask>
+        + BitXor<Output = Self::Mask>
         + Not<Output = Self::Mask>;
     /// Sums and differences, which may exceed the bounds of `Self`.
     type Loose: DefaultIsZeroes;
     /// Points of which every lane may choose its own.
     type Table: Send + Sync;
-    /// A number for each lane.
-    type Indices: Copy;
     /// A point in each lane, in as few words as scanning a table of them can do with.
     type Packed: DefaultIsZeroes + Send + Sync;
 
@@ -131,20 +130,20 @@ pub(super) trait Vector: DefaultIsZeroes {
     /// `indices[LANES·i + j]`. Every address read is the same for all indices. The signs are left alone.
     fn look_up(table: &Self::Table, indices: &[u8], out: &mut [Signed<Self>]);
 
-    /// Numbers, one for each lane.
-    fn indices(numbers: &[u64; MAX_LANES]) -> Self::Indices;
-
-    /// Where the lane's number is this one.
-    fn index_is(indices: &Self::Indices, number: u64) -> Self::Mask;
+    /// Where the bit at the position, which is public and below 64, is set in the lane's word. There are as many words as
+    /// lanes.
+    fn bit(words: &[u64], position: usize) -> Self::Mask;
 
     /// Packs points.
     fn pack(point: &Affine<Self>) -> Self::Packed;
 
-    /// The points that were packed.
-    fn unpack(packed: &Self::Packed) -> Affine<Self>;
-
-    /// Takes over those points of `entry` where the condition holds into lanes of `selected` that are zero still.
-    fn merge(selected: &mut Self::Packed, entry: &Self::Packed, condition: Self::Mask);
+    /// Sets `out`, in each lane, to the entry whose number has these bits, the lowest first. All entries are read. In place,
+    /// for an assignment of a point is a call of `memcpy`.
+    fn choose<const ENTRIES: usize>(
+        entries: &[Self::Packed; ENTRIES],
+        bits: &[Self::Mask],
+        out: &mut Affine<Self>,
+    );
 
     /// Runs a task in a function of its own that enables what the vector's instructions need.
     fn perform(task: impl Task);

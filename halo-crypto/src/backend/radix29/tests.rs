@@ -67,6 +67,14 @@ impl Quad for Model {
         each(left, right, |left, right| if left == right { u64::MAX } else { 0 })
     }
 
+    fn bit(words: [u64; 4], position: i32) -> [u64; 4] {
+        words.map(|word| if word >> position & 1 == 1 { u64::MAX } else { 0 })
+    }
+
+    fn select(mask: [u64; 4], if_true: [u64; 4], if_false: [u64; 4]) -> [u64; 4] {
+        core::array::from_fn(|lane| mask[lane] & if_true[lane] | !mask[lane] & if_false[lane])
+    }
+
     fn byte_indices(indices: &[u8; POINTS]) -> [u8; POINTS] {
         *indices
     }
@@ -232,15 +240,21 @@ proptest! {
     }
 
     #[test]
-    fn packed_points_are_merged_and_unpacked(a in any_form(), b in any_form(), other in any_form(), lane in 0usize..4) {
-        let conditions = core::array::from_fn(|index| Mask::is_equal(index as u64, lane as u64));
-        let wanted = Modelled::mask(&conditions);
-        let (first, second) = (Affine { x: a, y: b }, Affine { x: other, y: a });
-        let mut merged = Packed::default();
-        Modelled::merge(&mut merged, &Modelled::pack(&first), wanted);
-        Modelled::merge(&mut merged, &Modelled::pack(&second), !wanted);
-        let (merged, expected) = (Modelled::unpack(&merged), first.keep(wanted).or(&second.keep(!wanted)));
-        prop_assert_eq!((merged.x.0, merged.y.0), (expected.x.0, expected.y.0));
+    fn packed_points_are_chosen_by_their_number(
+        forms in prop::collection::vec((any_form(), any_form()), 8),
+        numbers in prop::array::uniform4(0u64..8),
+    ) {
+        let points: [_; 8] = core::array::from_fn(|index| Affine { x: forms[index].0, y: forms[index].1 });
+        let bits = [0, 1, 2].map(|bit| Modelled::bit(&numbers, bit));
+        let mut chosen = Affine::default();
+        Modelled::choose(&points.map(|point| Modelled::pack(&point)), &bits, &mut chosen);
+        for (lane, number) in numbers.into_iter().enumerate() {
+            let point = &points[number as usize];
+            for limb in 0..LIMBS {
+                prop_assert_eq!(chosen.x.0[limb][lane], point.x.0[limb][lane]);
+                prop_assert_eq!(chosen.y.0[limb][lane], point.y.0[limb][lane]);
+            }
+        }
     }
 }
 
@@ -252,7 +266,11 @@ mod instructions {
 
     proptest! {
         #[test]
-        fn instructions_do_what_their_model_does(a in any::<[u64; 4]>(), b in any::<[u64; 4]>()) {
+        fn instructions_do_what_their_model_does(
+            a in any::<[u64; 4]>(),
+            b in any::<[u64; 4]>(),
+            position in 0..64,
+        ) {
             if !Backend::Avx2.is_available() {
                 return Ok(());
             }
@@ -269,7 +287,10 @@ mod instructions {
             let partly_equal = [a[0], b[1], a[2], b[3]];
             binary(Avx2::equal, Model::equal, partly_equal);
             prop_assert_eq!(Avx2::to_array(Avx2::splat(a[0])), Model::splat(a[0]));
-            let word = Avx2::from_array(a);
+            let (word, mask) = (Avx2::from_array(a), Model::equal(a, partly_equal));
+            let selected = Avx2::select(Avx2::from_array(mask), word, Avx2::from_array(b));
+            prop_assert_eq!(Avx2::to_array(selected), Model::select(mask, a, b));
+            prop_assert_eq!(Avx2::to_array(Avx2::bit(word, position)), Model::bit(a, position));
             prop_assert_eq!(Avx2::to_array(Avx2::shift_left::<9>(word)), Model::shift_left::<9>(a));
             prop_assert_eq!(Avx2::to_array(Avx2::shift_right::<29>(word)), Model::shift_right::<29>(a));
         }

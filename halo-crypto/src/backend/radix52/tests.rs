@@ -85,6 +85,10 @@ impl Octet for Model {
         (0..8).map(|lane| u8::from(left[lane] == right[lane]) << lane).sum()
     }
 
+    fn bit(words: Words, position: u32) -> u8 {
+        (0..8).map(|lane| ((words[lane] >> position & 1) as u8) << lane).sum()
+    }
+
     fn keep(mask: u8, words: Words) -> Words {
         lanes(|lane| if has(mask, lane) { words[lane] } else { 0 })
     }
@@ -275,13 +279,21 @@ proptest! {
     }
 
     #[test]
-    fn points_are_merged(a in any_form(), b in any_form(), mask in any::<u8>()) {
-        let (first, second) = (Affine { x: a, y: b }, Affine { x: b, y: a });
-        let mut merged = Affine::default();
-        Modelled::merge(&mut merged, &Modelled::pack(&first), LaneMask(mask));
-        Modelled::merge(&mut merged, &Modelled::pack(&second), !LaneMask(mask));
-        let expected = first.keep(LaneMask(mask)).or(&second.keep(!LaneMask(mask)));
-        prop_assert_eq!((merged.x.0, merged.y.0), (expected.x.0, expected.y.0));
+    fn points_are_chosen_by_their_number(
+        forms in prop::collection::vec((any_form(), any_form()), 8),
+        numbers in prop::array::uniform8(0u64..8),
+    ) {
+        let points: [_; 8] = core::array::from_fn(|index| Affine { x: forms[index].0, y: forms[index].1 });
+        let bits = [0, 1, 2].map(|bit| Modelled::bit(&numbers, bit));
+        let mut chosen = Affine::default();
+        Modelled::choose(&points, &bits, &mut chosen);
+        for (lane, number) in numbers.into_iter().enumerate() {
+            let point = &points[number as usize];
+            for limb in 0..LIMBS {
+                prop_assert_eq!(chosen.x.0[limb][lane], point.x.0[limb][lane]);
+                prop_assert_eq!(chosen.y.0[limb][lane], point.y.0[limb][lane]);
+            }
+        }
     }
 
     #[test]
@@ -315,7 +327,13 @@ mod instructions {
 
     proptest! {
         #[test]
-        fn instructions_do_what_their_model_does(a in words(), b in words(), c in words(), mask in any::<u8>()) {
+        fn instructions_do_what_their_model_does(
+            a in words(),
+            b in words(),
+            c in words(),
+            mask in any::<u8>(),
+            position in 0u32..64,
+        ) {
             if !Backend::Ifma.is_available() {
                 return Ok(());
             }
@@ -334,6 +352,7 @@ mod instructions {
             prop_assert_eq!(back(Ifma::and(x, y)), Model::and(a, b));
             prop_assert_eq!(back(Ifma::or(x, y)), Model::or(a, b));
             prop_assert_eq!(back(Ifma::xor(x, y)), Model::xor(a, b));
+            prop_assert_eq!(Ifma::bit(x, position), Model::bit(a, position));
             prop_assert_eq!(back(Ifma::keep(mask, x)), Model::keep(mask, a));
             prop_assert_eq!(back(Ifma::select(mask, x, y)), Model::select(mask, a, b));
             prop_assert_eq!(back(Ifma::choose(x, y)), Model::choose(a, b));
