@@ -125,3 +125,19 @@ pub async fn the_continuation_token_never_goes_back(h: Harness) {
     h.store.set_continuation_token(&token(6, 1)).await.expect("a later one");
     assert_eq!(h.other.continuation_token().await.expect("get"), Some(token(6, 1)));
 }
+
+pub async fn racing_heralds_never_go_back(h: Harness) {
+    for round in 0..5 {
+        let heralds = (1..=4).map(|n| {
+            let store = Arc::clone(if n % 2 == 0 { &h.store } else { &h.other });
+            let token = token(round * 4 + n, 1);
+            tokio::spawn(async move { store.set_continuation_token(&token).await })
+        });
+        for herald in heralds.collect::<Vec<_>>() {
+            let set = herald.await.expect("a herald");
+            assert!(matches!(set, Ok(()) | Err(StoreError::ContinuationTokenOutdated)), "{set:?}");
+        }
+        let last = h.store.continuation_token().await.expect("get");
+        assert_eq!(last, Some(token(round * 4 + 4, 1)), "the latest was set, and not replaced");
+    }
+}
