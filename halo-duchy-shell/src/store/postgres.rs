@@ -116,8 +116,7 @@ impl PostgresStore {
     async fn run<T: Send + 'static>(&self, access: Access, work: impl Work<T>) -> Result<T, StoreError> {
         let store = self.clone();
         // In a task of its own: if the caller goes away, the transaction still ends, and does not keep its locks.
-        let transaction =
-            tokio::spawn(async move { until_done(|| store.try_run(access, &work)).await });
+        let transaction = tokio::spawn(async move { until_done(|| store.try_run(access, &work)).await });
         transaction.await.unwrap_or_else(|error| Err(StoreError::Unavailable(error.into())))
     }
 }

@@ -15,11 +15,9 @@ pub const PASSWORD: &str = "secret";
 /// A running server, which ends with the process.
 pub struct Server {
     port: u16,
-    /// Where its socket is.
+    /// Where its socket is. It goes when the server ends.
     folder: PathBuf,
     databases: AtomicU32,
-    /// The authority that its certificate for `localhost` is from, and others.
-    certificates: tempfile::TempDir,
     output: BufReader<ChildStdout>,
     /// Its standard input is open as long as this process lives, and no longer: that is what it waits for.
     process: Child,
@@ -48,9 +46,11 @@ impl Server {
             skipped(&reason);
             return None;
         };
-        let port = port.parse().expect("a port");
-        let (folder, databases) = (folder.into(), AtomicU32::new(0));
-        Some(Self { port, folder, databases, certificates, output, process })
+        let (port, folder) = (port.parse().expect("a port"), PathBuf::from(folder));
+        for file in ["authority.pem", "other.pem"] {
+            std::fs::copy(certificates.path().join(file), folder.join(file)).expect("a copy");
+        }
+        Some(Self { port, folder, databases: AtomicU32::new(0), output, process })
     }
 
     /// Creates an empty database, whose language does not order text by its bytes.
@@ -83,19 +83,14 @@ impl Server {
         client
     }
 
-    /// The port on the loopback interface.
-    pub const fn port(&self) -> u16 {
-        self.port
-    }
-
-    /// The authority that the server's certificate is from.
+    /// The authority that the server's certificate for `localhost` is from.
     pub fn authority(&self) -> PathBuf {
-        self.certificates.path().join("authority.pem")
+        self.folder.join("authority.pem")
     }
 
     /// Another authority.
     pub fn other_authority(&self) -> PathBuf {
-        self.certificates.path().join("other.pem")
+        self.folder.join("other.pem")
     }
 
     /// Stops it as a crash does, and starts it again.

@@ -1,5 +1,6 @@
 //! Creation, steps and end of a computation.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use halo_duchy_shell::clock::{Clock, Timestamp};

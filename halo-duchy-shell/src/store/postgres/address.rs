@@ -91,15 +91,8 @@ pub enum AddressError {
     StatementTimeout(#[source] DurationError),
 }
 
-const PARAMETERS: [&str; 7] = [
-    "host",
-    "password_file",
-    "password_env",
-    "sslmode",
-    "sslrootcert",
-    "connections",
-    "statement_timeout",
-];
+const PARAMETERS: [&str; 7] =
+    ["host", "password_file", "password_env", "sslmode", "sslrootcert", "connections", "statement_timeout"];
 
 impl Host {
     fn is_on_this_machine(&self) -> bool {
@@ -120,8 +113,9 @@ impl FromStr for PostgresAddress {
         let (base, parameters) = split_once_or(rest.ok_or(AddressError::Form)?, '?');
         let (authority, database) = base.split_once('/').ok_or(AddressError::Form)?;
         let (credentials, place) = authority.rsplit_once('@').ok_or(AddressError::Form)?;
-        let (user, password) =
-            credentials.split_once(':').map_or((credentials, None), |(user, password)| (user, Some(password)));
+        let (user, password) = credentials
+            .split_once(':')
+            .map_or((credentials, None), |(user, password)| (user, Some(password)));
         let mut parameters = Parameters::parse(parameters)?;
         let host = host(place, parameters.take("host"))?;
         let encryption = encryption(&host, parameters.take("sslmode"), parameters.take("sslrootcert"))?;
@@ -274,7 +268,9 @@ impl fmt::Display for PostgresAddress {
         }
         match (&self.encryption, self.host.is_on_this_machine()) {
             (Encryption::Off, false) => parameters.push(("sslmode", "disable".into())),
-            (Encryption::Verified { roots: None }, true) => parameters.push(("sslmode", "verify-full".into())),
+            (Encryption::Verified { roots: None }, true) => {
+                parameters.push(("sslmode", "verify-full".into()))
+            }
             (Encryption::Verified { roots: Some(path) }, _) => {
                 parameters.push(("sslrootcert", path.display().to_string()));
             }
@@ -286,7 +282,8 @@ impl fmt::Display for PostgresAddress {
         if self.statement_timeout != DEFAULT_STATEMENT_TIMEOUT {
             parameters.push(("statement_timeout", format!("{}ms", self.statement_timeout.as_millis())));
         }
-        for (separator, (name, value)) in std::iter::once('?').chain(std::iter::repeat('&')).zip(&parameters) {
+        for (separator, (name, value)) in std::iter::once('?').chain(std::iter::repeat('&')).zip(&parameters)
+        {
             write!(f, "{separator}{name}={}", encoded(value))?;
         }
         Ok(())

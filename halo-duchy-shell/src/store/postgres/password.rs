@@ -69,9 +69,8 @@ impl PasswordSource {
             Self::None => Ok(None),
             Self::Given(password) => Ok(Some(password.clone())),
             Self::File(path) => {
-                let bytes = read(path)
-                    .await
-                    .map_err(|source| PasswordError::Read { path: path.clone(), source })?;
+                let bytes =
+                    read(path).await.map_err(|source| PasswordError::Read { path: path.clone(), source })?;
                 let text = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
                 let text = text.strip_suffix(b"\r").unwrap_or(text);
                 if text.is_empty() || bytes.len() as u64 > LONGEST {

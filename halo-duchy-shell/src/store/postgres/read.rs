@@ -153,8 +153,9 @@ impl PostgresRows {
                 if stages.is_empty() || left <= 0 {
                     continue;
                 }
-                let rows =
-                    self.query(query!(sql, claim.protocol.number(), Time(now), numbers(stages), left)).await?;
+                let rows = self
+                    .query(query!(sql, claim.protocol.number(), Time(now), numbers(stages), left))
+                    .await?;
                 for row in &rows {
                     found.push(candidate(row)?);
                 }
@@ -223,7 +224,8 @@ impl PostgresRows {
     }
 
     pub(super) async fn read_continuation_token(&mut self) -> Result<Option<String>, StoreError> {
-        let mut queries = vec![query!("SELECT ContinuationToken FROM HeraldContinuationTokens WHERE Presence")];
+        let mut queries =
+            vec![query!("SELECT ContinuationToken FROM HeraldContinuationTokens WHERE Presence")];
         // There may be no row to lock yet. Others may still read.
         if self.access == Access::Update {
             queries.insert(0, query!("LOCK TABLE HeraldContinuationTokens IN SHARE ROW EXCLUSIVE MODE"));

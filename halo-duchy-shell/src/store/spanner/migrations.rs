@@ -3,9 +3,9 @@
 
 use super::address::SpannerAddress;
 use super::client::{Change, Database, Query, Read, SpannerError, change_schema};
+use crate::store::StoreError;
 use crate::store::contention::until_done;
 use crate::store::migrations::{self, MigrationError, Step};
-use crate::store::StoreError;
 
 /// Name and text of each step, in order; the number is the position, from 1.
 const MIGRATIONS: [(&str, &str); 2] = [

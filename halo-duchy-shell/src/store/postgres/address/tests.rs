@@ -25,14 +25,18 @@ fn an_address_is_read_as_it_is_written() {
     ] {
         assert_eq!(parse(text).to_string(), text);
     }
-    assert_eq!(parse("postgresql://u@h/d"), parse("postgres://u@h:5432/d?connections=8&statement_timeout=30s"));
+    assert_eq!(
+        parse("postgresql://u@h/d"),
+        parse("postgres://u@h:5432/d?connections=8&statement_timeout=30s")
+    );
 }
 
 #[test]
 fn what_is_not_said_is_safe() {
     let encryption = |text| parse(text).encryption;
     let verified = Encryption::Verified { roots: None };
-    for remote in ["db.example.com", "10.0.0.1", "[2001:db8::1]", "localhost.example.com", "127.0.0.1.nip.io"] {
+    for remote in ["db.example.com", "10.0.0.1", "[2001:db8::1]", "localhost.example.com", "127.0.0.1.nip.io"]
+    {
         assert_eq!(encryption(&format!("postgres://u@{remote}/d")), verified, "{remote}");
     }
     for local in ["localhost", "127.0.0.1", "127.8.9.10:99", "[::1]"] {
@@ -53,7 +57,9 @@ fn a_password_is_taken_and_not_shown() {
         assert!(!shown.contains("pass") && shown.contains("postgres://u@h/d"), "{shown}");
     }
     // Nor is it when it stands where nobody looks for it.
-    for text in ["postgres://u:secret@h", "u:secret@h/d", "postgres://u:secret@h:port/d", "postgres://u:secret@/d"] {
+    for text in
+        ["postgres://u:secret@h", "u:secret@h/d", "postgres://u:secret@h:port/d", "postgres://u:secret@/d"]
+    {
         let error = text.parse::<PostgresAddress>().expect_err("no address");
         assert!(!format!("{error} {error:?}").contains("secret"), "{error}");
     }
