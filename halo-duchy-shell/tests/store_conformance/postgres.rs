@@ -65,7 +65,7 @@ pub async fn open_with_faults() -> Option<Harness> {
     let address = server.address(&database);
     PostgresStore::migrate(&address).await.expect("migrate");
     server.client(&database).await.batch_execute(FAULTS).await.expect("the triggers");
-    Some(opened(&address).await)
+    Some(Harness { faulty: true, ..opened(&address).await })
 }
 
 /// The address of a database with the schema of this program.
@@ -79,7 +79,7 @@ async fn migrated(server: &Server) -> PostgresAddress {
 async fn opened(address: &PostgresAddress) -> Harness {
     let clock = Arc::new(ManualClock::new(start_of_time()));
     let (store, other) = (handle(address, &clock).await, handle(address, &clock).await);
-    Harness { store, other, clock, folder: tempfile::tempdir().expect("a directory") }
+    Harness { store, other, clock, faulty: false, folder: tempfile::tempdir().expect("a directory") }
 }
 
 async fn handle(address: &PostgresAddress, clock: &Arc<ManualClock>) -> Arc<dyn Store> {
