@@ -321,6 +321,44 @@ async fn work_that_is_locked_for_a_moment_is_still_found() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_claim_reads_what_it_takes_and_not_the_queue() {
+    const CLAIMS: i64 = 5;
+    let Some(server) = &*SERVER else { return };
+    let database = server.database().await;
+    let address = server.address(&database);
+    PostgresStore::migrate(&address).await.expect("migrate");
+    let h = opened(&address).await;
+    h.create("c0", NON_AGGREGATOR).await;
+    let client = server.client(&database).await;
+    let queue = "INSERT INTO Computations
+                   SELECT n, Protocol, ComputationStage, UpdateTime, 'c' || n, NULL, LockExpirationTime,
+                          ComputationDetails, '{}', CreationTime + n * interval '1 second'
+                   FROM Computations, generate_series(1, 2000) AS n;
+                 INSERT INTO ComputationStages
+                   SELECT n, ComputationStage, CreationTime, NextAttempt, NULL, NULL, NULL, Details, '{}'
+                   FROM ComputationStages, generate_series(1, 2000) AS n;
+                 ANALYZE";
+    client.batch_execute(queue).await.expect("a queue");
+    for n in 0..CLAIMS {
+        assert_eq!(h.claim("mill").await.expect("work").global_id, format!("c{n}"));
+    }
+    // A session tells what it has read when it ends.
+    drop(h);
+    let uses = "SELECT idx_scan, idx_tup_read FROM pg_stat_user_indexes
+                WHERE indexrelname = 'computationsbycreationtime'";
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
+    loop {
+        let row = client.query_one(uses, &[]).await.expect("statistics");
+        if row.get::<_, i64>(0) >= CLAIMS {
+            assert!(row.get::<_, i64>(1) <= 2 * CLAIMS, "{row:?}");
+            break;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "the index is not used");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_caller_that_goes_away_leaves_no_locks() {
     let Some(server) = &*SERVER else { return };
     // One connection: whatever is left of a caller would be in the way of all others.
