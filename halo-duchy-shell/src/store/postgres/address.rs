@@ -16,8 +16,10 @@ use crate::config::{DurationError, parse_positive_duration};
 #[cfg(test)]
 mod tests;
 
-/// What names are written with as they are.
-const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
+/// What names are not written with as they are.
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+/// The same for values of parameters, most of which are paths.
+const RESERVED_IN_VALUES: &AsciiSet = &RESERVED.remove(b'/');
 /// PostgreSQL's own.
 const DEFAULT_PORT: u16 = 5432;
 /// Few transactions run at a time in a process, and a server has 100 connections for all unless it is told otherwise.
@@ -113,6 +115,10 @@ impl FromStr for PostgresAddress {
         let (base, parameters) = split_once_or(rest.ok_or(AddressError::Form)?, '?');
         let (authority, database) = base.split_once('/').ok_or(AddressError::Form)?;
         let (credentials, place) = authority.rsplit_once('@').ok_or(AddressError::Form)?;
+        // What should have been encoded belongs to something else, perhaps to a password.
+        if database.contains(['/', '@']) {
+            return Err(AddressError::Form);
+        }
         let (user, password) = credentials
             .split_once(':')
             .map_or((credentials, None), |(user, password)| (user, Some(password)));
@@ -248,7 +254,7 @@ fn statement_timeout(text: Option<String>) -> Result<Duration, AddressError> {
 /// Without a password that it was given.
 impl fmt::Display for PostgresAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let encoded = |name| utf8_percent_encode(name, PLAIN);
+        let encoded = |name| utf8_percent_encode(name, RESERVED);
         let mut parameters = Vec::new();
         write!(f, "postgres://{}@", encoded(&self.user))?;
         let (Host::Tcp { port, .. } | Host::Socket { port, .. }) = &self.host;
@@ -284,7 +290,7 @@ impl fmt::Display for PostgresAddress {
         }
         for (separator, (name, value)) in std::iter::once('?').chain(std::iter::repeat('&')).zip(&parameters)
         {
-            write!(f, "{separator}{name}={}", encoded(value))?;
+            write!(f, "{separator}{name}={}", utf8_percent_encode(value, RESERVED_IN_VALUES))?;
         }
         Ok(())
     }

@@ -108,7 +108,7 @@ mod tests {
         assert_eq!(read(1999), Some(Time(Timestamp::from_millis(EPOCH + 1))));
         assert_eq!(read(-1), Some(Time(Timestamp::from_millis(EPOCH - 1))));
         assert_eq!((read(i64::MAX), read(i64::MIN)), (None, None));
-        assert!(!Time::accepts(&Type::TIMESTAMPTZ), "a column with a zone is another one");
+        assert!(!<Time as FromSql>::accepts(&Type::TIMESTAMPTZ), "a column with a zone is another one");
     }
 
     #[test]

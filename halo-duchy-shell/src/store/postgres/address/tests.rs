@@ -19,7 +19,7 @@ fn an_address_is_read_as_it_is_written() {
         "postgres://duchy@db.example.com:5433/duchy?password_file=/run/secrets/db&sslrootcert=/etc/rds.pem",
         "postgres://duchy@10.0.0.1/duchy?password_env=DB_PASSWORD&sslmode=disable",
         "postgres://duchy@[2001:db8::1]:1/duchy?connections=20&statement_timeout=1500ms",
-        "postgres://a%40b%3Ac@127.0.0.1/d%3Fe%20f?sslmode=verify-full",
+        "postgres://a%40b%3Ac@127.0.0.1/d%3Fe%20f%2Fg%40?sslmode=verify-full",
         "postgres://duchy@/duchy?host=/var/run/postgresql",
         "postgres://duchy@:5433/duchy?host=/tmp/a%20b",
     ] {
@@ -33,7 +33,7 @@ fn an_address_is_read_as_it_is_written() {
 
 #[test]
 fn what_is_not_said_is_safe() {
-    let encryption = |text| parse(text).encryption;
+    let encryption = |text: &str| parse(text).encryption;
     let verified = Encryption::Verified { roots: None };
     for remote in ["db.example.com", "10.0.0.1", "[2001:db8::1]", "localhost.example.com", "127.0.0.1.nip.io"]
     {
@@ -57,9 +57,13 @@ fn a_password_is_taken_and_not_shown() {
         assert!(!shown.contains("pass") && shown.contains("postgres://u@h/d"), "{shown}");
     }
     // Nor is it when it stands where nobody looks for it.
-    for text in
-        ["postgres://u:secret@h", "u:secret@h/d", "postgres://u:secret@h:port/d", "postgres://u:secret@/d"]
-    {
+    for text in [
+        "postgres://u:secret@h",
+        "postgres://u:a@b/secret@h/d",
+        "u:secret@h/d",
+        "postgres://u:secret@h:port/d",
+        "postgres://u:secret@/d",
+    ] {
         let error = text.parse::<PostgresAddress>().expect_err("no address");
         assert!(!format!("{error} {error:?}").contains("secret"), "{error}");
     }
