@@ -11,7 +11,7 @@ set -euo pipefail
 certificate=$1
 key=$2
 
-bin=${POSTGRES_BIN:-$(ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort --version-sort | tail -n 1)}
+bin=${POSTGRES_BIN:-$(compgen -G "/usr/lib/postgresql/*/bin" | sort --version-sort | tail -n 1 || true)}
 if [[ ! -x ${bin:-none}/initdb || ! -x $bin/postgres ]]; then
     echo "no PostgreSQL in /usr/lib/postgresql; another folder of initdb and postgres can be named by POSTGRES_BIN" >&2
     exit 77
