@@ -26,9 +26,14 @@ use crate::protocol_stages::{Protocol, ProtocolStage};
 
 mod backend;
 mod columns;
+#[cfg(any(feature = "postgres", feature = "spanner"))]
+mod contention;
 mod error;
 mod leases;
 mod lifecycle;
+mod migrations;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 mod requisitions;
 mod retention;
 mod rows;
@@ -39,7 +44,12 @@ pub mod sqlite;
 #[cfg(test)]
 mod tests;
 
+#[cfg(any(feature = "postgres", feature = "spanner"))]
+pub use contention::Contention;
 pub use error::StoreError;
+pub use migrations::MigrationError;
+#[cfg(feature = "postgres")]
+pub use postgres::PostgresStore;
 #[cfg(feature = "spanner")]
 pub use spanner::SpannerStore;
 pub use sqlite::SqliteStore;

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use rusqlite::Connection;
 
 use super::backend::{Backend, Work};
-use super::{Claim, Computation, StoreError, leases};
+use super::{Claim, Computation, MigrationError, StoreError, leases};
 use crate::clock::Clock;
 
 mod migrations;
@@ -17,7 +17,6 @@ mod read;
 mod rows;
 mod worker;
 
-pub use migrations::MigrationError;
 use worker::{Begin, Worker};
 
 /// How long a transaction waits for other processes before it fails as unavailable.

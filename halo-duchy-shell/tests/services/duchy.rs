@@ -60,7 +60,8 @@ impl Duchy {
             let clock = Arc::clone(&clock) as Arc<dyn Clock>;
             Arc::new(SqliteStore::open(&folder.path().join("duchy.db"), clock).expect("a database"))
         };
-        let harness = Harness { store: handle(), other: handle(), clock: clock.clone(), folder };
+        let harness =
+            Harness { store: handle(), other: handle(), clock: clock.clone(), faulty: false, folder };
         let blobs = BlobStore::local(harness.folder.path(), name).expect("a directory");
         let (log, kingdom_log) = KingdomLog::new(name, clock, 100);
 

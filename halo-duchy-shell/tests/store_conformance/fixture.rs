@@ -39,6 +39,8 @@ pub struct Harness {
     pub store: Arc<dyn Store>,
     pub other: Arc<dyn Store>,
     pub clock: Arc<ManualClock>,
+    /// Whether the database gives up transactions at random: what is done many times is done fewer times then.
+    pub faulty: bool,
     /// Removed with the harness.
     pub folder: tempfile::TempDir,
 }

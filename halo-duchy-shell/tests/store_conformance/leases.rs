@@ -189,3 +189,23 @@ pub async fn racing_claimers_never_get_the_same_work(h: Harness) {
     assert_eq!(claimed.len(), COMPUTATIONS);
     assert_eq!(claimed.iter().collect::<BTreeSet<_>>().len(), COMPUTATIONS);
 }
+
+pub async fn of_two_claimers_one_gets_the_work(h: Harness) {
+    const ATTEMPTS: i32 = 20;
+    let computations = if h.faulty { 5 } else { 50 };
+    for n in 0..computations {
+        let id = h.create(&format!("c{n}"), NON_AGGREGATOR).await.local_id;
+        for attempt in 1..=ATTEMPTS {
+            let (one, another) = (claim_by("one"), claim_by("another"));
+            let results = tokio::join!(h.store.claim(one), h.other.claim(another));
+            let claimed = match results {
+                (Ok(Some(claimed)), Ok(None)) | (Ok(None), Ok(Some(claimed))) => claimed,
+                other => panic!("attempt {attempt} of c{n}: {other:?}"),
+            };
+            assert_eq!((claimed.local_id, claimed.attempt), (id, attempt));
+            // The lease runs out: the next race is for the same work.
+            h.clock.advance(LOCK);
+        }
+        assert!(h.store.delete(id).await.expect("delete"));
+    }
+}

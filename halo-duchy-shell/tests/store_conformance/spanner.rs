@@ -16,8 +16,8 @@ use halo_duchy_shell::proto::internal::{
     ComputationStageAttemptDetails, ComputationStageDetails, RequisitionDetails,
 };
 use halo_duchy_shell::protocol_stages::Protocol;
-use halo_duchy_shell::store::spanner::{MigrationError, OpenError, SpannerOptions};
-use halo_duchy_shell::store::{SpannerStore, Store, StoreError};
+use halo_duchy_shell::store::spanner::{OpenError, SpannerOptions};
+use halo_duchy_shell::store::{MigrationError, SpannerStore, Store, StoreError};
 use halo_protocols::llv2::Stage;
 use halo_protocols::proto::duchy::config::RoleInComputation;
 use prost::Message;
@@ -32,25 +32,25 @@ static FAULTY: LazyLock<Option<Emulator>> = LazyLock::new(|| Emulator::start(&["
 
 /// An empty store on the emulator, if there is one.
 pub async fn open() -> Option<Harness> {
-    harness(&STEADY).await
+    harness(&STEADY, false).await
 }
 
 /// An empty store on an emulator that aborts commits at random.
 pub async fn open_with_faults() -> Option<Harness> {
-    harness(&FAULTY).await
+    harness(&FAULTY, true).await
 }
 
-async fn harness(emulator: &Option<Emulator>) -> Option<Harness> {
+async fn harness(emulator: &Option<Emulator>, faulty: bool) -> Option<Harness> {
     let options = emulator.as_ref()?.database().await;
     SpannerStore::migrate(&options).await.expect("an empty database is migrated");
-    Some(opened(&options).await)
+    Some(Harness { faulty, ..opened(&options).await })
 }
 
 /// Two handles on a database.
 async fn opened(options: &SpannerOptions) -> Harness {
     let clock = Arc::new(ManualClock::new(start_of_time()));
     let (store, other) = (handle(options, &clock).await, handle(options, &clock).await);
-    Harness { store, other, clock, folder: tempfile::tempdir().expect("a directory") }
+    Harness { store, other, clock, faulty: false, folder: tempfile::tempdir().expect("a directory") }
 }
 
 async fn handle(options: &SpannerOptions, clock: &Arc<ManualClock>) -> Arc<dyn Store> {

@@ -18,14 +18,14 @@ pub fn open() -> Harness {
         let clock = Arc::clone(&clock) as Arc<dyn Clock>;
         Arc::new(SqliteStore::open(&folder.path().join("duchy.db"), clock).expect("a database"))
     };
-    Harness { store: handle(), other: handle(), clock, folder }
+    Harness { store: handle(), other: handle(), clock, faulty: false, folder }
 }
 
 #[tokio::test]
 async fn a_computation_survives_closing_the_file() {
     let harness = open();
     let created = harness.create("c1", RoleInComputation::Aggregator).await;
-    let Harness { store, other, clock, folder } = harness;
+    let Harness { store, other, clock, folder, .. } = harness;
     drop((store, other));
     let reopened = SqliteStore::open(&folder.path().join("duchy.db"), clock).expect("a database");
     assert_eq!(reopened.get("c1").await.expect("get"), created);

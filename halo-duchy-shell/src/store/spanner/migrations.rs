@@ -1,12 +1,11 @@
-//! The schema, as numbered steps that are never edited once released.
-//!
-//! Spanner changes its schema outside transactions. So every statement of a step can be run again, the number of a step
-//! is recorded after it, and processes that migrate at the same time do the same.
+//! The schema. Spanner changes it outside transactions. So every statement of a step can be run again, the number of a
+//! step is recorded after it, and processes that migrate at the same time do the same.
 
 use super::address::SpannerAddress;
 use super::client::{Change, Database, Query, Read, SpannerError, change_schema};
-use super::until_done;
 use crate::store::StoreError;
+use crate::store::contention::until_done;
+use crate::store::migrations::{self, MigrationError, Step};
 
 /// Name and text of each step, in order; the number is the position, from 1.
 const MIGRATIONS: [(&str, &str); 2] = [
@@ -19,55 +18,9 @@ const VERSIONS: &str = "CREATE TABLE IF NOT EXISTS SchemaMigrations (
   Name STRING(MAX) NOT NULL,
 ) PRIMARY KEY (Version)";
 
-/// Why a database does not have the schema of this program.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum MigrationError {
-    /// A newer program has migrated the database.
-    #[error("the database has schema version {found}, this program knows {known}")]
-    Newer {
-        /// The version of the database.
-        found: i64,
-        /// The last version known.
-        known: i64,
-    },
-    /// The database has to be migrated first.
-    #[error("the database has schema version {found}, this program needs {known}: migrate it first")]
-    Older {
-        /// The version of the database.
-        found: i64,
-        /// The last version known.
-        known: i64,
-    },
-    /// A step failed; some of its statements may have been done.
-    #[error("schema version {version} ({name}) failed")]
-    Step {
-        /// Its number.
-        version: i64,
-        /// Its name.
-        name: &'static str,
-        /// Why.
-        #[source]
-        source: SpannerError,
-    },
-    /// The version could not be read.
-    #[error("cannot read the schema version")]
-    Version(#[source] Box<dyn std::error::Error + Send + Sync>),
-}
-
-/// The version that this program needs.
-pub(super) const fn known() -> i64 {
-    MIGRATIONS.len() as i64
-}
-
 /// Refuses a database of another version.
 pub(super) async fn check(database: &Database) -> Result<(), MigrationError> {
-    let known = known();
-    match version(database).await? {
-        found if found > known => Err(MigrationError::Newer { found, known }),
-        found if found < known => Err(MigrationError::Older { found, known }),
-        _ => Ok(()),
-    }
+    migrations::check(&MIGRATIONS, version(database).await?)
 }
 
 /// Takes the steps that the database lacks.
@@ -76,24 +29,20 @@ pub(super) async fn migrate(
     address: &SpannerAddress,
     emulator: Option<&str>,
 ) -> Result<(), MigrationError> {
-    let (found, known) = (version(database).await?, known());
-    if found > known {
-        return Err(MigrationError::Newer { found, known });
-    }
-    for (version, (name, sql)) in (1..).zip(MIGRATIONS).filter(|(version, _)| *version > found) {
-        let step = async {
+    for step in migrations::missing(&MIGRATIONS, version(database).await?)? {
+        let taken = async {
             let first = std::iter::once(VERSIONS.to_owned());
-            change_schema(address, emulator, first.chain(statements(sql)).collect()).await?;
-            record(database, version, name).await
+            change_schema(address, emulator, first.chain(statements(step.sql)).collect()).await?;
+            record(database, step).await
         };
-        step.await.map_err(|source| MigrationError::Step { version, name, source })?;
+        taken.await.map_err(|source| step.failed(source))?;
     }
     Ok(())
 }
 
-async fn record(database: &Database, version: i64, name: &str) -> Result<(), SpannerError> {
+async fn record(database: &Database, step: Step) -> Result<(), SpannerError> {
     until_done(async || {
-        let columns = vec![("Version", version.into()), ("Name", name.into())];
+        let columns = vec![("Version", step.version.into()), ("Name", step.name.into())];
         let change = Change::insert_or_update("SchemaMigrations", columns);
         match database.begin().await?.commit(vec![change]).await {
             Err(error) if error.is_aborted() => Ok(None),
