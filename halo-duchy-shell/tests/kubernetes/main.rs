@@ -10,8 +10,11 @@ mod cluster;
 #[allow(dead_code, reason = "shared with the store's tests, which use all of it")]
 mod fixture;
 mod kubelet;
+#[path = "../deployment/manifests.rs"]
+mod manifests;
 mod office;
 mod queue;
+mod validation;
 mod watcher;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,6 +33,7 @@ use kube::{Api, ResourceExt as _};
 use kubelet::{Dies, Kubelet};
 use office::{DEPLOYMENT, Office, from, until};
 use serde_json::json;
+use validation::the_manifests_are_valid;
 use watcher::{Watcher, outcome};
 
 const LLV2: &str = "LIQUID_LEGIONS_V2";
@@ -47,6 +51,7 @@ fn on_a_cluster() {
             a_dead_jobs_work_is_done_by_another(&cluster),
             a_refused_job_costs_one_attempt(&cluster),
             what_must_be_there_is_asked_for(&cluster),
+            the_manifests_are_valid(&cluster),
         );
         the_api_server_may_go_and_come_back(&mut cluster).await;
     });
