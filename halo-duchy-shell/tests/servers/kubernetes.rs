@@ -29,8 +29,9 @@ impl Cluster {
     /// Starts one; without its programs on the machine, `None`, told to `.ci/run`.
     pub async fn start() -> Option<Self> {
         let folder = tempfile::tempdir().expect("a folder");
-        let key = rcgen::KeyPair::generate().expect("a key").serialize_pem();
-        fs::write(folder.path().join("sa.key"), key).expect("written");
+        let key = rcgen::KeyPair::generate().expect("a key");
+        fs::write(folder.path().join("sa.key"), key.serialize_pem()).expect("written");
+        fs::write(folder.path().join("sa.pub"), key.public_key_pem()).expect("written");
         let listeners: [_; 3] =
             std::array::from_fn(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port"));
         let ports = listeners.map(|listener| listener.local_addr().expect("an address").port().to_string());

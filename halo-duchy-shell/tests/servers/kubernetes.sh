@@ -3,8 +3,8 @@
 #
 # Runs etcd on the loopback interface, and what else is asked for on standard input, for as long as that is open. A line is
 # a command, after which `done` is printed: `api` starts kube-apiserver, `no-api` ends it, `controllers` starts
-# kube-controller-manager (once the API server answers). FOLDER/kubeconfig says how to reach them; FOLDER/sa.key, the key
-# of service accounts, must be there. No kubelet runs: Pods stay as they are until somebody changes them. Exits with 77
+# kube-controller-manager (once the API server answers). FOLDER/kubeconfig says how to reach them; FOLDER/sa.key and
+# sa.pub, the keys of service accounts, must be there. No kubelet runs: Pods stay as they are until somebody changes them. Exits with 77
 # if a program is missing.
 set -euo pipefail
 
@@ -50,7 +50,7 @@ while read -r command; do
             "$bin/kube-apiserver" --etcd-servers="http://127.0.0.1:$etcd" --bind-address=127.0.0.1 \
                 --advertise-address=127.0.0.1 --secure-port="$api" --cert-dir=certs --token-auth-file=tokens.csv \
                 --authorization-mode=RBAC --service-account-issuer=https://localhost \
-                --service-account-key-file=sa.key --service-account-signing-key-file=sa.key \
+                --service-account-key-file=sa.pub --service-account-signing-key-file=sa.key \
                 --service-cluster-ip-range=10.0.0.0/24 --disable-admission-plugins=ServiceAccount \
                 --endpoint-reconciler-type=none --feature-gates=WatchList=false >>apiserver.log 2>&1 </dev/null &
             server=$!
