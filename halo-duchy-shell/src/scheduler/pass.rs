@@ -76,19 +76,27 @@ impl Scheduler {
             tracing::info!(job = orphan.name, "adopted");
             MILL_JOBS.add(1, [orphan.mill_type.label(), "adopted"]);
         }
-        let mut busy = jobs.iter().any(ObservedJob::is_unfinished);
-        for (index, mill_type) in MillType::ALL.into_iter().enumerate() {
-            if vacancies[index] > 0 && self.failures.allow(mill_type, now) {
-                busy |= self.fill(mill_type, vacancies[index], &deployment, office).await?;
-            }
-        }
+        // Before others are created: a quota may count these too.
         for old in delete {
             if self.cluster.delete(old).await? {
                 tracing::debug!(job = old.name, "deleted");
                 MILL_JOBS.add(1, [old.mill_type.label(), "deleted"]);
             }
         }
-        Ok(busy)
+        let mut busy = jobs.iter().any(ObservedJob::is_unfinished);
+        let mut failed = None;
+        for (index, mill_type) in MillType::ALL.into_iter().enumerate() {
+            if !self.failures.allow(mill_type, now) {
+                busy = true;
+            } else if vacancies[index] > 0 {
+                match self.fill(mill_type, vacancies[index], &deployment, office).await {
+                    Ok(created) => busy |= created,
+                    // The other type's template may be a better one.
+                    Err(error) => failed = failed.or(Some(error)),
+                }
+            }
+        }
+        failed.map_or(Ok(busy), Err)
     }
 
     /// Creates up to `vacancies` Jobs, as long as there is work. Whether there was any.

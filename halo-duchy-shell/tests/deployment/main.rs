@@ -62,7 +62,9 @@ const OTHER_BLOBS: [&str; 2] = ["--google-cloud-storage-", "--s3-"];
 fn with_own_stores(args: &[String]) -> Vec<String> {
     let names = |flags: &[&str], arg: &str| flags.iter().any(|flag| arg.starts_with(flag));
     let mut kept = args.to_vec();
-    for (others, own) in [(&OTHER_DATABASES[..], "--database=duchy.sqlite"), (&OTHER_BLOBS, "--blob-directory=blobs")] {
+    for (others, own) in
+        [(&OTHER_DATABASES[..], "--database=duchy.sqlite"), (&OTHER_BLOBS, "--blob-directory=blobs")]
+    {
         let before = kept.len();
         kept.retain(|arg| !names(others, arg));
         kept.extend((kept.len() < before).then(|| own.to_owned()));
@@ -139,7 +141,10 @@ fn containers_are_confined() {
                 assert_eq!(security["capabilities"], json!({ "drop": ["ALL"] }), "{of}");
                 let resources = &container["resources"];
                 assert_eq!(resources["requests"]["memory"], resources["limits"]["memory"], "{of}");
-                assert!(resources["requests"]["cpu"].is_string() && resources["limits"]["cpu"].is_null(), "{of}");
+                assert!(
+                    resources["requests"]["cpu"].is_string() && resources["limits"]["cpu"].is_null(),
+                    "{of}"
+                );
             }
         }
     }
@@ -175,7 +180,8 @@ fn objects_find_one_another() {
                 assert!(apps.contains(app), "{target}: {} selects {app}", name(object));
             }
         }
-        let scheduler = objects.iter().find(|object| name(object) == "Deployment/worker1-mill-job-scheduler-deployment");
+        let scheduler =
+            objects.iter().find(|object| name(object) == "Deployment/worker1-mill-job-scheduler-deployment");
         let args = texts(&containers(scheduler.expect("the scheduler"))[0]["args"]);
         for (flag, kind) in [
             ("--deployment-name=", "Deployment"),
@@ -233,11 +239,22 @@ fn the_chart_renders_the_same_objects() {
         let chart = deploy("helm/halo-duchy");
         // Built from its module, it believes in a version of Kubernetes that is long gone.
         let version = ["--kube-version", "1.35.4"];
-        let rendered = Command::new(&helm).arg("template").args(version).arg("duchy").arg(&chart).arg("--values").arg(&values).output();
+        let rendered = Command::new(&helm)
+            .arg("template")
+            .args(version)
+            .arg("duchy")
+            .arg(&chart)
+            .arg("--values")
+            .arg(&values)
+            .output();
         let rendered = rendered.expect("helm");
         assert!(rendered.status.success(), "{}", String::from_utf8_lossy(&rendered.stderr));
         let by_name = |objects: Vec<Value>| -> BTreeMap<String, Value> {
-            objects.into_iter().filter(|object| !object.is_null()).map(|object| (name(&object), without_nothing(object))).collect()
+            objects
+                .into_iter()
+                .filter(|object| !object.is_null())
+                .map(|object| (name(&object), without_nothing(object)))
+                .collect()
         };
         let rendered = by_name(documents(&String::from_utf8(rendered.stdout).expect("text")));
         let committed = by_name(manifests(target));

@@ -18,10 +18,13 @@ mod validation;
 mod watcher;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use cluster::Cluster;
+use halo_duchy_shell::pki::{Pki, PkiSpec};
 use halo_duchy_shell::protocol_stages::Protocol;
 use halo_duchy_shell::scheduler::{ClusterError, SchedulerError};
 use k8s_openapi::api::apps::v1::Deployment;
@@ -31,7 +34,8 @@ use k8s_openapi::api::core::v1::ResourceQuota;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use kube::{Api, ResourceExt as _};
 use kubelet::{Dies, Kubelet};
-use office::{DEPLOYMENT, Office, from, until};
+use office::{DEPLOYMENT, Office, TEMPLATES, from, until};
+use queue::DUCHY;
 use serde_json::json;
 use validation::the_manifests_are_valid;
 use watcher::{Watcher, outcome};
@@ -52,6 +56,7 @@ fn on_a_cluster() {
             a_refused_job_costs_one_attempt(&cluster),
             what_must_be_there_is_asked_for(&cluster),
             the_manifests_are_valid(&cluster),
+            the_program_leads_until_it_is_told_to_stop(&cluster),
         );
         the_api_server_may_go_and_come_back(&mut cluster).await;
     });
@@ -85,15 +90,10 @@ async fn limits_hold_under_200_computations(cluster: &Cluster) {
     let _kubelet = Kubelet::start(office.client.clone(), Arc::clone(&office.queue), nobody_dies());
 
     until("a quarter is done", async || office.queue.ended(&all).await >= 50).await;
-    let leases: Api<Lease> = Api::default_namespaced(office.client.clone());
-    let leader = async || {
-        let lease = leases.get(DEPLOYMENT).await.expect("the Lease");
-        lease.spec.and_then(|spec| spec.holder_identity).unwrap_or_default()
-    };
-    let killed = leader().await;
+    let killed = leader(&office).await;
     running.remove(killed.as_str()).expect("one of them leads").kill();
     running.insert("three", office.start(options("three")));
-    until("another leads", async || leader().await != killed).await;
+    until("another leads", async || leader(&office).await != killed).await;
     until("everything is done", async || office.queue.ended(&all).await == all.len()).await;
     until("only the history is left", async || {
         let jobs = office.all_jobs().await;
@@ -114,7 +114,7 @@ async fn limits_hold_under_200_computations(cluster: &Cluster) {
     for (_, scheduler) in running {
         scheduler.stop().await;
     }
-    assert_eq!(leader().await, "", "the Lease is given up in the end");
+    assert_eq!(leader(&office).await, "", "the Lease is given up in the end");
 }
 
 async fn jobs_are_found_adopted_and_deleted(cluster: &Cluster) {
@@ -224,6 +224,44 @@ async fn what_must_be_there_is_asked_for(cluster: &Cluster) {
     let deployments: Api<Deployment> = Api::default_namespaced(office.client.clone());
     deployments.delete(DEPLOYMENT, &DeleteParams::default()).await.expect("deleted");
     assert_eq!(missing(office.options("one")).await, ("Deployment", DEPLOYMENT.to_owned()));
+}
+
+/// The program, from its flags to its end, without an internal API.
+async fn the_program_leads_until_it_is_told_to_stop(cluster: &Cluster) {
+    let office = Office::new(cluster.namespace().await).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let pki = Pki::create(&PkiSpec::default(), &folder.path().join("pki")).expect("keys");
+    let tls = pki.tls(DUCHY);
+    let path = |flag: &str, path: &Path| format!("{flag}={}", path.display());
+    let mut program = Command::new(env!("CARGO_BIN_EXE_halo-duchy"))
+        .env("KUBECONFIG", cluster.kubeconfig_of(office.client.default_namespace()))
+        .arg("mill-job-scheduler")
+        .arg(format!("--duchy-name={DUCHY}"))
+        .arg(path("--tls-cert-file", &tls.cert))
+        .arg(path("--tls-key-file", &tls.key))
+        .arg(path("--cert-collection-file", &tls.collection))
+        .args(["--computations-service-target=127.0.0.1:1", "--computations-service-cert-host=localhost"])
+        .arg(format!("--deployment-name={DEPLOYMENT}"))
+        .arg(format!("--llv2-pod-template-name={}", TEMPLATES[0]))
+        .arg(format!("--hmss-pod-template-name={}", TEMPLATES[1]))
+        .arg("--scheduler-id=program")
+        .arg("--leader-lease-duration=3s")
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the program runs");
+    until("it leads", async || leader(&office).await.starts_with("program_")).await;
+    let asked = Command::new("kill").args(["-TERM", &program.id().to_string()]).status();
+    assert!(asked.expect("a signal").success());
+    let ended = tokio::task::spawn_blocking(move || program.wait()).await.expect("no panic");
+    assert!(ended.expect("an exit status").success());
+    assert_eq!(leader(&office).await, "", "the Lease is given up");
+}
+
+/// Who leads, as the Lease says.
+async fn leader(office: &Office) -> String {
+    let leases: Api<Lease> = Api::default_namespaced(office.client.clone());
+    let lease = leases.get_opt(DEPLOYMENT).await.expect("an answer");
+    lease.and_then(|lease| lease.spec?.holder_identity).unwrap_or_default()
 }
 
 /// In the middle of forty computations the API server is killed, and started again some seconds later.

@@ -25,7 +25,8 @@ pub async fn the_manifests_are_valid(cluster: &Cluster) {
     wrong["spec"]["template"]["spec"]["containers"][0]["argz"] = json!(["herald"]);
     let refused = create(&client, &wrong).await.expect_err("an unknown field");
     assert!(refused.to_string().contains("argz"), "{refused}");
-    let mut monitor = manifests("gke").into_iter().find(|object| object["kind"] == "ServiceMonitor").expect("one");
+    let mut monitor =
+        manifests("gke").into_iter().find(|object| object["kind"] == "ServiceMonitor").expect("one");
     monitor["spec"]["endpoint"] = json!([]);
     let refused = create(&client, &monitor).await.expect_err("an unknown field");
     assert!(refused.to_string().contains("endpoint"), "{refused}");
@@ -42,7 +43,8 @@ async fn create(client: &Client, object: &Value) -> Result<Value, kube::Error> {
     let api: Api<DynamicObject> = Api::default_namespaced_with(client.clone(), &resource);
     let body = serde_json::to_vec(object).expect("JSON");
     let url = format!("{}?dryRun=All&fieldValidation=Strict", api.resource_url());
-    let request = tonic::codegen::http::Request::post(url).header("Content-Type", "application/json").body(body);
+    let request =
+        tonic::codegen::http::Request::post(url).header("Content-Type", "application/json").body(body);
     client.request(request.expect("a request")).await
 }
 
@@ -71,7 +73,8 @@ async fn define_service_monitors(client: &Client) {
     let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
     definitions.create(&PostParams::default(), &definition).await.expect("a definition");
     until("the definition is in force", async || {
-        let found = definitions.get_status("servicemonitors.monitoring.coreos.com").await.expect("the definition");
+        let found =
+            definitions.get_status("servicemonitors.monitoring.coreos.com").await.expect("the definition");
         let conditions = found.status.and_then(|status| status.conditions).unwrap_or_default();
         conditions.iter().any(|condition| condition.type_ == "Established" && condition.status == "True")
     })

@@ -13,7 +13,8 @@ use kube::api::{ObjectMeta, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Seconds, on a machine that is not busy.
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// A running cluster without nodes, which ends with the process.
 pub struct Cluster {
@@ -108,9 +109,17 @@ impl Cluster {
         self.client(&name).await
     }
 
-    /// How programs reach it.
-    pub fn kubeconfig(&self) -> PathBuf {
+    fn kubeconfig(&self) -> PathBuf {
         self.folder.path().join("kubeconfig")
+    }
+
+    /// How a program reaches it that works in a namespace.
+    pub fn kubeconfig_of(&self, namespace: &str) -> PathBuf {
+        let all = fs::read_to_string(self.kubeconfig()).expect("the configuration");
+        let path = self.folder.path().join(format!("kubeconfig-{namespace}"));
+        fs::write(&path, all.replace("namespace: default", &format!("namespace: {namespace}")))
+            .expect("written");
+        path
     }
 
     /// What its programs said last.
