@@ -71,7 +71,7 @@ pub(super) struct SchedulerCommand {
     /// How long a scheduler that died without a word keeps others from leading.
     #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = parse_positive_duration)]
     leader_lease_duration: Duration,
-    /// Name of this scheduler in logs and, with something behind it that makes it unique, in the Lease.
+    /// Name of this scheduler in the Lease, with something behind it that makes it unique.
     #[arg(long, value_name = "ID", env = "HOSTNAME", default_value = "mill-job-scheduler")]
     scheduler_id: String,
     #[command(flatten)]
