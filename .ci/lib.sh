@@ -119,3 +119,29 @@ build_kubernetes() {
     mkdir -p "$1"
     mv build/* "$1"
 }
+
+# install_root FOLDER PROGRAM: makes FOLDER the root of a container: the program, what a runtime adds, and a folder to write
+# to.
+install_root() {
+    mkdir "$1"/{data,dev,etc}
+    cp "$2" "$1/halo-duchy"
+    echo "127.0.0.1 localhost" >"$1/etc/hosts"
+    touch "$1"/dev/{null,random,urandom}
+    chown 65532:65532 "$1/data"
+    chmod 755 "$1"
+}
+
+# run_in_root FOLDER ARGUMENT...: runs the program there as a container runs it.
+run_in_root() {
+    unshare --mount bash -euc '
+        root=$1
+        shift
+        mount --bind "$root" "$root"
+        for device in null random urandom; do
+            mount --bind "/dev/$device" "$root/dev/$device"
+        done
+        mount --bind "$root/data" "$root/data"
+        mount -o remount,ro,bind "$root"
+        exec env --ignore-environment TMPDIR=/data chroot --userspec=65532:65532 "$root" /halo-duchy "$@"
+    ' run_in_root "$@"
+}
