@@ -22,6 +22,8 @@ mod measurement;
 mod mill;
 mod options;
 mod process;
+#[cfg(feature = "kubernetes")]
+mod scheduler;
 mod serve;
 mod upstream;
 
@@ -59,6 +61,9 @@ enum Command {
     Llv2Mill(Box<llv2_mill::Llv2MillCommand>),
     /// Compute the stages of the honest-majority share shuffle.
     HmssMill(Box<hmss_mill::HmssMillCommand>),
+    /// Run mills as Kubernetes Jobs, as there is work for them.
+    #[cfg(feature = "kubernetes")]
+    MillJobScheduler(Box<scheduler::SchedulerCommand>),
     /// Serve the duchy's computations to its own processes.
     InternalApiServer(internal_api::InternalApiCommand),
     /// Serve the duchy's computation control server: record what arrived from other duchies.
@@ -122,6 +127,8 @@ impl Cli {
             Command::Herald(command) => command.run(),
             Command::Llv2Mill(command) => command.run(),
             Command::HmssMill(command) => command.run(),
+            #[cfg(feature = "kubernetes")]
+            Command::MillJobScheduler(command) => command.run(),
             Command::InternalApiServer(command) => command.run(),
             Command::AsyncComputationControlServer(command) => command.run(),
             Command::ComputationControlServer(command) => command.run(),

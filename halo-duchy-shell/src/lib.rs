@@ -28,6 +28,8 @@ pub mod private_key_store;
 pub mod proto;
 pub mod protocol_stages;
 pub mod reload;
+#[cfg(feature = "kubernetes")]
+pub mod scheduler;
 pub mod seeds;
 pub mod serve;
 pub mod server;

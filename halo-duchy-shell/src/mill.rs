@@ -19,6 +19,7 @@ mod statistics;
 mod work;
 
 pub use error::MillError;
+pub(crate) use idle::Idle;
 pub use observer::{Silent, StageEvent, StageObserver, StageReport};
 
 use std::sync::Arc;
@@ -45,7 +46,6 @@ use crate::system_api::SystemApi;
 use crate::telemetry::cpu::{self, PoolMeter};
 use crate::telemetry::instruments::CLAIMS;
 use crate::x509::TrustedRoots;
-use idle::Idle;
 use slot::Slot;
 use work::Work;
 

@@ -21,6 +21,8 @@ use crate::kingdom::KingdomError;
 use crate::measurement_consumer::MeasurementError;
 use crate::mill::MillStartError;
 use crate::pki::PkiError;
+#[cfg(feature = "kubernetes")]
+use crate::scheduler::{ClusterError, SchedulerError};
 use crate::serve::ServeError;
 use crate::store::sqlite::OpenError;
 use crate::telemetry::TelemetryError;
@@ -108,6 +110,14 @@ pub enum CliError {
     /// The mill cannot start.
     #[error(transparent)]
     Mill(#[from] MillStartError),
+    /// The mill job scheduler gave up.
+    #[cfg(feature = "kubernetes")]
+    #[error(transparent)]
+    Scheduler(#[from] SchedulerError),
+    /// Kubernetes cannot be reached at all.
+    #[cfg(feature = "kubernetes")]
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
     /// The duchy's internal API does not answer the mill.
     #[error("the internal API")]
     InternalApi(#[source] Box<tonic::Status>),

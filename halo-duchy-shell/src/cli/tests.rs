@@ -44,12 +44,24 @@ const MILL: &[&str] = &[
     "--consent-signaling-private-key-der-file=cs.der",
     "--consent-signaling-certificate-der-file=cs_cert.der",
 ];
+const SCHEDULER: &[&str] = &[
+    "--deployment-name=worker1-mill-job-scheduler-deployment",
+    "--polling-delay=2s",
+    "--successful-jobs-history-limit=3",
+    "--failed-jobs-history-limit=1",
+    "--llv2-pod-template-name=worker1-llv2-mill",
+    "--llv2-maximum-concurrency=10",
+    "--llv2-work-lock-duration=10m",
+    "--hmss-pod-template-name=worker1-hmss-mill",
+    "--hmss-maximum-concurrency=5",
+    "--hmss-work-lock-duration=5m",
+];
 /// Ours: upstream's come with the image.
 const STORE: &[&str] = &["--database=worker1.sqlite"];
 const BLOBS: &[&str] = &["--blob-directory=blobs"];
 
 /// Upstream's flags for each process, and ours for database and blobs.
-fn command_lines() -> [(&'static str, Vec<&'static [&'static str]>); 8] {
+fn command_lines() -> [(&'static str, Vec<&'static [&'static str]>); 9] {
     [
         (
             "herald",
@@ -90,6 +102,7 @@ fn command_lines() -> [(&'static str, Vec<&'static [&'static str]>); 8] {
                 BLOBS,
             ],
         ),
+        ("mill-job-scheduler", vec![DUCHY, TLS, INTERNAL_API, SCHEDULER, CLIENT]),
         (
             "hmss-mill",
             vec![
@@ -171,6 +184,13 @@ fn a_missing_flag_is_named() {
         "--parallelism",
         "--mill-id",
         "--max-advance-attempts",
+        "--polling-delay",
+        "--successful-jobs-history-limit",
+        "--failed-jobs-history-limit",
+        "--llv2-maximum-concurrency",
+        "--llv2-work-lock-duration",
+        "--hmss-maximum-concurrency",
+        "--hmss-work-lock-duration",
     ];
     for (subcommand, flags) in command_lines() {
         let flags: Vec<_> = flags.into_iter().flatten().copied().collect();

@@ -103,11 +103,12 @@ mod tests {
     use crate::cli::Cli;
 
     /// The processes of a duchy.
-    const PROCESSES: [&str; 8] = [
+    const PROCESSES: [&str; 9] = [
         "serve",
         "herald",
         "llv2-mill",
         "hmss-mill",
+        "mill-job-scheduler",
         "internal-api-server",
         "async-computation-control-server",
         "computation-control-server",

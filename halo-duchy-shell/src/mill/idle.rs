@@ -1,4 +1,4 @@
-//! The pause of a mill that has found no work.
+//! The pause of a mill, or of a scheduler of mills, that has found no work.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::internal_api::InternalApi;
 
 /// Looks for work come ever less often while there is none, and at once when the internal API says that there may be some.
 #[derive(Debug)]
-pub(super) struct Idle {
+pub(crate) struct Idle {
     shortest: Duration,
     longest: Duration,
     pause: Duration,
@@ -19,17 +19,17 @@ pub(super) struct Idle {
 
 impl Idle {
     /// Pauses of `shortest` at first, of `longest` in the end.
-    pub(super) fn new(shortest: Duration, longest: Duration) -> Self {
+    pub(crate) fn new(shortest: Duration, longest: Duration) -> Self {
         Self { shortest, longest: longest.max(shortest), pause: shortest, seen: 0 }
     }
 
     /// There was work.
-    pub(super) const fn over(&mut self) {
+    pub(crate) const fn over(&mut self) {
         self.pause = self.shortest;
     }
 
     /// Waits until it is time to look again.
-    pub(super) async fn wait(&mut self, internal: &InternalApi) {
+    pub(crate) async fn wait(&mut self, internal: &InternalApi) {
         let now = Instant::now();
         let pause = self.pause;
         self.pause = (pause * 2).min(self.longest);

@@ -180,6 +180,9 @@ metrics! {
     CLAIMS: Counter["halo_cmm.computation.type", "result"],
         "halo_cmm.duchy.claims", "{claim}", &[],
         "A mill's claims: `work`, `none` or `error`";
+    MILL_JOBS: Counter["mill_type", "event"],
+        "halo_cmm.duchy.mill_jobs", "{job}", &[],
+        "Jobs of the scheduler: `created`, `refused`, `adopted`, `deleted`, or found `succeeded` or `failed`";
     LOCK_LOST: Counter["halo_cmm.computation.type", "halo_cmm.computation.stage"],
         "halo_cmm.duchy.lock_lost", "{lock}", &[],
         "Stages left because the work was no longer the mill's";

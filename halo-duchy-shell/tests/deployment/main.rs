@@ -1,0 +1,284 @@
+//! What is in `deploy` is what its source says, and what the program understands.
+
+#![allow(clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
+
+mod manifests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::Command;
+
+use clap::Parser as _;
+use halo_duchy_shell::cli::Cli;
+use manifests::{TARGETS, deploy, documents, manifests, name};
+use serde_json::{Value, json};
+
+/// Not by `eprintln!`, which libtest swallows.
+fn skipped(tool: &str, reason: &str) {
+    let line = format!("SKIPPED {tool}: {}\n", reason.lines().next().unwrap_or_default());
+    std::io::stderr().write_all(line.as_bytes()).expect("standard error");
+}
+
+/// What a claim adds to the flags of a mill.
+fn claim(mill: &str) -> [String; 4] {
+    let protocol = match mill {
+        "hmss-mill" => "HONEST_MAJORITY_SHARE_SHUFFLE",
+        _ => "LIQUID_LEGIONS_SKETCH_AGGREGATION_V2",
+    };
+    [
+        "--mill-id=worker1-llv2-mill-job-bcdfg".to_owned(),
+        format!("--claimed-computation-type={protocol}"),
+        "--claimed-computation-id=abc".to_owned(),
+        "--claimed-computation-version=1700000000000".to_owned(),
+    ]
+}
+
+fn texts(list: &Value) -> Vec<String> {
+    list.as_array().into_iter().flatten().map(|text| text.as_str().expect("text").to_owned()).collect()
+}
+
+/// The containers of an object that run our program, or would.
+fn containers(object: &Value) -> Vec<&Value> {
+    let pod = match object["kind"].as_str() {
+        Some("Deployment") => &object["spec"]["template"]["spec"],
+        Some("PodTemplate") => &object["template"]["spec"],
+        Some("CronJob") => &object["spec"]["jobTemplate"]["spec"]["template"]["spec"],
+        _ => return Vec::new(),
+    };
+    let lists = [&pod["initContainers"], &pod["containers"]];
+    lists.into_iter().flat_map(|list| list.as_array().into_iter().flatten()).collect()
+}
+
+fn is_ours(container: &Value) -> bool {
+    container["image"].as_str().is_some_and(|image| image.contains("halo-duchy:"))
+}
+
+/// Flags that name stores which this build lacks.
+const OTHER_DATABASES: [&str; 3] = ["--spanner-", "--postgres-", "--store="];
+const OTHER_BLOBS: [&str; 2] = ["--google-cloud-storage-", "--s3-"];
+
+/// A command line with this build's stores in place of others.
+fn with_own_stores(args: &[String]) -> Vec<String> {
+    let names = |flags: &[&str], arg: &str| flags.iter().any(|flag| arg.starts_with(flag));
+    let mut kept = args.to_vec();
+    for (others, own) in
+        [(&OTHER_DATABASES[..], "--database=duchy.sqlite"), (&OTHER_BLOBS, "--blob-directory=blobs")]
+    {
+        let before = kept.len();
+        kept.retain(|arg| !names(others, arg));
+        kept.extend((kept.len() < before).then(|| own.to_owned()));
+    }
+    kept
+}
+
+/// Why the program refuses a command line.
+fn refusal(args: &[String]) -> Option<String> {
+    let parsed = Cli::try_parse_from(["halo-duchy".to_owned()].iter().chain(args));
+    parsed.err().map(|error| error.to_string())
+}
+
+#[test]
+fn the_program_takes_the_flags_of_every_container() {
+    for target in TARGETS {
+        let mut subcommands = BTreeSet::new();
+        for object in manifests(target) {
+            for container in containers(&object).into_iter().filter(|container| is_ours(container)) {
+                let mut args = texts(&container["args"]);
+                subcommands.insert(args[0].clone());
+                if args[0] == "store" {
+                    continue;
+                }
+                if object["kind"] == "PodTemplate" {
+                    args.extend(claim(&args[0]));
+                }
+                let args = with_own_stores(&args);
+                assert_eq!(refusal(&args), None, "{target}: {} with {args:#?}", name(&object));
+            }
+        }
+        let expected = [
+            "async-computation-control-server",
+            "computation-control-server",
+            "herald",
+            "hmss-mill",
+            "internal-api-server",
+            "llv2-mill",
+            "mill-job-scheduler",
+            "requisition-fulfillment-server",
+            "store",
+        ];
+        assert_eq!(subcommands.iter().map(String::as_str).collect::<Vec<_>>(), expected);
+    }
+}
+
+#[test]
+fn the_program_takes_the_flags_of_docker_compose() {
+    let compose = std::fs::read_to_string(deploy("docker-compose.yaml")).expect("docker-compose.yaml");
+    let compose = documents(&compose).remove(0);
+    let services = compose["services"].as_object().expect("services");
+    let ours = |service: &&Value| service["image"].as_str().is_some_and(|image| image.contains("halo-duchy"));
+    let mut subcommands = Vec::new();
+    for service in services.values().filter(ours) {
+        let args = with_own_stores(&texts(&service["command"]));
+        assert_eq!(refusal(&args), None, "{args:#?}");
+        assert_eq!((&service["read_only"], &service["user"]), (&json!(true), &json!("65532:65532")));
+        subcommands.push(args[0].clone());
+    }
+    subcommands.sort();
+    assert_eq!(subcommands, ["kingdom", "pki", "serve", "serve", "serve"]);
+}
+
+/// What every container is denied, and asks for.
+#[test]
+fn containers_are_confined() {
+    for target in TARGETS {
+        for object in manifests(target) {
+            for container in containers(&object) {
+                let of = format!("{target}: {}", name(&object));
+                let security = &container["securityContext"];
+                assert_eq!(security["readOnlyRootFilesystem"], true, "{of}");
+                assert_eq!(security["allowPrivilegeEscalation"], false, "{of}");
+                assert_eq!(security["capabilities"], json!({ "drop": ["ALL"] }), "{of}");
+                let resources = &container["resources"];
+                assert_eq!(resources["requests"]["memory"], resources["limits"]["memory"], "{of}");
+                assert!(
+                    resources["requests"]["cpu"].is_string() && resources["limits"]["cpu"].is_null(),
+                    "{of}"
+                );
+            }
+        }
+    }
+}
+
+/// Names and labels that objects have of one another.
+#[test]
+fn objects_find_one_another() {
+    for target in TARGETS {
+        let objects = manifests(target);
+        let names: BTreeSet<_> = objects.iter().map(name).collect();
+        assert_eq!(names.len(), objects.len(), "{target}: two objects have one name");
+        let mut apps = BTreeSet::new();
+        for object in &objects {
+            let template = match object["kind"].as_str() {
+                Some("Deployment") => &object["spec"]["template"],
+                Some("PodTemplate") => &object["template"],
+                _ => continue,
+            };
+            apps.insert(template["metadata"]["labels"]["app"].as_str().expect("a label"));
+            if let Some(account) = template["spec"]["serviceAccountName"].as_str() {
+                assert!(names.contains(&format!("ServiceAccount/{account}")), "{target}: {account}");
+            }
+        }
+        for object in &objects {
+            let selectors = match object["kind"].as_str() {
+                Some("Service") => vec![&object["spec"]["selector"]["app"]],
+                Some("PodDisruptionBudget") => vec![&object["spec"]["selector"]["matchLabels"]["app"]],
+                Some("NetworkPolicy") => selectors(&object["spec"]),
+                _ => continue,
+            };
+            for app in selectors.into_iter().filter_map(Value::as_str) {
+                assert!(apps.contains(app), "{target}: {} selects {app}", name(object));
+            }
+        }
+        let scheduler =
+            objects.iter().find(|object| name(object) == "Deployment/worker1-mill-job-scheduler-deployment");
+        let args = texts(&containers(scheduler.expect("the scheduler"))[0]["args"]);
+        for (flag, kind) in [
+            ("--deployment-name=", "Deployment"),
+            ("--llv2-pod-template-name=", "PodTemplate"),
+            ("--hmss-pod-template-name=", "PodTemplate"),
+        ] {
+            let value = args.iter().find_map(|arg| arg.strip_prefix(flag)).expect(flag);
+            assert!(names.contains(&format!("{kind}/{value}")), "{target}: {flag}{value}");
+        }
+    }
+}
+
+/// All that a network policy says of labels `app`.
+fn selectors(value: &Value) -> Vec<&Value> {
+    match value {
+        Value::Object(map) => {
+            let of = map.get("matchLabels").and_then(|labels| labels.get("app"));
+            of.into_iter().chain(map.values().flat_map(selectors)).collect()
+        }
+        Value::Array(list) => list.iter().flat_map(selectors).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// A tool that `.ci/run deployment` installs.
+fn tool(name: &str, version: &str) -> Option<PathBuf> {
+    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    let cache = cache.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")))?;
+    let path = std::env::var_os(name.to_uppercase()).map(PathBuf::from);
+    let path = path.unwrap_or_else(|| cache.join(format!("halo-duchy/{name}-{version}/bin/{name}")));
+    if !path.exists() {
+        skipped(name, &format!("no {}, which `.ci/run deployment` installs", path.display()));
+        return None;
+    }
+    Some(path)
+}
+
+#[test]
+fn what_is_committed_is_what_is_rendered() {
+    let rendered = Command::new(deploy("render")).arg("--check").output().expect("deploy/render");
+    let complaint = String::from_utf8_lossy(&rendered.stderr);
+    if rendered.status.code() == Some(77) {
+        skipped("cue", &complaint);
+    } else {
+        assert!(rendered.status.success(), "{complaint}");
+    }
+}
+
+/// The chart, with what CUE knows of a target as its values, is the target's manifests.
+#[test]
+fn the_chart_renders_the_same_objects() {
+    let Some(helm) = tool("helm", "3.22.0") else { return };
+    for target in TARGETS {
+        let values = deploy(&format!("helm/values-{target}.yaml"));
+        let chart = deploy("helm/halo-duchy");
+        // Built from its module, it believes in a version of Kubernetes that is long gone.
+        let version = ["--kube-version", "1.35.4"];
+        let rendered = Command::new(&helm)
+            .arg("template")
+            .args(version)
+            .arg("duchy")
+            .arg(&chart)
+            .arg("--values")
+            .arg(&values)
+            .output();
+        let rendered = rendered.expect("helm");
+        assert!(rendered.status.success(), "{}", String::from_utf8_lossy(&rendered.stderr));
+        let by_name = |objects: Vec<Value>| -> BTreeMap<String, Value> {
+            objects
+                .into_iter()
+                .filter(|object| !object.is_null())
+                .map(|object| (name(&object), without_nothing(object)))
+                .collect()
+        };
+        let rendered = by_name(documents(&String::from_utf8(rendered.stdout).expect("text")));
+        let committed = by_name(manifests(target));
+        assert_eq!(rendered.keys().collect::<Vec<_>>(), committed.keys().collect::<Vec<_>>());
+        for (name, object) in &committed {
+            assert_eq!(&rendered[name], object, "{target}: {name}");
+        }
+    }
+}
+
+/// Without what is empty: a list without items is nothing in one text and `[]` in the other, and the same to Kubernetes.
+fn without_nothing(value: Value) -> Value {
+    let is_nothing = |value: &Value| match value {
+        Value::Null => true,
+        Value::Object(map) => map.is_empty(),
+        Value::Array(list) => list.is_empty(),
+        _ => false,
+    };
+    match value {
+        Value::Object(map) => {
+            let kept = map.into_iter().map(|(key, value)| (key, without_nothing(value)));
+            Value::Object(kept.filter(|(_, value)| !is_nothing(value)).collect())
+        }
+        Value::Array(list) => Value::Array(list.into_iter().map(without_nothing).collect()),
+        value => value,
+    }
+}
