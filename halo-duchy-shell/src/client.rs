@@ -181,7 +181,7 @@ impl CallPolicy {
 }
 
 /// Between 0.8 and 1.2 times `pause`, so that callers refused together do not return together.
-fn jittered(pause: Duration) -> Duration {
+pub(crate) fn jittered(pause: Duration) -> Duration {
     let unit = getrandom::u32().map_or(0.5, |random| f64::from(random) / f64::from(u32::MAX));
     pause.mul_f64(0.8 + 0.4 * unit)
 }

@@ -3,8 +3,9 @@
 use clap::Args;
 
 use super::CliError;
+use super::blobs::BlobOptions;
 use super::options::{
-    AsyncControlOptions, BlobOptions, ClientOptions, DuchyInfoOptions, DuchyOptions, InternalApiOptions,
+    AsyncControlOptions, ClientOptions, DuchyInfoOptions, DuchyOptions, InternalApiOptions,
     ListenOptions, PortOptions,
 };
 use super::process::{self, Process};
