@@ -6,7 +6,7 @@
 //! overwrite one another, and a reader can tell that it read what was written.
 //!
 //! A [`BlobAddress`] says where the blobs are: files, S3 or Google Cloud Storage. Every kind passes the same suite
-//! (`tests/blob_conformance`).
+//! (`tests`).
 
 use std::path::Path as FilePath;
 use std::sync::Arc;
@@ -164,3 +164,6 @@ async fn measured_since<T>(
     BLOB_DURATION.record(begun.elapsed().as_secs_f64(), [operation, result]);
     done
 }
+
+#[cfg(test)]
+mod tests;

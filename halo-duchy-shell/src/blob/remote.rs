@@ -5,6 +5,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+#[cfg(feature = "s3")]
+use object_store::aws::AmazonS3Builder;
+#[cfg(feature = "gcs")]
+use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::prefix::PrefixStore;
 use object_store::{BackoffConfig, ClientOptions, ObjectStore, Result, RetryConfig};
 
@@ -45,7 +49,7 @@ fn is_loopback(endpoint: &str) -> bool {
     ["http://127.", "http://localhost:", "http://[::1]"].iter().any(|own| endpoint.starts_with(own))
 }
 
-fn prefixed(objects: impl ObjectStore, bucket: &Bucket) -> Arc<dyn ObjectStore> {
+pub(super) fn prefixed(objects: impl ObjectStore, bucket: &Bucket) -> Arc<dyn ObjectStore> {
     if bucket.prefix.is_root() {
         Arc::new(objects)
     } else {
@@ -56,8 +60,12 @@ fn prefixed(objects: impl ObjectStore, bucket: &Bucket) -> Arc<dyn ObjectStore> 
 /// A bucket of S3. Nothing is asked of it yet.
 #[cfg(feature = "s3")]
 pub(super) fn s3(bucket: &Bucket) -> Result<Arc<dyn ObjectStore>> {
-    use object_store::aws::AmazonS3Builder;
+    Ok(prefixed(s3_builder(bucket).build()?, bucket))
+}
 
+/// How a bucket of S3 is reached.
+#[cfg(feature = "s3")]
+pub(super) fn s3_builder(bucket: &Bucket) -> AmazonS3Builder {
     let mut builder = AmazonS3Builder::from_env()
         .with_bucket_name(&bucket.name)
         .with_client_options(client(bucket))
@@ -68,15 +76,13 @@ pub(super) fn s3(bucket: &Bucket) -> Result<Arc<dyn ObjectStore>> {
     if let Some(endpoint) = &bucket.endpoint {
         builder = builder.with_endpoint(endpoint);
     }
-    Ok(prefixed(builder.build()?, bucket))
+    builder
 }
 
 /// A bucket of Google Cloud Storage. Nothing is asked of it yet. One at another address than Google's is an emulator's:
 /// it is sent no credentials.
 #[cfg(feature = "gcs")]
 pub(super) fn gcs(bucket: &Bucket) -> Result<Arc<dyn ObjectStore>> {
-    use object_store::gcp::GoogleCloudStorageBuilder;
-
     let builder = match &bucket.endpoint {
         None => GoogleCloudStorageBuilder::from_env(),
         Some(endpoint) => {

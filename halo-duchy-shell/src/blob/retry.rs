@@ -57,7 +57,7 @@ mod tests {
         (done.await.is_ok(), count.get())
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn what_may_pass_is_tried_again_a_few_times() {
         assert_eq!(tries(0, generic).await, (true, 1));
         assert_eq!(tries(3, generic).await, (true, 4));
