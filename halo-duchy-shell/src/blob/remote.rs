@@ -80,13 +80,13 @@ pub(super) fn s3_builder(bucket: &Bucket) -> AmazonS3Builder {
 }
 
 /// A bucket of Google Cloud Storage. Nothing is asked of it yet. One at another address than Google's is an emulator's:
-/// it is sent no credentials.
+/// it is sent a token that opens nothing.
 #[cfg(feature = "gcs")]
 pub(super) fn gcs(bucket: &Bucket) -> Result<Arc<dyn ObjectStore>> {
     let builder = match &bucket.endpoint {
         None => GoogleCloudStorageBuilder::from_env(),
         Some(endpoint) => {
-            GoogleCloudStorageBuilder::new().with_base_url(endpoint).with_skip_signature(true)
+            GoogleCloudStorageBuilder::new().with_base_url(endpoint).with_bearer_token("emulator")
         }
     };
     let builder = builder

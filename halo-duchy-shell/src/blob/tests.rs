@@ -5,6 +5,7 @@ mod basics;
 #[cfg(all(feature = "s3", feature = "gcs"))]
 mod faults;
 mod listing;
+mod throughput;
 
 use futures::TryStreamExt;
 

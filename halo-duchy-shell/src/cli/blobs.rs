@@ -28,13 +28,13 @@ pub(super) struct BlobStoreOptions {
     #[arg(long, value_name = "BUCKET", group = "blob_store", value_parser = Bucket::new)]
     s3_storage_bucket: Option<Bucket>,
     /// Project of the Google Cloud Storage bucket. It is not needed: names of buckets are global.
-    #[arg(long, value_name = "PROJECT", requires = "google_cloud_storage_bucket")]
+    #[arg(long, value_name = "PROJECT")]
     google_cloud_storage_project: Option<String>,
     /// Region of the S3 bucket. Default: that of the environment, AWS_REGION or AWS_DEFAULT_REGION, or us-east-1.
-    #[arg(long, value_name = "REGION", requires = "s3_storage_bucket")]
+    #[arg(long, value_name = "REGION")]
     s3_region: Option<String>,
     /// Address of a service that speaks S3's protocol, in place of Amazon's: http://HOST:PORT or https://HOST:PORT.
-    #[arg(long, value_name = "URL", requires = "s3_storage_bucket")]
+    #[arg(long, value_name = "URL")]
     s3_endpoint: Option<String>,
 }
 
@@ -50,6 +50,21 @@ pub(super) struct BlobOptions {
 impl BlobStoreOptions {
     /// The store, if one is named.
     pub(super) fn address(&self) -> Result<Option<BlobAddress>, CliError> {
+        let (s3, gcs) = (self.s3_storage_bucket.is_some(), self.google_cloud_storage_bucket.is_some());
+        for (flag, given, bucket, named) in [
+            ("--s3-region", self.s3_region.is_some(), "--s3-storage-bucket", s3),
+            ("--s3-endpoint", self.s3_endpoint.is_some(), "--s3-storage-bucket", s3),
+            (
+                "--google-cloud-storage-project",
+                self.google_cloud_storage_project.is_some(),
+                "--google-cloud-storage-bucket",
+                gcs,
+            ),
+        ] {
+            if given && !named {
+                return Err(CliError::flag(flag, format!("goes with {bucket}, which is not given")));
+            }
+        }
         if let Some(bucket) = &self.s3_storage_bucket {
             let mut bucket = Bucket { region: self.s3_region.clone(), ..bucket.clone() };
             if let Some(endpoint) = &self.s3_endpoint {
@@ -119,16 +134,20 @@ mod tests {
         for (flags, wrong) in [
             (&[][..], "--blob-directory"),
             (&["--blob-directory=a", "--blobs=file:b"], "cannot be used with"),
-            (&["--s3-region=eu-west-1", "--blob-directory=a"], "--s3-storage-bucket"),
-            (&["--google-cloud-storage-project=halo", "--blob-directory=a"], "--google-cloud-storage-bucket"),
             (&["--blobs=ftp://a"], "not of the form"),
             (&["--s3-storage-bucket=A"], "lower-case"),
         ] {
             let refusal = parse(flags).expect_err("refused").to_string();
             assert!(refusal.contains(wrong), "{flags:?}: {refusal}");
         }
-        let endpoint = parse(&["--s3-storage-bucket=bucket1", "--s3-endpoint=minio"]).expect("flags");
-        let refusal = endpoint.address().expect_err("no URL").report();
-        assert!(refusal.starts_with("--s3-endpoint: "), "{refusal}");
+        for (flags, wrong) in [
+            (["--s3-storage-bucket=bucket1", "--s3-endpoint=minio"], "--s3-endpoint: "),
+            (["--blob-directory=a", "--s3-endpoint=http://a:1"], "--s3-endpoint: "),
+            (["--blob-directory=a", "--s3-region=eu-west-1"], "--s3-region: "),
+            (["--blob-directory=a", "--google-cloud-storage-project=halo"], "--google-cloud-storage-project: "),
+        ] {
+            let refusal = parse(&flags).expect("flags").address().expect_err("refused").report();
+            assert!(refusal.starts_with(wrong), "{flags:?}: {refusal}");
+        }
     }
 }

@@ -47,9 +47,10 @@ const MILL: &[&str] = &[
 /// Ours: upstream's come with the image.
 const STORE: &[&str] = &["--database=worker1.sqlite"];
 const BLOBS: &[&str] = &["--blob-directory=blobs"];
+const CLEANER: &[&str] = &["--computations-time-to-live=180d", "--rpc-deadline-duration=5m", "--dry-run"];
 
 /// Upstream's flags for each process, and ours for database and blobs.
-fn command_lines() -> [(&'static str, Vec<&'static [&'static str]>); 8] {
+fn command_lines() -> [(&'static str, Vec<&'static [&'static str]>); 9] {
     [
         (
             "herald",
@@ -108,6 +109,7 @@ fn command_lines() -> [(&'static str, Vec<&'static [&'static str]>); 8] {
                 &["--mill-id=mill-7"],
             ],
         ),
+        ("computations-cleaner", vec![TLS, &INTERNAL_API[..2], CLEANER, CLIENT]),
     ]
 }
 
@@ -171,6 +173,9 @@ fn a_missing_flag_is_named() {
         "--parallelism",
         "--mill-id",
         "--max-advance-attempts",
+        "--computations-time-to-live",
+        "--rpc-deadline-duration",
+        "--dry-run",
     ];
     for (subcommand, flags) in command_lines() {
         let flags: Vec<_> = flags.into_iter().flatten().copied().collect();

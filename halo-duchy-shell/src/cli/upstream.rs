@@ -99,7 +99,7 @@ mod tests {
     use crate::cli::Cli;
 
     /// The processes of a duchy.
-    const PROCESSES: [&str; 8] = [
+    const PROCESSES: [&str; 9] = [
         "serve",
         "herald",
         "llv2-mill",
@@ -108,6 +108,7 @@ mod tests {
         "async-computation-control-server",
         "computation-control-server",
         "requisition-fulfillment-server",
+        "computations-cleaner",
     ];
 
     fn screened(arguments: &[&str]) -> Result<(Vec<OsString>, Vec<String>), CliError> {

@@ -20,7 +20,7 @@ pub(super) fn pattern(length: usize) -> Bytes {
     (0..length).map(|n| (n % 251) as u8 ^ (n / 65_536) as u8).collect()
 }
 
-async fn write_in_chunks(store: &BlobStore, bytes: &Bytes, chunk: usize) -> Blob {
+pub(super) async fn write_in_chunks(store: &BlobStore, bytes: &Bytes, chunk: usize) -> Blob {
     let mut writer = store.writer(PLACE, 1 << 30).await.expect("begin");
     for start in (0..bytes.len()).step_by(chunk) {
         writer.write(bytes.slice(start..bytes.len().min(start + chunk))).await.expect("write");
