@@ -98,9 +98,13 @@ impl BlobStore {
                 Self::local(directory, duchy)
             }
             #[cfg(feature = "s3")]
-            BlobAddress::S3(bucket) => Ok(Self::new(remote::s3(bucket).map_err(cannot_open(address))?, duchy)),
+            BlobAddress::S3(bucket) => {
+                Ok(Self::new(remote::s3(bucket).map_err(cannot_open(address))?, duchy))
+            }
             #[cfg(feature = "gcs")]
-            BlobAddress::Gcs(bucket) => Ok(Self::new(remote::gcs(bucket).map_err(cannot_open(address))?, duchy)),
+            BlobAddress::Gcs(bucket) => {
+                Ok(Self::new(remote::gcs(bucket).map_err(cannot_open(address))?, duchy))
+            }
             #[cfg(not(feature = "s3"))]
             BlobAddress::S3(_) => Err(BlobError::NotBuilt { address: address.to_string(), feature: "s3" }),
             #[cfg(not(feature = "gcs"))]

@@ -87,7 +87,8 @@ impl Cleaner {
     async fn purge(&self, protocol: Protocol, updated_before: Timestamp) -> Result<u64, Status> {
         let mut calls = 1;
         loop {
-            let purged = self.internal.purge(protocol, updated_before, !self.options.dry_run, self.options.deadline);
+            let purged =
+                self.internal.purge(protocol, updated_before, !self.options.dry_run, self.options.deadline);
             match purged.await {
                 Err(status) if status.code() == Code::DeadlineExceeded && calls < PURGE_CALLS => {
                     tracing::info!(protocol = protocol.name(), "there is more to purge than one call can");

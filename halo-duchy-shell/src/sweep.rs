@@ -103,7 +103,8 @@ impl From<SweepOptions> for SweepBlobsRequest {
     fn from(options: SweepOptions) -> Self {
         // One that does not fit is as good as for ever.
         let duration = |ttl: Duration| {
-            prost_types::Duration::try_from(ttl).unwrap_or(prost_types::Duration { seconds: i64::MAX, nanos: 0 })
+            prost_types::Duration::try_from(ttl)
+                .unwrap_or(prost_types::Duration { seconds: i64::MAX, nanos: 0 })
         };
         Self {
             intermediate_ttl: Some(duration(options.intermediate_ttl)),
@@ -176,7 +177,8 @@ impl Sweeper {
         options: SweepOptions,
         swept: &mut Swept,
     ) -> Result<(), SweepError> {
-        let (ended_before, written_before) = (self.ago(options.intermediate_ttl), self.ago(options.orphan_ttl));
+        let (ended_before, written_before) =
+            (self.ago(options.intermediate_ttl), self.ago(options.orphan_ttl));
         let mut facts = HashMap::new();
         let mut keys = None;
         let mut going: Vec<(StoredObject, Reason)> = Vec::new();
@@ -202,7 +204,9 @@ impl Sweeper {
                     }
                     let is_stage = matches!(object.owner, Owner::Stage(_));
                     match facts.get(computation) {
-                        Some(Facts::Known { ended: Some(ended), .. }) if is_stage && *ended <= ended_before => {
+                        Some(Facts::Known { ended: Some(ended), .. })
+                            if is_stage && *ended <= ended_before =>
+                        {
                             Some(Reason::Intermediate)
                         }
                         Some(Facts::Known { recorded, .. }) if recorded.contains(object.key()) => None,

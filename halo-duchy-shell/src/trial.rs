@@ -34,8 +34,8 @@ use crate::pki::{KINGDOM, Pki, PkiError, PkiSpec};
 use crate::private_key_store::PrivateKeyStore;
 use crate::seeds::SeedSource;
 use crate::serve::{
-    Addresses, BoundDuchy, Cleaning, DuchyConfig, INTERNAL_CERT_HOST, KingdomTargets, Limits, RunningDuchy, ServeError,
-    Target, listen, make_directory, run_server,
+    Addresses, BoundDuchy, Cleaning, DuchyConfig, INTERNAL_CERT_HOST, KingdomTargets, Limits, RunningDuchy,
+    ServeError, Target, listen, make_directory, run_server,
 };
 use crate::server::{Server, ServerLimits};
 use crate::shutdown::{self, Trigger};

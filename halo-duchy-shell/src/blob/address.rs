@@ -185,10 +185,16 @@ mod tests {
         for text in ["s3://bucket1/a//b", "gs://bucket1/../b"] {
             assert!(matches!(refusal(text), AddressError::Prefix(_)), "{text}");
         }
-        for text in ["s3://bucket1?regio=x", "s3://bucket1?region=", "s3://bucket1?region", "gs://bucket1?region=x"] {
+        for text in
+            ["s3://bucket1?regio=x", "s3://bucket1?region=", "s3://bucket1?region", "gs://bucket1?region=x"]
+        {
             assert!(matches!(refusal(text), AddressError::Parameter(_)), "{text}");
         }
-        for text in ["s3://bucket1?endpoint=minio:9000", "gs://bucket1?endpoint=http://", "s3://bucket1?endpoint=http://a/b"] {
+        for text in [
+            "s3://bucket1?endpoint=minio:9000",
+            "gs://bucket1?endpoint=http://",
+            "s3://bucket1?endpoint=http://a/b",
+        ] {
             assert!(matches!(refusal(text), AddressError::Endpoint(_)), "{text}");
         }
     }

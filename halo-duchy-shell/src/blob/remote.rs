@@ -89,9 +89,7 @@ pub(super) fn gcs(bucket: &Bucket) -> Result<Arc<dyn ObjectStore>> {
             GoogleCloudStorageBuilder::new().with_base_url(endpoint).with_bearer_token("emulator")
         }
     };
-    let builder = builder
-        .with_bucket_name(&bucket.name)
-        .with_client_options(client(bucket))
-        .with_retry(retries());
+    let builder =
+        builder.with_bucket_name(&bucket.name).with_client_options(client(bucket)).with_retry(retries());
     Ok(prefixed(builder.build()?, bucket))
 }

@@ -71,7 +71,8 @@ static MINIO: std::sync::LazyLock<Option<minio::Minio>> = std::sync::LazyLock::n
 fn s3_at(address: &str) -> BlobStore {
     let random = getrandom::u64().expect("a number");
     let prefix = format!("t{random:x}/a");
-    let bucket = address::Bucket::new(minio::BUCKET).and_then(|bucket| bucket.with_endpoint(&format!("http://{address}")));
+    let bucket = address::Bucket::new(minio::BUCKET)
+        .and_then(|bucket| bucket.with_endpoint(&format!("http://{address}")));
     let bucket = bucket.map(|bucket| address::Bucket { prefix: prefix.into(), ..bucket }).expect("a bucket");
     let builder = remote::s3_builder(&bucket)
         .with_access_key_id(minio::ACCESS_KEY_ID)

@@ -101,7 +101,9 @@ impl BlobStore {
             Ok(_) => Ok(()),
             // The last request was carried out, and its answer lost: then the upload is no longer known.
             Err(_) if self.has(key, length).await => Ok(()),
-            Err(error) => Err(BlobError::Storage { operation: "write", path: key.to_string(), source: error }),
+            Err(error) => {
+                Err(BlobError::Storage { operation: "write", path: key.to_string(), source: error })
+            }
         }
     }
 

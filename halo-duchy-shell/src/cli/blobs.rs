@@ -144,7 +144,10 @@ mod tests {
             (["--s3-storage-bucket=bucket1", "--s3-endpoint=minio"], "--s3-endpoint: "),
             (["--blob-directory=a", "--s3-endpoint=http://a:1"], "--s3-endpoint: "),
             (["--blob-directory=a", "--s3-region=eu-west-1"], "--s3-region: "),
-            (["--blob-directory=a", "--google-cloud-storage-project=halo"], "--google-cloud-storage-project: "),
+            (
+                ["--blob-directory=a", "--google-cloud-storage-project=halo"],
+                "--google-cloud-storage-project: ",
+            ),
         ] {
             let refusal = parse(&flags).expect("flags").address().expect_err("refused").report();
             assert!(refusal.starts_with(wrong), "{flags:?}: {refusal}");

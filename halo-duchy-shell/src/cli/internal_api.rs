@@ -8,8 +8,8 @@ use super::CliError;
 use super::blobs::BlobOptions;
 use super::cleaner::IntermediateOptions;
 use super::options::{
-    ClientOptions, DuchyOptions, KingdomOptions, ListenOptions, PortOptions, StoreOptions,
-    own_identity, own_principals,
+    ClientOptions, DuchyOptions, KingdomOptions, ListenOptions, PortOptions, StoreOptions, own_identity,
+    own_principals,
 };
 use super::process::{self, Process};
 use crate::clock::SystemClock;

@@ -10,8 +10,7 @@ use clap::{Args, ValueEnum};
 use super::CliError;
 use super::blobs::BlobOptions;
 use super::options::{
-    ClientOptions, DuchyInfoOptions, DuchyOptions, InternalApiOptions, KingdomOptions,
-    PeersOptions,
+    ClientOptions, DuchyInfoOptions, DuchyOptions, InternalApiOptions, KingdomOptions, PeersOptions,
 };
 use super::process::shutdown_on_signal;
 use crate::blob::BlobStore;

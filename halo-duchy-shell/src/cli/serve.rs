@@ -15,8 +15,8 @@ use super::fulfillment::{PrincipalMapOptions, RequisitionOptions};
 use super::herald::HeraldWorkOptions;
 use super::mill::{ConsentOptions, MillWorkOptions};
 use super::options::{
-    ClientOptions, DuchyInfoOptions, DuchyOptions, KeyEncryptionOptions, KingdomOptions,
-    ListenOptions, PeersOptions, StoreOptions,
+    ClientOptions, DuchyInfoOptions, DuchyOptions, KeyEncryptionOptions, KingdomOptions, ListenOptions,
+    PeersOptions, StoreOptions,
 };
 use super::process::{Process, shutdown_on_signal};
 use crate::config::{ProtocolsSetup, load_principals, parse_positive_duration};

@@ -132,7 +132,10 @@ mod tests {
     fn refused_flags_say_what_to_do() {
         let error = screened(&["a", "--forwarded-storage-cert-host=x"]).expect_err("refused");
         let report = error.report();
-        assert!(report.starts_with("--forwarded-storage-cert-host: ") && report.contains("--blobs"), "{report}");
+        assert!(
+            report.starts_with("--forwarded-storage-cert-host: ") && report.contains("--blobs"),
+            "{report}"
+        );
         assert_eq!(error.exit_code(), std::process::ExitCode::from(2));
     }
 

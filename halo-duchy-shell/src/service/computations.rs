@@ -65,7 +65,14 @@ impl ComputationsService {
         duchy: impl Into<String>,
         kingdom_log: Option<KingdomLog>,
     ) -> Self {
-        Self { store, blobs, duchy: duchy.into(), kingdom_log, work: WorkNotices::new(), intermediate_ttl: Duration::ZERO }
+        Self {
+            store,
+            blobs,
+            duchy: duchy.into(),
+            kingdom_log,
+            work: WorkNotices::new(),
+            intermediate_ttl: Duration::ZERO,
+        }
     }
 
     /// Keeps the blobs of stages for a while after their computation has ended, until a sweep; otherwise they are

@@ -112,7 +112,8 @@ fn all_protocols(blobs: &str, variables: &[(&str, &str)]) {
     std::fs::write(&events, crate::events()).expect("a log");
     let events = events.to_str().expect("a path");
     for protocol in ["llv2", "ro-llv2", "hmss"] {
-        let options = ["--events", events, "--noise", "none", "--json", "--protocol", protocol, "--blobs", blobs];
+        let options =
+            ["--events", events, "--noise", "none", "--json", "--protocol", protocol, "--blobs", blobs];
         let output = demo_with(&options, variables);
         assert!(output.status.success(), "{protocol}: {}", complaint(&output));
         let report: Value = serde_json::from_slice(&output.stdout).expect("one object");

@@ -62,7 +62,8 @@ impl FakeGcs {
                 let state = Arc::clone(&shared);
                 let serve = service_fn(move |request| answer(Arc::clone(&state), request));
                 // A connection that is cut is no concern of the server's.
-                let serving = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), serve);
+                let serving =
+                    hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), serve);
                 tokio::spawn(async move { drop(serving.await) });
             }
         });
@@ -126,7 +127,9 @@ async fn answer(state: Arc<Mutex<State>>, request: Request<Incoming>) -> Result<
             Some(_) => empty(StatusCode::NO_CONTENT),
             None => error(StatusCode::NOT_FOUND, "NoSuchKey"),
         },
-        (&Method::GET, _) if key.is_empty() && query.get("list-type").is_some_and(|version| version == "2") => {
+        (&Method::GET, _)
+            if key.is_empty() && query.get("list-type").is_some_and(|version| version == "2") =>
+        {
             state.list(&query)
         }
         _ => error(StatusCode::NOT_IMPLEMENTED, "NotImplemented"),
@@ -184,11 +187,17 @@ impl State {
             return error(StatusCode::NOT_FOUND, "NoSuchUpload");
         };
         let text = String::from_utf8_lossy(body);
-        let named: Vec<_> = text.split("<Part>").skip(1).map(|part| (field(part, "PartNumber"), field(part, "ETag"))).collect();
+        let named: Vec<_> = text
+            .split("<Part>")
+            .skip(1)
+            .map(|part| (field(part, "PartNumber"), field(part, "ETag")))
+            .collect();
         let mut whole = Vec::new();
         let mut last = 0;
         for (index, (number, tag)) in named.iter().enumerate() {
-            let Some(part) = number.parse().ok().and_then(|number: usize| Some((number, parts.get(&number)?))) else {
+            let Some(part) =
+                number.parse().ok().and_then(|number: usize| Some((number, parts.get(&number)?)))
+            else {
                 return error(StatusCode::BAD_REQUEST, "InvalidPart");
             };
             let (number, bytes) = part;
@@ -254,10 +263,12 @@ impl State {
         }
         // A token is the last name of the page before.
         let after = of("start-after").max(of("continuation-token"));
-        let mut found = self.objects.iter().filter(|(key, _)| key.starts_with(of("prefix")) && key.as_str() > after);
+        let mut found =
+            self.objects.iter().filter(|(key, _)| key.starts_with(of("prefix")) && key.as_str() > after);
         let page: Vec<_> = found.by_ref().take(PAGE).collect();
         let truncated = found.next().is_some();
-        let mut text = format!("<ListBucketResult><Name>{BUCKET}</Name><IsTruncated>{truncated}</IsTruncated>");
+        let mut text =
+            format!("<ListBucketResult><Name>{BUCKET}</Name><IsTruncated>{truncated}</IsTruncated>");
         if truncated && let Some((last, _)) = page.last() {
             text += &format!("<NextContinuationToken>{}</NextContinuationToken>", escaped(last));
         }

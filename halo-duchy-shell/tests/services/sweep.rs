@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use halo_duchy_shell::blob::{Blob, Place};
-use halo_duchy_shell::clock::{Clock, SystemClock};
 use halo_duchy_shell::cleaner::{Cleaner, CleanerOptions};
 use halo_duchy_shell::client::{CallPolicy, Channel};
+use halo_duchy_shell::clock::{Clock, SystemClock};
 use halo_duchy_shell::internal_api::InternalApi;
 use halo_duchy_shell::proto::internal::FinishComputationRequest;
 use halo_duchy_shell::proto::internal::computation_details::{CompletedReason, Protocol as Details};

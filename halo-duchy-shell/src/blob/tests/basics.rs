@@ -72,7 +72,10 @@ pub(super) async fn a_blob_that_just_fits_into_a_part_is_whole(f: Fixture) {
         let bytes = pattern(length);
         for chunk in [length, length / 2 + 1] {
             let blob = write_in_chunks(&f.store, &bytes, chunk).await;
-            assert!(f.store.read(&blob.path, length as u64).await.expect("read") == bytes, "{length} by {chunk}");
+            assert!(
+                f.store.read(&blob.path, length as u64).await.expect("read") == bytes,
+                "{length} by {chunk}"
+            );
         }
     }
 }
@@ -137,7 +140,9 @@ pub(super) async fn a_large_changed_blob_is_noticed(f: Fixture) {
 }
 
 pub(super) async fn a_path_of_upstream_is_read_unchecked(f: Fixture) {
-    for (path, key) in [("c1/SETUP_PHASE/0", "computations/c1/SETUP_PHASE/0"), ("c1/r1", "requisitions/c1/r1")] {
+    for (path, key) in
+        [("c1/SETUP_PHASE/0", "computations/c1/SETUP_PHASE/0"), ("c1/r1", "requisitions/c1/r1")]
+    {
         let bytes = pattern(9 << 20);
         f.store.objects.put(&Path::from(key), bytes.clone().into()).await.expect("write");
         assert!(f.store.read(path, 1 << 30).await.expect("read") == bytes);

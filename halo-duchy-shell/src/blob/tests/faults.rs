@@ -126,7 +126,8 @@ async fn a_storage_that_is_gone_may_come_back() {
     let address = listener.local_addr().expect("an address").to_string();
     drop(listener);
     let store = gcs_at(&address);
-    let place = location::Location::path(&location::new_key("duchy-a", PLACE).expect("a key"), Content::of(b"x"));
+    let place =
+        location::Location::path(&location::new_key("duchy-a", PLACE).expect("a key"), Content::of(b"x"));
     let (read, written, deleted) =
         tokio::join!(store.read(&place, 1), store.write(PLACE, &b"x"[..]), store.delete(&place));
     for error in [read.map(drop), written.map(drop), deleted].map(|done| done.expect_err("nobody answers")) {

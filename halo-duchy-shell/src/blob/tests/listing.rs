@@ -20,8 +20,11 @@ pub(super) async fn objects_tell_whose_they_are(f: Fixture) {
     f.store.write_private_key("7", b"sealed!".to_vec()).await.expect("write");
     let found = list(&f.store).await;
     let told: Vec<_> = found.iter().map(|object| (object.owner.clone(), object.bytes)).collect();
-    let expected =
-        [(Owner::Stage("c1".into()), 9), (Owner::Requisition("c1".into()), 6), (Owner::PrivateKey("7".into()), 7)];
+    let expected = [
+        (Owner::Stage("c1".into()), 9),
+        (Owner::Requisition("c1".into()), 6),
+        (Owner::PrivateKey("7".into()), 7),
+    ];
     assert_eq!(told, expected);
     for (object, blob) in found.iter().zip([computed, sent]) {
         assert_eq!(object.key(), f.store.key_of(&blob.path).expect("a key"));
