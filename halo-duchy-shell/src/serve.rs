@@ -146,8 +146,10 @@ pub struct DuchyConfig {
     pub mill: MillOptions,
     /// How it hands data to others.
     pub peer: PeerOptions,
-    /// What it deletes, and when.
-    pub cleaning: Cleaning,
+    /// How long it keeps the blobs of stages after the end of their computation.
+    pub intermediate_ttl: Duration,
+    /// What else it deletes, and when; `None` for nothing.
+    pub cleaning: Option<Cleaning>,
     /// Where the seeds of stages come from.
     pub seeds: SeedSource,
     /// Who watches the mill.
@@ -289,7 +291,7 @@ impl BoundDuchy {
                     &config.store,
                     &config.blobs,
                     Some(kingdom_log),
-                    config.cleaning.options.intermediate_ttl,
+                    config.intermediate_ttl,
                 ),
             ),
             (
@@ -344,12 +346,13 @@ impl BoundDuchy {
 
         let internal = InternalApi::new(channels.internal_api, CallPolicy::default());
         let system = SystemApi::new(&config.duchy, channels.kingdom, CallPolicy::default());
-        let cleaner = Cleaner::new(internal.clone(), config.cleaning.options);
-        let (interval, stop) = (config.cleaning.interval, daemons_stop.clone());
-        daemons.spawn(async move {
-            cleaner.run(interval, stop).await;
-            Ok(())
-        });
+        if let Some(Cleaning { options, interval }) = config.cleaning {
+            let (cleaner, stop) = (Cleaner::new(internal.clone(), options), daemons_stop.clone());
+            daemons.spawn(async move {
+                cleaner.run(interval, stop).await;
+                Ok(())
+            });
+        }
         let herald = HeraldParts {
             id: format!("{}-herald", config.duchy),
             duchy: config.duchy.clone(),

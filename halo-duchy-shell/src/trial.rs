@@ -15,7 +15,6 @@ use rand_chacha::ChaCha20Rng;
 use tokio::task::JoinHandle;
 
 use crate::blob::{BlobAddress, BlobError, BlobStore};
-use crate::cleaner::CleanerOptions;
 use crate::client::{Channel, channel};
 use crate::clock::SystemClock;
 use crate::config::{ConfigError, DuchyDirectory, ProtocolsSetup, load_principals};
@@ -34,8 +33,8 @@ use crate::pki::{KINGDOM, Pki, PkiError, PkiSpec};
 use crate::private_key_store::PrivateKeyStore;
 use crate::seeds::SeedSource;
 use crate::serve::{
-    Addresses, BoundDuchy, Cleaning, DuchyConfig, INTERNAL_CERT_HOST, KingdomTargets, Limits, RunningDuchy,
-    ServeError, Target, listen, make_directory, run_server,
+    Addresses, BoundDuchy, DuchyConfig, INTERNAL_CERT_HOST, KingdomTargets, Limits, RunningDuchy, ServeError,
+    Target, listen, make_directory, run_server,
 };
 use crate::server::{Server, ServerLimits};
 use crate::shutdown::{self, Trigger};
@@ -362,16 +361,9 @@ impl Base {
                 ..MillOptions::default()
             },
             peer: Default::default(),
-            cleaning: Cleaning {
-                options: CleanerOptions {
-                    time_to_live: Duration::from_secs(24 * 60 * 60),
-                    intermediate_ttl: Duration::ZERO,
-                    orphan_ttl: Duration::from_secs(24 * 60 * 60),
-                    deadline: Duration::from_secs(30),
-                    dry_run: false,
-                },
-                interval: Duration::from_secs(60 * 60),
-            },
+            intermediate_ttl: Duration::ZERO,
+            // A trial's database is new: to a cleaner the blobs that earlier ones left would be orphans.
+            cleaning: None,
             seeds,
             observer: Arc::clone(&config.observer),
         };

@@ -45,7 +45,7 @@ pub(super) struct RetentionOptions {
     #[arg(long, value_name = "DURATION", default_value = "90d", value_parser = parse_positive_duration)]
     computations_time_to_live: Duration,
     #[command(flatten)]
-    intermediate: IntermediateOptions,
+    pub intermediate: IntermediateOptions,
     /// How long blobs are kept that no computation refers to. More than the longest upload takes: its blob is written
     /// before anything refers to it.
     #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = parse_positive_duration)]

@@ -167,10 +167,11 @@ impl ServeCommand {
             herald: self.herald.options(),
             mill: self.mill.options(&mill_id),
             peer: self.mill.peer_options(),
-            cleaning: Cleaning {
+            intermediate_ttl: self.retention.intermediate.intermediate_ttl,
+            cleaning: Some(Cleaning {
                 options: self.retention.options(CLEANING_DEADLINE, false),
                 interval: self.cleaner_interval,
-            },
+            }),
             seeds: SeedSource::OperatingSystem,
             observer: Arc::new(Silent),
         };
