@@ -3,7 +3,6 @@
 
 use std::time::Instant;
 
-use super::super::*;
 use super::basics::{pattern, read_in_chunks, write_in_chunks};
 use super::{Fixture, PLACE};
 
