@@ -19,8 +19,8 @@ use crate::blob::{BlobError, BlobStore, Owner, StoredObject};
 use crate::clock::{Clock, Timestamp};
 use crate::private_key_store::private_key_id;
 use crate::proto::internal::{SweepBlobsRequest, SweepBlobsResponse};
-use crate::protocol_stages::Protocol;
-use crate::store::{Store, StoreError};
+use crate::protocol_stages::{Protocol, ProtocolStage};
+use crate::store::{Expired, Store, StoreError};
 use crate::telemetry::instruments::SWEPT;
 
 /// Objects that are looked at together.
@@ -155,12 +155,18 @@ impl Sweeper {
         mut progress: impl FnMut(Swept),
     ) -> Result<Swept, SweepError> {
         let mut swept = Swept::default();
+        let knows = self.knows_computations().await?;
+        if !knows {
+            tracing::warn!(
+                "the database has no computation: no blob is taken for an orphan, in case it is the wrong one"
+            );
+        }
         let unfinished = self.blobs.delete_unfinished_files(self.ago(options.orphan_ttl), options.force);
         swept.orphaned += unfinished.await? as u64;
         let mut batches = self.blobs.list().try_chunks(BATCH).boxed();
         while let Some(batch) = batches.next().await {
             let batch = batch.map_err(|error| error.1)?;
-            self.sweep_batch(&batch, options, &mut swept).await?;
+            self.sweep_batch(&batch, options, knows, &mut swept).await?;
             progress(swept);
         }
         Ok(swept)
@@ -175,6 +181,7 @@ impl Sweeper {
         &self,
         batch: &[StoredObject],
         options: SweepOptions,
+        knows: bool,
         swept: &mut Swept,
     ) -> Result<(), SweepError> {
         let (ended_before, written_before) =
@@ -214,7 +221,11 @@ impl Sweeper {
                     }
                 }
             };
-            going.extend(reason.map(|reason| (object.clone(), reason)));
+            match reason {
+                None => {}
+                Some(_) if !knows => swept.kept += 1,
+                Some(reason) => going.push((object.clone(), reason)),
+            }
         }
         self.delete(going, options.force, swept).await;
         Ok(())
@@ -239,6 +250,24 @@ impl Sweeper {
         }
     }
 
+    /// Whether the database has any computation. One that has none may be new beside blobs that are not.
+    async fn knows_computations(&self) -> Result<bool, SweepError> {
+        for protocol in Protocol::ALL {
+            let ended = Expired {
+                stages: vec![protocol.terminal_stage()],
+                updated_before: self.clock.now(),
+                after: 0,
+                limit: 1,
+            };
+            if !self.store.expired(&ended).await?.is_empty()
+                || !self.store.ids_in_stages(&working_stages(protocol)).await?.is_empty()
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     async fn facts(&self, global_id: &str) -> Result<Facts, SweepError> {
         let computation = match self.store.get(global_id).await {
             Ok(computation) => computation,
@@ -257,8 +286,7 @@ impl Sweeper {
 
     /// The private keys of computations that have not ended.
     async fn keys_in_use(&self) -> Result<BTreeSet<String>, SweepError> {
-        let stages = Protocol::HonestMajorityShareShuffle.stages();
-        let working: Vec<_> = stages.filter(|stage| stage.kind() != StageKind::Terminal).collect();
+        let working = working_stages(Protocol::HonestMajorityShareShuffle);
         let mut keys = BTreeSet::new();
         for global_id in self.store.ids_in_stages(&working).await? {
             match self.store.get(&global_id).await {
@@ -270,4 +298,9 @@ impl Sweeper {
         }
         Ok(keys)
     }
+}
+
+/// The stages of computations that have not ended.
+fn working_stages(protocol: Protocol) -> Vec<ProtocolStage> {
+    protocol.stages().filter(|stage| stage.kind() != StageKind::Terminal).collect()
 }

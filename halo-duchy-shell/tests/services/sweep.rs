@@ -164,6 +164,20 @@ async fn what_nothing_refers_to_goes_once_it_is_old() {
 }
 
 #[tokio::test]
+async fn a_database_that_knows_nothing_makes_no_orphans() {
+    let duchy = Duchy::start("worker1", AdvanceLimits::default()).await;
+    let blob = duchy.computed("c1").await;
+    duchy.blobs.write_private_key("7", b"sealed".to_vec()).await.expect("written");
+    let swept = duchy.sweep(NOW).await;
+    assert_eq!(swept, Swept { examined: 2, kept: 2, ..Swept::default() });
+    assert!(duchy.is_there(&blob).await);
+    let first = duchy.create("c2", Protocol::HonestMajorityShareShuffle).await;
+    duchy.end(&first).await;
+    let swept = duchy.sweep(NOW).await;
+    assert_eq!((swept.orphaned, swept.private_keys, swept.kept), (1, 1, 0));
+}
+
+#[tokio::test]
 async fn blobs_that_a_stage_refers_to_stay() {
     let duchy = Duchy::start("worker1", AdvanceLimits::default()).await;
     let setup: ProtocolStage = Stage::SetupPhase.into();
