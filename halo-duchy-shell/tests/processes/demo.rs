@@ -1,5 +1,8 @@
 //! The demo as a newcomer starts it, on the event log that comes with the program.
 
+#[cfg(feature = "gcs")]
+#[path = "../servers/gcs.rs"]
+mod gcs;
 #[cfg(feature = "s3")]
 #[path = "../servers/minio.rs"]
 mod minio;
@@ -156,4 +159,13 @@ fn duchies_share_a_bucket() {
     let variables =
         [("AWS_ACCESS_KEY_ID", minio::ACCESS_KEY_ID), ("AWS_SECRET_ACCESS_KEY", minio::SECRET_ACCESS_KEY)];
     all_protocols(&blobs, &variables);
+}
+
+#[cfg(feature = "gcs")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn duchies_share_a_bucket_of_the_fake_of_google_cloud_storage() {
+    let server = gcs::FakeGcs::start().await;
+    let blobs = format!("gs://{}/demo?endpoint=http://{}", gcs::BUCKET, server.address());
+    tokio::task::spawn_blocking(move || all_protocols(&blobs, &[])).await.expect("three measurements");
+    assert_eq!(server.unfinished_uploads(), 0);
 }
