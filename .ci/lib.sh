@@ -46,6 +46,17 @@ install_tool() {
     [[ -x $tool ]] || env -u CARGO_TARGET_DIR cargo install "$1" --version "$2" --locked --root "$root"
 }
 
+# install_minio: builds MinIO once per machine, outside the clone, where halo-duchy-shell/tests/servers/minio.sh looks for it.
+install_minio() {
+    local version root
+    version=$(sed -n 's/^version=//p' halo-duchy-shell/tests/servers/minio.sh)
+    root=${XDG_CACHE_HOME:-$HOME/.cache}/halo-duchy/minio-$version
+    [[ -x $root/bin/minio ]] && return
+    command -v go >/dev/null || return
+    # In a folder of its own, so that no module of the clone has a say.
+    (cd / && GOBIN=$root/bin nice go install "github.com/minio/minio@$version")
+}
+
 # Whether programs can be linked with OpenSSL; installs its development files if that is possible.
 have_openssl() {
     openssl_found && return

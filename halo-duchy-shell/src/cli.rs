@@ -3,12 +3,14 @@
 //!
 //! A subcommand is a struct of flags that becomes the options of the library, one file each; flags that several share
 //! are in `options`. What upstream's processes have as constants are flags here, with upstream's value as default. Where
-//! upstream chooses databases and blob storage by image, ours take `--database` and `--blob-directory`.
+//! upstream chooses databases and blob storage by image, ours take `--database` and `--blobs`, beside upstream's flags of buckets.
 //!
 //! Exit status: 0 after an orderly end (SIGTERM and SIGINT included), 1 after a failure, which one line on standard
 //! error explains, 2 if the command line is refused. Logs go to standard error, as `RUST_LOG` says.
 
 mod async_control;
+mod blobs;
+mod cleaner;
 mod control;
 mod edp;
 mod error;
@@ -72,6 +74,9 @@ enum Command {
     ComputationControlServer(control::ControlCommand),
     /// Serve data providers: take the data they fulfil requisitions with.
     RequisitionFulfillmentServer(fulfillment::FulfillmentCommand),
+    /// Delete what a duchy no longer needs: computations that ended long ago, intermediate blobs, blobs that nothing
+    /// refers to.
+    ComputationsCleaner(cleaner::CleanerCommand),
     /// Run a Kingdom for development: in memory, for parties whose keys `pki` made.
     Kingdom(kingdom::KingdomCommand),
     /// Answer requisitions, as a data provider.
@@ -133,6 +138,7 @@ impl Cli {
             Command::AsyncComputationControlServer(command) => command.run(),
             Command::ComputationControlServer(command) => command.run(),
             Command::RequisitionFulfillmentServer(command) => command.run(),
+            Command::ComputationsCleaner(command) => command.run(),
             Command::Kingdom(command) => command.run(),
             Command::Edp(command) => command.run(),
             Command::Measurement(command) => command.run(),

@@ -173,7 +173,11 @@ fn blob_code(error: &BlobError) -> Code {
         BlobError::BadPath { .. } => Code::InvalidArgument,
         BlobError::NotFound { .. } => Code::NotFound,
         BlobError::TooLarge { .. } => Code::ResourceExhausted,
-        BlobError::Corrupt { .. } => Code::Internal,
+        BlobError::WrongLength { .. }
+        | BlobError::Corrupt { .. }
+        | BlobError::Open { .. }
+        | BlobError::NotBuilt { .. }
+        | BlobError::Directory { .. } => Code::Internal,
         BlobError::Storage { .. } | BlobError::Randomness(_) => Code::Unavailable,
     }
 }

@@ -3,9 +3,11 @@
 
 use std::time::Duration;
 
+use tokio::time::timeout;
 use tonic::{Code, Request, Status};
 
 use crate::client::{CallPolicy, Channel};
+use crate::clock::Timestamp;
 use crate::proto::internal::computation_details::CompletedReason;
 use crate::proto::internal::computation_stats_client::ComputationStatsClient;
 use crate::proto::internal::computations_client::ComputationsClient;
@@ -15,10 +17,11 @@ use crate::proto::internal::{
     AdvanceComputationStageRequest, AwaitWorkRequest, ClaimWorkRequest, ComputationDetails, ComputationToken,
     CreateComputationRequest, CreateComputationStatRequest, DeleteComputationRequest,
     EnqueueComputationRequest, ExtendWorkLockRequest, FinishComputationRequest, GetComputationTokenRequest,
-    GetContinuationTokenRequest, RecordOutputBlobPathRequest, RequisitionEntry, SetContinuationTokenRequest,
-    UpdateComputationDetailsRequest,
+    GetContinuationTokenRequest, PurgeComputationsRequest, RecordOutputBlobPathRequest, RequisitionEntry,
+    SetContinuationTokenRequest, SweepBlobsRequest, UpdateComputationDetailsRequest,
 };
 use crate::protocol_stages::{Protocol, ProtocolStage};
+use crate::sweep::{SweepOptions, Swept};
 
 /// A client of the internal API.
 #[derive(Clone, Debug)]
@@ -104,7 +107,7 @@ impl InternalApi {
             Request::new(AwaitWorkRequest { seen, timeout: prost_types::Duration::try_from(patience).ok() });
         let deadline = patience.saturating_add(self.policy.deadline);
         request.set_timeout(deadline);
-        let answer = tokio::time::timeout(deadline, self.computations.clone().await_work(request)).await;
+        let answer = timeout(deadline, self.computations.clone().await_work(request)).await;
         let answer = answer.map_err(|_| Status::deadline_exceeded("no answer about work"))?;
         Ok(answer?.into_inner().seen)
     }
@@ -201,6 +204,52 @@ impl InternalApi {
     pub async fn delete(&self, local_computation_id: i64) -> Result<(), Status> {
         unary!(self.computations.delete_computation(DeleteComputationRequest { local_computation_id }))
             .map(drop)
+    }
+
+    /// Deletes the ended computations of `protocol` that last changed before, with their blobs; only counts them unless
+    /// `force` is set.
+    ///
+    /// # Errors
+    /// The server's status; `DEADLINE_EXCEEDED` if that takes longer than `deadline`, when some may be deleted.
+    pub async fn purge(
+        &self,
+        protocol: Protocol,
+        updated_before: Timestamp,
+        force: bool,
+        deadline: Duration,
+    ) -> Result<u64, Status> {
+        let mut request = Request::new(PurgeComputationsRequest {
+            updated_before: Some(updated_before.into()),
+            stages: vec![protocol.terminal_stage().into()],
+            force,
+        });
+        request.set_timeout(deadline);
+        let purged = timeout(deadline, self.computations.clone().purge_computations(request)).await;
+        let purged = purged.map_err(|_| Status::deadline_exceeded("no answer about a purge"))?;
+        Ok(u64::try_from(purged?.into_inner().purge_count).unwrap_or_default())
+    }
+
+    /// Sweeps the duchy's blobs. `progress` hears from time to time what there has been so far.
+    ///
+    /// # Errors
+    /// The server's status; `UNIMPLEMENTED` from upstream's, `DEADLINE_EXCEEDED` if it is silent for longer than
+    /// `silence`.
+    pub async fn sweep(
+        &self,
+        options: SweepOptions,
+        silence: Duration,
+        mut progress: impl FnMut(Swept),
+    ) -> Result<Swept, Status> {
+        let silent = |_| Status::deadline_exceeded("no news of a sweep");
+        let request = SweepBlobsRequest::from(options);
+        let begun = timeout(silence, self.computations.clone().sweep_blobs(request)).await;
+        let mut news = begun.map_err(silent)??.into_inner();
+        let mut swept = Swept::default();
+        while let Some(so_far) = timeout(silence, news.message()).await.map_err(silent)?? {
+            swept = so_far.into();
+            progress(swept);
+        }
+        Ok(swept)
     }
 
     /// Records a measurement of the attempt that `token` names.

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 pub mod blob;
+pub mod cleaner;
 pub mod cli;
 pub mod client;
 pub mod clock;
@@ -37,6 +38,7 @@ pub mod service;
 pub mod shutdown;
 pub mod signature;
 pub mod store;
+pub mod sweep;
 pub mod system_api;
 pub mod telemetry;
 pub mod tls;

@@ -94,6 +94,12 @@ impl PrivateKeyStore {
     }
 }
 
+/// The id of the private key of a computation with these details, if it has one.
+pub fn private_key_id(details: &ComputationDetails) -> Option<&str> {
+    let pair = share_shuffle_details(details)?.encryption_key_pair.as_ref()?;
+    Some(pair.private_key_id.as_str()).filter(|id| !id.is_empty())
+}
+
 /// Deletes the private key of a computation with these details, if it has one: nobody needs it any more.
 ///
 /// # Errors
@@ -102,10 +108,7 @@ pub async fn delete_private_key(
     blobs: &BlobStore,
     details: &ComputationDetails,
 ) -> Result<(), PrivateKeyError> {
-    let pair = share_shuffle_details(details).and_then(|details| details.encryption_key_pair.as_ref());
-    let Some(id) = pair.map(|pair| pair.private_key_id.as_str()).filter(|id| !id.is_empty()) else {
-        return Ok(());
-    };
+    let Some(id) = private_key_id(details) else { return Ok(()) };
     let deleted = blobs.delete(&blobs.private_key_path(id)).await;
     deleted.map_err(|source| PrivateKeyError::Blob { id: id.to_owned(), source })
 }

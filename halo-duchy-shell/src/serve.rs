@@ -1,4 +1,4 @@
-//! One duchy in one process: its servers, its herald and its mills, with mutual TLS between them as if they were
+//! One duchy in one process: its servers, its herald, its mills and its cleaner, with mutual TLS between them as if they were
 //! processes of their own (spec services.md §1).
 //!
 //! [`DuchyConfig::bind`] takes the addresses, so that a trial can let the system choose ports and tell everyone
@@ -23,6 +23,7 @@ use tokio::task::JoinSet;
 use tonic::service::Routes;
 
 use crate::blob::BlobStore;
+use crate::cleaner::{Cleaner, CleanerOptions};
 use crate::client::{CallPolicy, Channel, channel};
 use crate::clock::SystemClock;
 use crate::config::{ConfigError, ProtocolsSetup};
@@ -107,6 +108,15 @@ pub struct Limits {
     pub fulfillment: FulfillmentLimits,
 }
 
+/// How a duchy gets rid of what it no longer needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cleaning {
+    /// What goes, and after how long.
+    pub options: CleanerOptions,
+    /// How often it is looked for.
+    pub interval: Duration,
+}
+
 /// Everything that makes a duchy.
 #[derive(Clone, Debug)]
 pub struct DuchyConfig {
@@ -136,6 +146,10 @@ pub struct DuchyConfig {
     pub mill: MillOptions,
     /// How it hands data to others.
     pub peer: PeerOptions,
+    /// How long it keeps the blobs of stages after the end of their computation.
+    pub intermediate_ttl: Duration,
+    /// What else it deletes, and when; `None` for nothing.
+    pub cleaning: Option<Cleaning>,
     /// Where the seeds of stages come from.
     pub seeds: SeedSource,
     /// Who watches the mill.
@@ -272,7 +286,13 @@ impl BoundDuchy {
                 routes::INTERNAL_API,
                 listeners.internal_api,
                 own.clone(),
-                routes_internal_api(&config.duchy, &config.store, &config.blobs, Some(kingdom_log)),
+                routes_internal_api(
+                    &config.duchy,
+                    &config.store,
+                    &config.blobs,
+                    Some(kingdom_log),
+                    config.intermediate_ttl,
+                ),
             ),
             (
                 routes::ASYNC_CONTROL,
@@ -326,6 +346,13 @@ impl BoundDuchy {
 
         let internal = InternalApi::new(channels.internal_api, CallPolicy::default());
         let system = SystemApi::new(&config.duchy, channels.kingdom, CallPolicy::default());
+        if let Some(Cleaning { options, interval }) = config.cleaning {
+            let (cleaner, stop) = (Cleaner::new(internal.clone(), options), daemons_stop.clone());
+            daemons.spawn(async move {
+                cleaner.run(interval, stop).await;
+                Ok(())
+            });
+        }
         let herald = HeraldParts {
             id: format!("{}-herald", config.duchy),
             duchy: config.duchy.clone(),

@@ -14,7 +14,7 @@ use halo_protocols::llv2::NoisePolicy;
 use rand_chacha::ChaCha20Rng;
 use tokio::task::JoinHandle;
 
-use crate::blob::{BlobError, BlobStore};
+use crate::blob::{BlobAddress, BlobError, BlobStore};
 use crate::client::{Channel, channel};
 use crate::clock::SystemClock;
 use crate::config::{ConfigError, DuchyDirectory, ProtocolsSetup, load_principals};
@@ -47,6 +47,8 @@ use crate::tls::TlsError;
 pub struct TrialConfig {
     /// Where certificates, databases and blobs are put. Certificates must not exist yet.
     pub directory: PathBuf,
+    /// Where blobs are put instead, those of all duchies. They are left there.
+    pub blobs: Option<BlobAddress>,
     /// The ids of the duchies; the first aggregates.
     pub duchies: Vec<String>,
     /// The ids of the data providers, with their impressions.
@@ -97,7 +99,7 @@ pub enum TrialError {
         /// Why.
         source: OpenError,
     },
-    /// The blobs' directory cannot be opened.
+    /// The store of blobs cannot be opened.
     #[error("the blobs")]
     Blobs(#[from] BlobError),
     /// A file that was just made cannot be read.
@@ -316,11 +318,11 @@ impl Base {
     async fn bind_duchy(&self, config: &TrialConfig, duchy: &str) -> Result<BoundDuchy, TrialError> {
         let tls = self.pki.tls(duchy).load()?;
         let home = config.directory.join(duchy);
-        let blobs = home.join("blobs");
-        make_directory(&blobs)?;
+        make_directory(&home)?;
+        let blobs = config.blobs.clone().unwrap_or_else(|| BlobAddress::File(home.join("blobs")));
+        let blobs = BlobStore::open(&blobs, duchy)?;
         let store = SqliteStore::open(&home.join("computations.sqlite"), Arc::new(SystemClock))
             .map_err(|source| TrialError::Store { duchy: duchy.to_owned(), source })?;
-        let blobs = BlobStore::local(&blobs, duchy)?;
         let key = KeyEncryptionKey::parse_file(&read(&self.pki.key_encryption_key(duchy))?)?;
         let seeds = if self.reproducible {
             SeedSource::Reproducible(self.seed.derive(b"duchies"))
@@ -359,6 +361,9 @@ impl Base {
                 ..MillOptions::default()
             },
             peer: Default::default(),
+            intermediate_ttl: Duration::ZERO,
+            // A trial's database is new: to a cleaner the blobs that earlier ones left would be orphans.
+            cleaning: None,
             seeds,
             observer: Arc::clone(&config.observer),
         };

@@ -54,6 +54,7 @@ fn protocols(noise: NoiseMechanism) -> [Protocol; 3] {
 async fn start(folder: &TempDir, protocol: Protocol, noise_policy: NoisePolicy) -> Trial {
     let config = TrialConfig {
         directory: folder.path().to_owned(),
+        blobs: None,
         duchies: ["aggregator", "worker1", "worker2"].map(str::to_owned).into(),
         data_providers: impressions(),
         protocol,
@@ -93,6 +94,42 @@ async fn measure(trial: &Trial, metric: Metric) -> Result<MeasuredResult, Measur
     tokio::time::timeout(Duration::from_secs(120), measuring).await.expect("the measurement ends")
 }
 
+/// The files of the duchies' blobs, by their paths under the directory of each.
+fn blobs(folder: &TempDir) -> Vec<String> {
+    let mut files = Vec::new();
+    for duchy in ["aggregator", "worker1", "worker2"] {
+        let root = folder.path().join(duchy).join("blobs").join(duchy);
+        let mut folders = vec![root.clone()];
+        while let Some(folder) = folders.pop() {
+            // A folder goes with its last file.
+            let Ok(entries) = folder.read_dir() else { continue };
+            for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
+                if path.is_dir() {
+                    folders.push(path);
+                } else {
+                    let path = path.strip_prefix(&root).expect("under the root");
+                    files.push(path.to_string_lossy().into_owned());
+                }
+            }
+        }
+    }
+    files
+}
+
+/// Once the duchies have closed their books, what data providers sent is left, and nothing that stages computed, nor
+/// private keys.
+async fn nothing_intermediate_stays(folder: &TempDir) {
+    let gone = async {
+        while !blobs(folder).iter().all(|path| path.starts_with("requisitions/")) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    if tokio::time::timeout(Duration::from_secs(20), gone).await.is_err() {
+        panic!("these stay: {:?}", blobs(folder));
+    }
+    assert!(!blobs(folder).is_empty(), "what data providers sent is kept");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn three_duchies_count_people_and_how_often_they_were_reached() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -106,6 +143,7 @@ async fn three_duchies_count_people_and_how_often_they_were_reached() {
         assert!((found - share).abs() < 0.12, "{result:?}");
     }
     assert_eq!(trial.kingdom.violations(), []);
+    nothing_intermediate_stays(&folder).await;
     trial.stop().await.expect("everyone stops");
 }
 
@@ -117,6 +155,7 @@ async fn three_duchies_count_people_alone() {
     let result = measure(&trial, Metric::Reach).await.expect("a result");
     assert!((40..=60).contains(&result.reach) && result.frequency.is_empty(), "{result:?}");
     assert_eq!(trial.kingdom.violations(), []);
+    nothing_intermediate_stays(&folder).await;
     trial.stop().await.expect("everyone stops");
 }
 
@@ -129,15 +168,7 @@ async fn two_workers_and_an_aggregator_count_exactly() {
     assert_eq!(result.reach, 50);
     assert_eq!(result.frequency, BTreeMap::from([(1, 0.4), (2, 0.4), (3, 0.2)]));
     assert_eq!(trial.kingdom.violations(), []);
-    // Nobody needs the private keys any more, once the workers have closed their books.
-    let keys = ["worker1", "worker2"]
-        .map(|worker| folder.path().join(worker).join("blobs").join(worker).join("tink-private-key"));
-    let gone = async {
-        while !keys.iter().all(|keys| keys.read_dir().is_ok_and(|mut keys| keys.next().is_none())) {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(20), gone).await.expect("the keys are deleted");
+    nothing_intermediate_stays(&folder).await;
     trial.stop().await.expect("everyone stops");
 }
 

@@ -1,136 +1,144 @@
+//! What every kind of store must do, written once and run on files, in memory, on a MinIO (S3) and on a fake of Google
+//! Cloud Storage; the latter two also with connections that are cut.
+
+mod basics;
+#[cfg(all(feature = "s3", feature = "gcs"))]
+mod faults;
+mod listing;
+mod throughput;
+
 use futures::TryStreamExt;
 
 use super::*;
 
+#[cfg(feature = "gcs")]
+#[path = "../../tests/servers/gcs.rs"]
+mod gcs;
+#[cfg(feature = "s3")]
+#[path = "../../tests/servers/minio.rs"]
+mod minio;
+#[cfg(all(feature = "s3", feature = "gcs"))]
+#[path = "../../tests/servers/proxy.rs"]
+mod proxy;
+
 const PLACE: Place<'static> = Place::Stage { computation: "c1", stage: "SETUP_PHASE", attempt: 2 };
 
+/// An empty store, and what it is on.
 struct Fixture {
     store: BlobStore,
     _folder: Option<tempfile::TempDir>,
+    #[cfg(feature = "gcs")]
+    gcs: Option<gcs::FakeGcs>,
 }
 
-/// Every test runs on files and in memory.
-fn fixtures() -> [Fixture; 2] {
+impl Fixture {
+    fn new(store: BlobStore, folder: Option<tempfile::TempDir>) -> Self {
+        Self {
+            store,
+            _folder: folder,
+            #[cfg(feature = "gcs")]
+            gcs: None,
+        }
+    }
+
+    /// Another duchy's blobs in the same store.
+    fn of(&self, duchy: &str) -> BlobStore {
+        BlobStore { duchy: duchy.to_owned(), ..self.store.clone() }
+    }
+
+    async fn keys(&self) -> Vec<String> {
+        let found = self.store.objects.list(None).map_ok(|object| object.location.to_string());
+        found.try_collect().await.expect("a list")
+    }
+}
+
+fn on_files() -> Option<Fixture> {
     let folder = tempfile::tempdir().expect("a directory");
-    [
-        Fixture {
-            store: BlobStore::local(folder.path(), "duchy-a").expect("a directory"),
-            _folder: Some(folder),
-        },
-        Fixture { store: BlobStore::in_memory("duchy-a"), _folder: None },
-    ]
+    let address = BlobAddress::File(folder.path().join("blobs"));
+    let store = BlobStore::open(&address, "duchy-a").expect("a directory is made");
+    Some(Fixture::new(store, Some(folder)))
 }
 
-async fn stream(store: &BlobStore, chunks: &[&'static [u8]]) -> Blob {
-    let mut writer = store.writer(PLACE, 1 << 30).await.expect("begin");
-    for chunk in chunks {
-        writer.write(Bytes::from_static(chunk)).await.expect("write");
-    }
-    writer.finish().await.expect("finish")
+fn in_memory() -> Option<Fixture> {
+    Some(Fixture::new(BlobStore::in_memory("duchy-a"), None))
 }
 
-async fn objects(store: &BlobStore) -> Vec<String> {
-    let list = store.objects.list(None).map_ok(|object| object.location.to_string());
-    list.try_collect().await.expect("list")
+#[cfg(feature = "s3")]
+static MINIO: std::sync::LazyLock<Option<minio::Minio>> = std::sync::LazyLock::new(minio::Minio::start);
+
+/// A part of MinIO's bucket that nobody else uses, reached at `address`.
+#[cfg(feature = "s3")]
+fn s3_at(address: &str) -> BlobStore {
+    let random = getrandom::u64().expect("a number");
+    let prefix = format!("t{random:x}/a");
+    let bucket = address::Bucket::new(minio::BUCKET)
+        .and_then(|bucket| bucket.with_endpoint(&format!("http://{address}")));
+    let bucket = bucket.map(|bucket| address::Bucket { prefix: prefix.into(), ..bucket }).expect("a bucket");
+    let builder = remote::s3_builder(&bucket)
+        .with_access_key_id(minio::ACCESS_KEY_ID)
+        .with_secret_access_key(minio::SECRET_ACCESS_KEY);
+    BlobStore::new(remote::prefixed(builder.build().expect("a bucket"), &bucket), "duchy-a")
 }
 
-#[tokio::test]
-async fn what_is_written_is_read() {
-    for Fixture { store, .. } in fixtures() {
-        let streamed = stream(&store, &[b"regis", b"", b"ters"]).await;
-        let whole = store.write(PLACE, &b"registers"[..]).await.expect("write");
-        assert_eq!(streamed.content, Content::of(b"registers"));
-        assert_eq!(whole.content, streamed.content);
-        assert_ne!(whole.path, streamed.path, "a key is never used twice");
-        for blob in [&streamed, &whole] {
-            assert!(blob.path.starts_with("duchy-a/computations/c1/SETUP_PHASE/2/"), "{}", blob.path);
-            assert_eq!(store.read(&blob.path, 9).await.expect("read"), b"registers");
+#[cfg(feature = "s3")]
+fn on_s3() -> Option<Fixture> {
+    Some(Fixture::new(s3_at(MINIO.as_ref()?.address()), None))
+}
+
+#[cfg(feature = "gcs")]
+fn gcs_at(address: &str) -> BlobStore {
+    let address = format!("gs://{}/some/prefix?endpoint=http://{address}", gcs::BUCKET);
+    BlobStore::open(&address.parse().expect("an address"), "duchy-a").expect("a bucket")
+}
+
+#[cfg(feature = "gcs")]
+async fn on_gcs() -> Option<Fixture> {
+    let server = gcs::FakeGcs::start().await;
+    let store = gcs_at(server.address());
+    Some(Fixture { gcs: Some(server), ..Fixture::new(store, None) })
+}
+
+/// Runs tests on stores that `$open` makes, where the machine has what that needs.
+macro_rules! suite {
+    ($backend:ident, $open:expr) => {
+        mod $backend {
+            suite!(@ $open, basics: [
+                what_is_written_is_read,
+                an_empty_blob_is_a_blob,
+                a_blob_of_several_parts_is_whole,
+                a_blob_that_just_fits_into_a_part_is_whole,
+                limits_hold_for_writing_and_reading,
+                a_changed_blob_is_noticed,
+                a_large_changed_blob_is_noticed,
+                a_path_of_upstream_is_read_unchecked,
+                deleting_twice_is_deleting,
+                hostile_names_stay_in_their_folder,
+                what_is_discarded_leaves_nothing,
+                a_private_key_is_written_once,
+            ]);
+            suite!(@ $open, listing: [
+                objects_tell_whose_they_are,
+                a_duchy_sees_its_own_objects,
+                the_stages_of_a_computation_go_together,
+                objects_are_deleted_many_at_a_time,
+            ]);
         }
-        assert_eq!(objects(&store).await.len(), 2, "no temporary object stays");
-    }
+    };
+    (@ $open:expr, $module:ident: [$($test:ident),* $(,)?]) => {
+        $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $test() {
+            #[allow(unused_imports, reason = "not every backend needs it")]
+            use crate::blob::tests::*;
+            if let Some(fixture) = $open {
+                crate::blob::tests::$module::$test(fixture).await;
+            }
+        })*
+    };
 }
 
-#[tokio::test]
-async fn an_empty_blob_is_a_blob() {
-    for Fixture { store, .. } in fixtures() {
-        for blob in [stream(&store, &[]).await, store.write(PLACE, Bytes::new()).await.expect("write")] {
-            assert_eq!(store.read(&blob.path, 0).await.expect("read"), b"");
-        }
-    }
-}
-
-#[tokio::test]
-async fn a_blob_of_several_parts_is_whole() {
-    let megabyte = Bytes::from(vec![3; 1 << 20]);
-    for Fixture { store, .. } in fixtures() {
-        let mut writer = store.writer(PLACE, 100 << 20).await.expect("begin");
-        for _ in 0..12 {
-            writer.write(megabyte.clone()).await.expect("write");
-        }
-        let blob = writer.finish().await.expect("finish");
-        let chunks = store.read_chunks(&blob.path).await.expect("open");
-        let length = chunks.try_fold(0, |sum, chunk| async move { Ok(sum + chunk.len()) }).await;
-        assert_eq!(length.expect("intact"), 12 << 20);
-    }
-}
-
-#[tokio::test]
-async fn limits_hold_for_writing_and_reading() {
-    for Fixture { store, .. } in fixtures() {
-        let mut writer = store.writer(PLACE, 5).await.expect("begin");
-        writer.write(Bytes::from_static(b"12345")).await.expect("within the limit");
-        let refused = writer.write(Bytes::from_static(b"6")).await.expect_err("beyond it");
-        assert!(matches!(refused, BlobError::TooLarge { limit: 5 }));
-        writer.abort().await.expect("abort");
-        let blob = store.write(PLACE, &b"123456"[..]).await.expect("write");
-        let refused = store.read(&blob.path, 5).await.expect_err("beyond the limit");
-        assert!(matches!(refused, BlobError::TooLarge { limit: 5 }));
-        assert_eq!(objects(&store).await, [blob.path]);
-    }
-}
-
-#[tokio::test]
-async fn a_changed_blob_is_noticed() {
-    for Fixture { store, .. } in fixtures() {
-        for changed in [&b"registerz"[..], b"register", b"registers!"] {
-            let blob = store.write(PLACE, &b"registers"[..]).await.expect("write");
-            let key = Path::parse(&blob.path).expect("a key");
-            store.objects.put(&key, changed.into()).await.expect("overwrite behind our back");
-            let noticed = store.read(&blob.path, 100).await.expect_err("changed");
-            assert!(matches!(noticed, BlobError::Corrupt { .. }), "{noticed}");
-            assert!(!noticed.is_transient());
-        }
-    }
-}
-
-#[tokio::test]
-async fn a_path_of_upstream_is_read_unchecked() {
-    for Fixture { store, .. } in fixtures() {
-        let key = Path::parse("computations/c1/SETUP_PHASE/0").expect("a key");
-        store.objects.put(&key, "old".into()).await.expect("write");
-        assert_eq!(store.read(key.as_ref(), 100).await.expect("read"), b"old");
-    }
-}
-
-#[tokio::test]
-async fn deleting_twice_is_deleting() {
-    for Fixture { store, .. } in fixtures() {
-        let blob = store.write(PLACE, &b"x"[..]).await.expect("write");
-        store.delete(&blob.path).await.expect("once");
-        store.delete(&blob.path).await.expect("twice");
-        let missing = store.read(&blob.path, 1).await.expect_err("gone");
-        assert!(matches!(missing, BlobError::NotFound { .. }));
-    }
-}
-
-#[tokio::test]
-async fn hostile_names_stay_in_their_folder() {
-    for Fixture { store, .. } in fixtures() {
-        let place = Place::Requisition { computation: "../../up", requisition: "a/b" };
-        let blob = store.write(place, &b"x"[..]).await.expect("write");
-        assert!(blob.path.starts_with("duchy-a/requisitions/"), "{}", blob.path);
-        assert_eq!(blob.path.matches('/').count(), 4, "{}", blob.path);
-        assert!(matches!(store.read("a/../../b", 1).await, Err(BlobError::BadPath { .. })));
-        assert_eq!(store.read(&blob.path, 1).await.expect("read"), b"x");
-    }
-}
+suite!(files, on_files());
+suite!(memory, in_memory());
+#[cfg(feature = "s3")]
+suite!(s3, on_s3());
+#[cfg(feature = "gcs")]
+suite!(fake_gcs, on_gcs().await);

@@ -3,9 +3,10 @@
 use clap::Args;
 
 use super::CliError;
+use super::blobs::BlobOptions;
 use super::options::{
-    AsyncControlOptions, BlobOptions, ClientOptions, DuchyInfoOptions, DuchyOptions, InternalApiOptions,
-    ListenOptions, PortOptions,
+    AsyncControlOptions, ClientOptions, DuchyInfoOptions, DuchyOptions, InternalApiOptions, ListenOptions,
+    PortOptions,
 };
 use super::process::{self, Process};
 use crate::config::load_principals;

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::CliError;
+use super::blobs::BlobOptions;
 use super::options::{
-    BlobOptions, ClientOptions, DuchyOptions, InternalApiOptions, KingdomOptions, ListenOptions, PortOptions,
+    ClientOptions, DuchyOptions, InternalApiOptions, KingdomOptions, ListenOptions, PortOptions,
 };
 use super::process::{self, Process};
 use crate::config::{self, ConfigError, parse_principal_map};

@@ -9,9 +9,9 @@ use clap::{Args, ValueEnum};
 use halo_protocols::llv2::NoisePolicy;
 
 use super::CliError;
+use super::blobs::BlobStoreOptions;
 use super::options::{
     ClientOptions, DuchyInfoOptions, DuchyOptions, InternalApiOptions, KeyEncryptionOptions, KingdomOptions,
-    open_blobs,
 };
 use super::process::{Process, shutdown_on_signal};
 use crate::client::CallPolicy;
@@ -39,9 +39,9 @@ pub(super) struct HeraldCommand {
     kingdom: KingdomOptions,
     #[command(flatten)]
     herald: HeraldWorkOptions,
-    /// Directory of the duchy's blobs, the same for all its processes; private keys are written there.
-    #[arg(long, value_name = "DIR")]
-    blob_directory: Option<PathBuf>,
+    /// Private keys are written there.
+    #[command(flatten)]
+    blobs: BlobStoreOptions,
     #[command(flatten)]
     key_encryption: KeyEncryptionOptions,
     #[command(flatten)]
@@ -125,7 +125,7 @@ impl HeraldCommand {
         let directory = self.duchy_info.load(&self.duchy)?;
         let source = &self.herald.protocols_setup_config;
         let setup = ProtocolsSetup::load(source, duchy, &directory)?;
-        let blobs = self.blob_directory.as_deref().map(|blobs| open_blobs(blobs, &self.duchy)).transpose()?;
+        let blobs = self.blobs.open(&self.duchy)?;
         let private_keys = self.key_encryption.open(blobs.as_ref(), &setup)?;
         let setup = Live::new(setup);
         let reloader = self.client.reloader().tls(&self.tls, &tls);

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use clap::Args;
 
 use super::CliError;
+use super::blobs::BlobOptions;
+use super::cleaner::IntermediateOptions;
 use super::options::{
-    BlobOptions, ClientOptions, DuchyOptions, KingdomOptions, ListenOptions, PortOptions, StoreOptions,
-    own_identity, own_principals,
+    ClientOptions, DuchyOptions, KingdomOptions, ListenOptions, PortOptions, StoreOptions, own_identity,
+    own_principals,
 };
 use super::process::{self, Process};
 use crate::clock::SystemClock;
@@ -34,6 +36,8 @@ pub(super) struct InternalApiCommand {
     store: StoreOptions,
     #[command(flatten)]
     blobs: BlobOptions,
+    #[command(flatten)]
+    intermediate: IntermediateOptions,
     #[command(flatten)]
     kingdom: KingdomOptions,
     #[command(flatten)]
@@ -62,7 +66,8 @@ impl InternalApiCommand {
         let (log, sender) = KingdomLog::new(duchy, Arc::new(SystemClock), KINGDOM_LOG_CAPACITY);
         let logging = tokio::spawn(sender.run(ComputationLogEntriesClient::new(self.kingdom.channel(&tls)?)));
         let store: Arc<dyn Store> = Arc::new(self.store.open()?);
-        let routes = routes_internal_api(duchy, &store, &self.blobs.open(&self.duchy)?, Some(log));
+        let (blobs, ttl) = (self.blobs.open(&self.duchy)?, self.intermediate.intermediate_ttl);
+        let routes = routes_internal_api(duchy, &store, &blobs, Some(log), ttl);
         let authenticate = Authenticate::only(own, Caller::Duchy(duchy.clone()));
         let served = process::serve(
             routes::INTERNAL_API,

@@ -8,9 +8,9 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use super::CliError;
+use super::blobs::BlobOptions;
 use super::options::{
-    BlobOptions, ClientOptions, DuchyInfoOptions, DuchyOptions, InternalApiOptions, KingdomOptions,
-    PeersOptions,
+    ClientOptions, DuchyInfoOptions, DuchyOptions, InternalApiOptions, KingdomOptions, PeersOptions,
 };
 use super::process::shutdown_on_signal;
 use crate::blob::BlobStore;

@@ -180,14 +180,6 @@ pub(super) struct StoreOptions {
     pub database: PathBuf,
 }
 
-/// The duchy's blobs.
-#[derive(Args, Clone, Debug)]
-pub(super) struct BlobOptions {
-    /// Directory of the duchy's blobs, the same for all its processes. It is created if need be.
-    #[arg(long, value_name = "DIR")]
-    pub blob_directory: PathBuf,
-}
-
 /// How private keys are kept.
 #[derive(Args, Clone, Debug)]
 pub(super) struct KeyEncryptionOptions {
@@ -286,7 +278,7 @@ impl KeyEncryptionOptions {
                 let key = KeyEncryptionKey::parse_file(&Zeroizing::new(read_file(file)?))?;
                 Ok(Some(PrivateKeyStore::new(blobs.clone(), key)))
             }
-            (Some(_), None) => Err(CliError::flag("--blob-directory", "private keys need somewhere to be")),
+            (Some(_), None) => Err(CliError::flag("--blobs", "private keys need somewhere to be")),
             (None, _) if setup.is_share_shuffle_worker() => {
                 let why = "the duchy is a worker of share shuffles, whose private keys must be encrypted";
                 Err(CliError::flag("--key-encryption-key-file", why))
@@ -341,18 +333,6 @@ impl StoreOptions {
         SqliteStore::open(&self.database, Arc::new(SystemClock))
             .map_err(|source| CliError::Store { path: self.database.clone(), source })
     }
-}
-
-impl BlobOptions {
-    pub(super) fn open(&self, duchy: &DuchyOptions) -> Result<BlobStore, CliError> {
-        open_blobs(&self.blob_directory, duchy)
-    }
-}
-
-/// The blobs of `duchy` in a directory, which is created if need be.
-pub(super) fn open_blobs(directory: &Path, duchy: &DuchyOptions) -> Result<BlobStore, CliError> {
-    make_directory(directory)?;
-    Ok(BlobStore::local(directory, &duchy.duchy_name)?)
 }
 
 /// The duchy itself and nobody else, known by the root of the certificate that its processes share.

@@ -3,25 +3,31 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Args;
 
 use super::CliError;
+use super::blobs::BlobOptions;
+use super::cleaner::RetentionOptions;
 use super::control::AdvanceOptions;
 use super::fulfillment::{PrincipalMapOptions, RequisitionOptions};
 use super::herald::HeraldWorkOptions;
 use super::mill::{ConsentOptions, MillWorkOptions};
 use super::options::{
-    BlobOptions, ClientOptions, DuchyInfoOptions, DuchyOptions, KeyEncryptionOptions, KingdomOptions,
-    ListenOptions, PeersOptions, StoreOptions,
+    ClientOptions, DuchyInfoOptions, DuchyOptions, KeyEncryptionOptions, KingdomOptions, ListenOptions,
+    PeersOptions, StoreOptions,
 };
 use super::process::{Process, shutdown_on_signal};
-use crate::config::{ProtocolsSetup, load_principals};
+use crate::config::{ProtocolsSetup, load_principals, parse_positive_duration};
 use crate::identity::Identities;
 use crate::mill::Silent;
 use crate::seeds::SeedSource;
-use crate::serve::{Addresses, DuchyConfig, KingdomTargets, Limits, Target};
+use crate::serve::{Addresses, Cleaning, DuchyConfig, KingdomTargets, Limits, Target};
 use crate::tls::TlsFiles;
+
+/// How long one step of cleaning may take; that of the cleaner in a process of its own.
+const CLEANING_DEADLINE: Duration = Duration::from_secs(300);
 
 /// The flags of a whole duchy in one process.
 #[derive(Args, Clone, Debug)]
@@ -73,6 +79,11 @@ pub(super) struct ServeCommand {
     advance: AdvanceOptions,
     #[command(flatten)]
     requisition: RequisitionOptions,
+    #[command(flatten)]
+    retention: RetentionOptions,
+    /// How often what is kept no longer is looked for and deleted.
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = parse_positive_duration)]
+    cleaner_interval: Duration,
     #[command(flatten)]
     client: ClientOptions,
 }
@@ -156,6 +167,11 @@ impl ServeCommand {
             herald: self.herald.options(),
             mill: self.mill.options(&mill_id),
             peer: self.mill.peer_options(),
+            intermediate_ttl: self.retention.intermediate.intermediate_ttl,
+            cleaning: Some(Cleaning {
+                options: self.retention.options(CLEANING_DEADLINE, false),
+                interval: self.cleaner_interval,
+            }),
             seeds: SeedSource::OperatingSystem,
             observer: Arc::new(Silent),
         };

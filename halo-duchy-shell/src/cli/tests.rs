@@ -59,6 +59,7 @@ const SCHEDULER: &[&str] = &[
 /// Ours: upstream's come with the image.
 const STORE: &[&str] = &["--database=worker1.sqlite"];
 const BLOBS: &[&str] = &["--blob-directory=blobs"];
+const CLEANER: &[&str] = &["--computations-time-to-live=180d", "--rpc-deadline-duration=5m", "--dry-run"];
 
 /// Upstream's flags for each process, and ours for database and blobs.
 fn command_lines() -> [(&'static str, Vec<&'static [&'static str]>); 9] {
@@ -121,6 +122,7 @@ fn command_lines() -> [(&'static str, Vec<&'static [&'static str]>); 9] {
                 &["--mill-id=mill-7"],
             ],
         ),
+        ("computations-cleaner", vec![TLS, &INTERNAL_API[..2], CLEANER, CLIENT]),
     ]
 }
 
@@ -191,6 +193,9 @@ fn a_missing_flag_is_named() {
         "--llv2-work-lock-duration",
         "--hmss-maximum-concurrency",
         "--hmss-work-lock-duration",
+        "--computations-time-to-live",
+        "--rpc-deadline-duration",
+        "--dry-run",
     ];
     for (subcommand, flags) in command_lines() {
         let flags: Vec<_> = flags.into_iter().flatten().copied().collect();

@@ -25,7 +25,7 @@ pub(super) struct UpstreamFlag {
 
 const POSTGRES: &str = "this build keeps computations in SQLite: name its file with --database";
 const SPANNER: &str = POSTGRES;
-const BLOBS: &str = "this build keeps blobs in files: name their directory with --blob-directory";
+const FORWARDED: &str = "blobs are kept in files, S3 or Google Cloud Storage, without a server between: name the store with --blobs";
 
 /// Flags of databases and blob stores come with upstream's images; ours chooses by flags.
 pub(super) const UPSTREAM: &[UpstreamFlag] = &[
@@ -33,13 +33,9 @@ pub(super) const UPSTREAM: &[UpstreamFlag] = &[
         "--default-service-config",
         "deadlines and retries are built in: 30 s, ten attempts while UNAVAILABLE",
     ),
-    refused("--google-cloud-storage-project", BLOBS),
-    refused("--google-cloud-storage-bucket", BLOBS),
-    refused("--google-cloud-storage-use-grpc", BLOBS),
-    refused("--s3-storage-bucket", BLOBS),
-    refused("--s3-region", BLOBS),
-    refused("--forwarded-storage-service-target", BLOBS),
-    refused("--forwarded-storage-cert-host", BLOBS),
+    ignored("--google-cloud-storage-use-grpc", "Google Cloud Storage is reached by its XML API over HTTPS"),
+    refused("--forwarded-storage-service-target", FORWARDED),
+    refused("--forwarded-storage-cert-host", FORWARDED),
     refused("--spanner-project", SPANNER),
     refused("--spanner-instance", SPANNER),
     refused("--spanner-database", SPANNER),
@@ -113,6 +109,7 @@ mod tests {
         "async-computation-control-server",
         "computation-control-server",
         "requisition-fulfillment-server",
+        "computations-cleaner",
     ];
 
     fn screened(arguments: &[&str]) -> Result<(Vec<OsString>, Vec<String>), CliError> {
@@ -134,9 +131,12 @@ mod tests {
 
     #[test]
     fn refused_flags_say_what_to_do() {
-        let error = screened(&["a", "--s3-region=x"]).expect_err("refused");
+        let error = screened(&["a", "--forwarded-storage-cert-host=x"]).expect_err("refused");
         let report = error.report();
-        assert!(report.starts_with("--s3-region: ") && report.contains("--blob-directory"), "{report}");
+        assert!(
+            report.starts_with("--forwarded-storage-cert-host: ") && report.contains("--blobs"),
+            "{report}"
+        );
         assert_eq!(error.exit_code(), std::process::ExitCode::from(2));
     }
 

@@ -6,6 +6,8 @@ use clap::{Args, ValueEnum};
 use halo_crypto::{Group, P256, Ristretto255};
 use halo_protocols::proto::duchy::NoiseMechanism;
 
+use crate::blob::BlobAddress;
+
 /// Three duchies, a data provider per publisher of an event log and a small Kingdom, on loopback ports over mutual TLS.
 #[derive(Args, Clone, Debug)]
 pub struct DemoArgs {
@@ -54,6 +56,10 @@ pub struct DemoArgs {
     /// as upstream's data providers have them.
     #[arg(long)]
     pub seed: Option<u64>,
+    /// Store of the duchies' blobs, in which each has a folder: file:DIR, s3://BUCKET/PREFIX?region=REGION&endpoint=URL
+    /// or gs://BUCKET/PREFIX. What data providers sent is left there. Default: the working directory.
+    #[arg(long, value_name = "ADDRESS")]
+    pub blobs: Option<BlobAddress>,
     /// Where certificates, databases and blobs are put, and left. Default: a temporary folder, removed at the end.
     #[arg(long, value_name = "DIR")]
     pub work_dir: Option<PathBuf>,

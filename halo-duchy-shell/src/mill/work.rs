@@ -26,9 +26,6 @@ use crate::telemetry::context::WorkSpan;
 /// How often a kernel's progress is reported.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(250);
 
-/// Tries of one blob read whose error may pass.
-const READ_ATTEMPTS: u32 = 4;
-
 /// An attempt at the stage that was claimed.
 pub(super) struct Work {
     pub(super) mill: Arc<Inner>,
@@ -195,17 +192,8 @@ impl Work {
     }
 
     async fn read_at_most(&self, path: &str, limit: u64) -> Result<Vec<u8>, MillError> {
-        let mut attempt = 1;
-        loop {
-            match self.mill.parts.blobs.read(path, limit).await {
-                Err(error) if error.is_transient() && attempt < READ_ATTEMPTS => {
-                    tracing::warn!(path, %error, attempt, "reading again");
-                    tokio::time::sleep(Duration::from_millis(200 * u64::from(attempt))).await;
-                    attempt += 1;
-                }
-                read => return read.map_err(MillError::blob("reading the stage's input")),
-            }
-        }
+        let read = self.mill.parts.blobs.read(path, limit).await;
+        read.map_err(MillError::blob("reading the stage's input"))
     }
 
     /// Steps the state on a thread that may be blocked, its kernels on the mill's own threads.

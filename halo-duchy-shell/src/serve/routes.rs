@@ -1,6 +1,7 @@
 //! What each of a duchy's servers serves.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tonic::service::Routes;
 
@@ -55,15 +56,17 @@ pub const FULFILLMENT: ServerNames = ServerNames {
     services: &[api::requisition_fulfillment_server::SERVICE_NAME],
 };
 
-/// The internal API, over the store.
+/// The internal API, over the store. Blobs of stages are kept for `intermediate_ttl` after the end of a computation.
 pub fn routes_internal_api(
     duchy: &str,
     store: &Arc<dyn Store>,
     blobs: &BlobStore,
     kingdom_log: Option<KingdomLog>,
+    intermediate_ttl: Duration,
 ) -> Routes {
     queue::watch(store);
-    let computations = ComputationsService::new(Arc::clone(store), blobs.clone(), duchy, kingdom_log);
+    let computations = ComputationsService::new(Arc::clone(store), blobs.clone(), duchy, kingdom_log)
+        .keeping_intermediate(intermediate_ttl);
     Routes::new(ComputationsServer::new(computations))
         .add_service(ComputationStatsServer::new(ComputationStatsService::new(Arc::clone(store), duchy)))
         .add_service(ContinuationTokensServer::new(ContinuationTokensService::new(Arc::clone(store), duchy)))

@@ -6,10 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use halo_protocols::llv2::StageKind;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, async_trait};
 
 use super::require_own;
 use crate::blob::BlobStore;
+use crate::clock::SystemClock;
 use crate::error::ShellError;
 use crate::kingdom_log::KingdomLog;
 use crate::private_key_store::delete_private_key;
@@ -23,11 +27,12 @@ use crate::proto::internal::{
     FinishComputationResponse, GetComputationIdsRequest, GetComputationIdsResponse,
     GetComputationTokenRequest, GetComputationTokenResponse, PurgeComputationsRequest,
     PurgeComputationsResponse, RecordOutputBlobPathRequest, RecordOutputBlobPathResponse,
-    RecordRequisitionFulfillmentRequest, RecordRequisitionFulfillmentResponse,
-    UpdateComputationDetailsRequest, UpdateComputationDetailsResponse,
+    RecordRequisitionFulfillmentRequest, RecordRequisitionFulfillmentResponse, SweepBlobsRequest,
+    SweepBlobsResponse, UpdateComputationDetailsRequest, UpdateComputationDetailsResponse,
 };
 use crate::store::{Computation, Expired, Store};
-use crate::telemetry::instruments::PURGED;
+use crate::sweep::{SweepError, Sweeper};
+use crate::telemetry::instruments::{PURGED, SWEPT};
 
 mod parse;
 pub(crate) mod queue;
@@ -38,6 +43,9 @@ use work::WorkNotices;
 /// Computations that one page of a purge deletes.
 const PURGE_PAGE: u32 = 100;
 
+/// How long the end of a computation may wait for the deletion of its intermediate blobs.
+const INTERMEDIATE_PATIENCE: Duration = Duration::from_secs(10);
+
 /// The service over a store and the blobs that it refers to.
 #[derive(Clone, Debug)]
 pub struct ComputationsService {
@@ -46,6 +54,7 @@ pub struct ComputationsService {
     duchy: String,
     kingdom_log: Option<KingdomLog>,
     work: WorkNotices,
+    intermediate_ttl: Duration,
 }
 
 impl ComputationsService {
@@ -56,7 +65,20 @@ impl ComputationsService {
         duchy: impl Into<String>,
         kingdom_log: Option<KingdomLog>,
     ) -> Self {
-        Self { store, blobs, duchy: duchy.into(), kingdom_log, work: WorkNotices::new() }
+        Self {
+            store,
+            blobs,
+            duchy: duchy.into(),
+            kingdom_log,
+            work: WorkNotices::new(),
+            intermediate_ttl: Duration::ZERO,
+        }
+    }
+
+    /// Keeps the blobs of stages for a while after their computation has ended, until a sweep; otherwise they are
+    /// deleted at its end.
+    pub fn keeping_intermediate(self, ttl: Duration) -> Self {
+        Self { intermediate_ttl: ttl, ..self }
     }
 
     /// The message of a request, if the duchy itself sent it.
@@ -139,8 +161,20 @@ impl ComputationsService {
         if let Err(error) = delete_private_key(&self.blobs, &finished.details).await {
             tracing::warn!(computation = finished.global_id, %error, "a private key of no more use remains");
         }
+        if self.intermediate_ttl.is_zero() {
+            self.delete_intermediate(&finished.global_id).await;
+        }
         self.log(&finished, guard.owner.as_deref(), &format!("ends as {} in", reason.as_str_name()));
         Ok(finished)
+    }
+
+    /// Deletes the blobs of the stages of an ended computation. What a storage in trouble keeps is left to a sweep.
+    async fn delete_intermediate(&self, global_id: &str) {
+        match timeout(INTERMEDIATE_PATIENCE, self.blobs.delete_stages(global_id)).await {
+            Ok(Ok(count)) => SWEPT.add(count as u64, ["intermediate"]),
+            Ok(Err(error)) => tracing::warn!(global_id, %error, "blobs of no more use remain"),
+            Err(_) => tracing::warn!(global_id, "blobs of no more use remain: the storage is too slow"),
+        }
     }
 
     async fn enqueue(&self, request: EnqueueComputationRequest) -> Result<(), ShellError> {
@@ -193,6 +227,15 @@ impl ComputationsService {
                 tracing::warn!(global_id, %error, "cannot purge a computation");
                 false
             }
+        }
+    }
+}
+
+impl From<SweepError> for ShellError {
+    fn from(error: SweepError) -> Self {
+        match error {
+            SweepError::Blobs(error) => error.into(),
+            SweepError::Store(error) => error.into(),
         }
     }
 }
@@ -316,5 +359,32 @@ impl Computations for ComputationsService {
         request: Request<PurgeComputationsRequest>,
     ) -> Result<Response<PurgeComputationsResponse>, Status> {
         Ok(Response::new(self.purge(self.admit(request)?).await?))
+    }
+
+    type SweepBlobsStream = ReceiverStream<Result<SweepBlobsResponse, Status>>;
+
+    async fn sweep_blobs(
+        &self,
+        request: Request<SweepBlobsRequest>,
+    ) -> Result<Response<Self::SweepBlobsStream>, Status> {
+        let options = parse::sweep(self.admit(request)?)?;
+        let sweeper = Sweeper {
+            store: Arc::clone(&self.store),
+            blobs: self.blobs.clone(),
+            clock: Arc::new(SystemClock),
+        };
+        let (news, told) = mpsc::channel(1);
+        tokio::spawn(async move {
+            // A listener who is slow hears of some batches only.
+            let sweep = sweeper.sweep(options, |swept| drop(news.try_send(Ok(swept.into()))));
+            let swept = tokio::select! {
+                () = news.closed() => return,
+                swept = sweep => swept,
+            };
+            let last = swept.map(Into::into).map_err(|error| Status::from(ShellError::from(error)));
+            // The listener may have gone away.
+            let _ = news.send(last).await;
+        });
+        Ok(Response::new(ReceiverStream::new(told)))
     }
 }

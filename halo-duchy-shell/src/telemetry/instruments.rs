@@ -222,6 +222,9 @@ metrics! {
     PURGED: Counter["result"],
         "halo_cmm.duchy.purged", "{computation}", &[],
         "Ended computations that a purge was to delete: `deleted` or `kept`";
+    SWEPT: Counter["kind"],
+        "halo_cmm.duchy.swept", "{object}", &[],
+        "Blobs deleted because nothing needs them: `intermediate`, `orphaned` or `private_key`";
     QUEUE_DEPTH: Gauge["halo_cmm.computation.type"],
         "halo_cmm.duchy.queue.depth", "{computation}", &[],
         "Computations in stages that mills work on, claimed or not";

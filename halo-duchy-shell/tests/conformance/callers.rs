@@ -41,6 +41,7 @@ pub fn computations(suite: &mut Suite) {
         "EnqueueComputation" => enqueue_computation,
         "FinishComputation" => finish_computation,
         "PurgeComputations" => purge_computations,
+        "SweepBlobs" => sweep_blobs,
         "DeleteComputation" => delete_computation,
     });
 }

@@ -8,7 +8,8 @@ use halo_duchy_shell::proto::internal::{
     AdvanceComputationStageRequest, AwaitWorkRequest, ClaimWorkRequest, ComputationDetails, ComputationStage,
     ComputationToken, CreateComputationRequest, DeleteComputationRequest, EnqueueComputationRequest,
     ExtendWorkLockRequest, FinishComputationRequest, GetComputationIdsRequest, GetComputationTokenRequest,
-    PurgeComputationsRequest, RecordRequisitionFulfillmentRequest, UpdateComputationDetailsRequest,
+    PurgeComputationsRequest, RecordRequisitionFulfillmentRequest, SweepBlobsRequest,
+    UpdateComputationDetailsRequest,
 };
 use halo_duchy_shell::protocol_stages::{Protocol, ProtocolStage, advance_request};
 use halo_protocols::llv2::Stage;
@@ -35,6 +36,7 @@ pub fn suite() -> Suite {
     enqueue_computation(&mut suite);
     finish_computation(&mut suite);
     purge_computations(&mut suite);
+    sweep_blobs(&mut suite);
     delete_computation(&mut suite);
     callers::computations(&mut suite);
     suite
@@ -416,6 +418,26 @@ fn purge_computations(suite: &mut Suite) {
         request.stages.push(other.into());
     });
     case("no time", Code::InvalidArgument, |request| request.updated_before = None);
+}
+
+fn sweep_blobs(suite: &mut Suite) {
+    const DAY: prost_types::Duration = prost_types::Duration { seconds: 86_400, nanos: 0 };
+    let mut case = |input, code, change: fn(&mut SweepBlobsRequest)| {
+        suite.case("SweepBlobs", input, code, move |world| async move {
+            let mut request =
+                SweepBlobsRequest { intermediate_ttl: Some(DAY), orphan_ttl: Some(DAY), force: true };
+            change(&mut request);
+            world.computations().sweep_blobs(request).await
+        });
+    };
+    case("two durations", Code::Ok, |_| ());
+    case("no duration for intermediate blobs", Code::InvalidArgument, |request| {
+        request.intermediate_ttl = None;
+    });
+    case("no duration for orphaned blobs", Code::InvalidArgument, |request| request.orphan_ttl = None);
+    case("a negative duration", Code::InvalidArgument, |request| {
+        request.orphan_ttl = Some(prost_types::Duration { seconds: -1, nanos: 0 });
+    });
 }
 
 fn delete_computation(suite: &mut Suite) {

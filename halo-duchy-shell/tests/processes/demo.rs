@@ -1,13 +1,27 @@
 //! The demo as a newcomer starts it, on the event log that comes with the program.
 
+#[cfg(feature = "gcs")]
+#[path = "../servers/gcs.rs"]
+mod gcs;
+#[cfg(feature = "s3")]
+#[path = "../servers/minio.rs"]
+mod minio;
+
+use std::path::Path;
 use std::process::{Command, Output};
 
 use serde_json::Value;
 
 fn demo(options: &[&str]) -> Output {
+    demo_with(options, &[])
+}
+
+/// With variables of the environment.
+fn demo_with(options: &[&str], variables: &[(&str, &str)]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_halo-duchy"))
         .arg("demo")
         .args(options)
+        .envs(variables.iter().copied())
         .output()
         .expect("the program runs")
 }
@@ -92,4 +106,66 @@ fn more_noise_than_a_computation_may_hold_is_refused_with_the_number() {
     let stderr = String::from_utf8_lossy(&output.stderr);
     let reason = "the parameters demand 73107696 noise registers, at most 10845877 fit a message";
     assert!(stderr.lines().last().is_some_and(|line| line.ends_with(reason)), "{stderr}");
+}
+
+/// A demo by each protocol with the blobs of all duchies in one store.
+fn all_protocols(blobs: &str, variables: &[(&str, &str)]) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let events = folder.path().join("events.csv");
+    std::fs::write(&events, crate::events()).expect("a log");
+    let events = events.to_str().expect("a path");
+    for protocol in ["llv2", "ro-llv2", "hmss"] {
+        let options =
+            ["--events", events, "--noise", "none", "--json", "--protocol", protocol, "--blobs", blobs];
+        let output = demo_with(&options, variables);
+        assert!(output.status.success(), "{protocol}: {}", complaint(&output));
+        let report: Value = serde_json::from_slice(&output.stdout).expect("one object");
+        let reach = report["reach"].as_f64().expect("a number");
+        assert!((reach - crate::PEOPLE).abs() <= 5.0, "{protocol}: {reach}");
+    }
+}
+
+/// The files under a folder, by their paths.
+fn files(folder: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in folder.read_dir().expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            found.extend(files(&path));
+        } else {
+            found.push(path.to_string_lossy().into_owned());
+        }
+    }
+    found
+}
+
+#[test]
+fn duchies_share_a_directory() {
+    let folder = tempfile::tempdir().expect("a folder");
+    all_protocols(&format!("file:{}", folder.path().join("blobs").display()), &[]);
+    let duchies: Vec<_> = folder.path().join("blobs").read_dir().expect("a folder").collect();
+    // The aggregator of a share shuffle is sent nothing by data providers, but it is in the other protocols.
+    assert_eq!(duchies.len(), 3, "a folder each: {duchies:?}");
+    let sent = files(folder.path());
+    assert!(!sent.is_empty() && sent.iter().all(|path| path.contains("/requisitions/")), "{sent:?}");
+}
+
+#[cfg(feature = "s3")]
+#[test]
+fn duchies_share_a_bucket() {
+    let Some(server) = minio::Minio::start() else { return };
+    let endpoint = format!("endpoint=http://{}", server.address());
+    let blobs = format!("s3://{}/demo?region=us-east-1&{endpoint}", minio::BUCKET);
+    let variables =
+        [("AWS_ACCESS_KEY_ID", minio::ACCESS_KEY_ID), ("AWS_SECRET_ACCESS_KEY", minio::SECRET_ACCESS_KEY)];
+    all_protocols(&blobs, &variables);
+}
+
+#[cfg(feature = "gcs")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn duchies_share_a_bucket_of_the_fake_of_google_cloud_storage() {
+    let server = gcs::FakeGcs::start().await;
+    let blobs = format!("gs://{}/demo?endpoint=http://{}", gcs::BUCKET, server.address());
+    tokio::task::spawn_blocking(move || all_protocols(&blobs, &[])).await.expect("three measurements");
+    assert_eq!(server.unfinished_uploads(), 0);
 }

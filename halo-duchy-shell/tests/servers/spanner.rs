@@ -1,7 +1,7 @@
 //! Google's Spanner emulator, one for a test process, and databases in it.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::process::{Child, Command, Stdio};
+mod script;
+
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use gcloud_gax::conn::Environment;
@@ -10,41 +10,22 @@ use gcloud_googleapis::spanner::admin::instance::v1::{CreateInstanceRequest, Ins
 use gcloud_spanner::admin::AdminClientConfig;
 use gcloud_spanner::admin::client::Client;
 use halo_duchy_shell::store::spanner::{SpannerAddress, SpannerOptions};
+use script::Script;
 
 const PROJECT: &str = "halo-test";
 const INSTANCE: &str = "duchy";
 
 /// A running emulator, which ends with the process.
 pub struct Emulator {
-    address: String,
+    server: Script,
     databases: AtomicU32,
-    /// Its standard input is open as long as this process lives, and no longer: that is what it waits for.
-    server: Child,
 }
 
 impl Emulator {
     /// Starts one; without an emulator on the machine, `None`, told to `.ci/run`.
     pub fn start(flags: &[&str]) -> Option<Self> {
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/servers/spanner.sh");
-        let mut server = Command::new(script)
-            .args(flags)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the script that starts the emulator");
-        let mut address = String::new();
-        let output = server.stdout.as_mut().expect("a pipe");
-        BufReader::new(output).read_line(&mut address).expect("output");
-        if address.is_empty() {
-            let mut reason = String::new();
-            server.stderr.take().expect("a pipe").read_to_string(&mut reason).expect("text");
-            let status = server.wait().expect("an exit status");
-            assert_eq!(status.code(), Some(77), "{reason}");
-            skipped(&reason);
-            return None;
-        }
-        Some(Self { address: address.trim().into(), databases: AtomicU32::new(0), server })
+        let server = Script::start("spanner.sh", flags, "spanner-emulator")?;
+        Some(Self { server, databases: AtomicU32::new(0) })
     }
 
     /// Creates an empty database.
@@ -79,7 +60,7 @@ impl Emulator {
         let mut created = admin.database().create_database(request, None).await.expect("a database");
         created.wait(None).await.expect("a database");
         let address = SpannerAddress::new(PROJECT, INSTANCE, &id).expect("good names");
-        SpannerOptions { address, emulator_host: Some(self.address.clone()) }
+        SpannerOptions { address, emulator_host: Some(self.server.address.clone()) }
     }
 
     /// What is asked for instances, databases and their schemas.
@@ -90,19 +71,12 @@ impl Emulator {
 
     /// Ends it before the process ends.
     #[allow(dead_code, reason = "for those who test what happens then")]
-    pub fn stop(mut self) {
-        drop(self.server.stdin.take());
-        self.server.wait().expect("an exit status");
+    pub fn stop(self) {
+        self.server.stop();
     }
 
     /// How the client library reaches it.
     pub fn environment(&self) -> Environment {
-        Environment::Emulator(self.address.clone())
+        Environment::Emulator(self.server.address.clone())
     }
-}
-
-/// Not by `eprintln!`, which libtest swallows.
-fn skipped(reason: &str) {
-    let line = format!("SKIPPED spanner-emulator: {}\n", reason.lines().next().unwrap_or_default());
-    std::io::stderr().write_all(line.as_bytes()).expect("standard error");
 }

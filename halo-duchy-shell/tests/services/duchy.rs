@@ -45,6 +45,8 @@ pub struct Duchy {
     pub tokens: ContinuationTokensClient<Channel>,
     pub bookkeeping: AsyncComputationControlClient<Channel>,
     pub control: ComputationControlClient<Channel>,
+    /// To all of them.
+    pub channel: Channel,
 }
 
 impl Duchy {
@@ -99,7 +101,8 @@ impl Duchy {
             stats: ComputationStatsClient::new(channel.clone()),
             tokens: ContinuationTokensClient::new(channel.clone()),
             bookkeeping: AsyncComputationControlClient::new(channel.clone()),
-            control: ComputationControlClient::new(channel),
+            control: ComputationControlClient::new(channel.clone()),
+            channel,
         }
     }
 

@@ -10,3 +10,4 @@ mod computation_control;
 mod computations;
 mod duchy;
 mod herald_and_stats;
+mod sweep;

@@ -12,11 +12,12 @@ use crate::proto::internal::computation_details::CompletedReason;
 use crate::proto::internal::{
     AdvanceComputationStageRequest, ClaimWorkRequest, ComputationStage, ComputationToken,
     CreateComputationRequest, ExtendWorkLockRequest, ExternalRequisitionKey, FinishComputationRequest,
-    PurgeComputationsRequest, RecordRequisitionFulfillmentRequest, RequisitionEntry,
+    PurgeComputationsRequest, RecordRequisitionFulfillmentRequest, RequisitionEntry, SweepBlobsRequest,
 };
 use crate::protocol_stages::{Protocol, ProtocolStage};
 use crate::service::{not_blank, required};
 use crate::store::{Advance, Claim, Expired, Fulfillment, Guard, Lease, NewComputation};
+use crate::sweep::SweepOptions;
 
 /// How long a claim lasts that does not say.
 const DEFAULT_LOCK: Duration = Duration::from_secs(5 * 60);
@@ -166,6 +167,18 @@ pub(super) fn finish(request: FinishComputationRequest) -> Result<(Guard, Comple
         Ok(CompletedReason::Unspecified) | Err(_) => Err(ShellError::invalid("reason", "is missing")),
         Ok(reason) => Ok((Guard::from(&token), reason)),
     }
+}
+
+pub(super) fn sweep(request: SweepBlobsRequest) -> Result<SweepOptions, ShellError> {
+    let ttl = |ttl: Option<prost_types::Duration>, name| {
+        let ttl = Duration::try_from(required(ttl, name)?);
+        ttl.map_err(|_| ShellError::invalid(name, "is negative"))
+    };
+    Ok(SweepOptions {
+        intermediate_ttl: ttl(request.intermediate_ttl, "intermediate_ttl")?,
+        orphan_ttl: ttl(request.orphan_ttl, "orphan_ttl")?,
+        force: request.force,
+    })
 }
 
 pub(super) fn expired(request: PurgeComputationsRequest, limit: u32) -> Result<Expired, ShellError> {

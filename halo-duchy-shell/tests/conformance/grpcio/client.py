@@ -286,6 +286,9 @@ def end(token):
     assert list(ids) == [token.global_computation_id], ids
     purged = internal("Computations.PurgeComputations", updated_before={"seconds": 1}, stages=[ending], force=True)
     assert purged.purge_count == 0, purged
+    day = {"seconds": 86400}
+    swept = internal("Computations.SweepBlobs", intermediate_ttl=day, orphan_ttl=day, force=True)
+    assert swept.kept == 0, swept
     internal("Computations.DeleteComputation", local_computation_id=token.local_computation_id)
     assert not internal("Computations.GetComputationIds", stages=[ending]).global_ids
 
