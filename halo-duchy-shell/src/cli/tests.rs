@@ -62,7 +62,7 @@ const BLOBS: &[&str] = &["--blob-directory=blobs"];
 const CLEANER: &[&str] = &["--computations-time-to-live=180d", "--rpc-deadline-duration=5m", "--dry-run"];
 
 /// Upstream's flags for each process, and ours for database and blobs.
-fn command_lines() -> [(&'static str, Vec<&'static [&'static str]>); 9] {
+fn command_lines() -> [(&'static str, Vec<&'static [&'static str]>); 10] {
     [
         (
             "herald",

@@ -99,7 +99,7 @@ mod tests {
     use crate::cli::Cli;
 
     /// The processes of a duchy.
-    const PROCESSES: [&str; 9] = [
+    const PROCESSES: [&str; 10] = [
         "serve",
         "herald",
         "llv2-mill",
