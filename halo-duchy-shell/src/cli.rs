@@ -3,7 +3,7 @@
 //!
 //! A subcommand is a struct of flags that becomes the options of the library, one file each; flags that several share
 //! are in `options`. What upstream's processes have as constants are flags here, with upstream's value as default. Where
-//! upstream chooses databases and blob storage by image, ours take `--database` and `--blob-directory`.
+//! upstream chooses databases and blob storage by image, ours take `--store` and `--blob-directory`.
 //!
 //! Exit status: 0 after an orderly end (SIGTERM and SIGINT included), 1 after a failure, which one line on standard
 //! error explains, 2 if the command line is refused. Logs go to standard error, as `RUST_LOG` says.
@@ -23,6 +23,7 @@ mod mill;
 mod options;
 mod process;
 mod serve;
+mod store;
 mod upstream;
 
 #[cfg(test)]
@@ -67,6 +68,9 @@ enum Command {
     ComputationControlServer(control::ControlCommand),
     /// Serve data providers: take the data they fulfil requisitions with.
     RequisitionFulfillmentServer(fulfillment::FulfillmentCommand),
+    /// Look after a duchy's database: its schema, and what is in it.
+    #[command(subcommand)]
+    Store(store::StoreCommand),
     /// Run a Kingdom for development: in memory, for parties whose keys `pki` made.
     Kingdom(kingdom::KingdomCommand),
     /// Answer requisitions, as a data provider.
@@ -126,6 +130,7 @@ impl Cli {
             Command::AsyncComputationControlServer(command) => command.run(),
             Command::ComputationControlServer(command) => command.run(),
             Command::RequisitionFulfillmentServer(command) => command.run(),
+            Command::Store(command) => command.run(),
             Command::Kingdom(command) => command.run(),
             Command::Edp(command) => command.run(),
             Command::Measurement(command) => command.run(),

@@ -189,6 +189,7 @@ fn trial_config(
     let data_providers = data_providers(&people.log)?;
     Ok(TrialConfig {
         directory,
+        store: args.store(),
         protocol: settings::protocol(args, &duchies, data_providers.len()),
         duchies,
         data_providers,

@@ -38,8 +38,7 @@ use crate::serve::{
 };
 use crate::server::{Server, ServerLimits};
 use crate::shutdown::{self, Trigger};
-use crate::store::SqliteStore;
-use crate::store::sqlite::OpenError;
+use crate::store::{AddressError, OpenError, StoreAddress};
 use crate::tls::TlsError;
 
 /// What to try.
@@ -51,6 +50,8 @@ pub struct TrialConfig {
     pub duchies: Vec<String>,
     /// The ids of the data providers, with their impressions.
     pub data_providers: Vec<(String, Vec<Vid>)>,
+    /// The database beside which each duchy has its own ([`StoreAddress::of_duchy`]). `None` for files in `directory`.
+    pub store: Option<StoreAddress>,
     /// How to compute.
     pub protocol: Protocol,
     /// Whether computations may go without noise.
@@ -97,6 +98,9 @@ pub enum TrialError {
         /// Why.
         source: OpenError,
     },
+    /// A duchy's database cannot have the name that it would have.
+    #[error("the name of a duchy's database")]
+    StoreName(#[from] AddressError),
     /// The blobs' directory cannot be opened.
     #[error("the blobs")]
     Blobs(#[from] BlobError),
@@ -318,8 +322,18 @@ impl Base {
         let home = config.directory.join(duchy);
         let blobs = home.join("blobs");
         make_directory(&blobs)?;
-        let store = SqliteStore::open(&home.join("computations.sqlite"), Arc::new(SystemClock))
-            .map_err(|source| TrialError::Store { duchy: duchy.to_owned(), source })?;
+        let address = match &config.store {
+            Some(beside) => beside.of_duchy(duchy)?,
+            None => StoreAddress::Sqlite(home.join("computations.sqlite")),
+        };
+        if let Some(directory) = address.directory() {
+            make_directory(directory)?;
+        }
+        let opened = async {
+            address.set_up().await?;
+            address.open(Arc::new(SystemClock)).await
+        };
+        let store = opened.await.map_err(|source| TrialError::Store { duchy: duchy.to_owned(), source })?;
         let blobs = BlobStore::local(&blobs, duchy)?;
         let key = KeyEncryptionKey::parse_file(&read(&self.pki.key_encryption_key(duchy))?)?;
         let seeds = if self.reproducible {
@@ -339,7 +353,7 @@ impl Base {
             },
             tls,
             private_keys: Some(PrivateKeyStore::new(blobs.clone(), key)),
-            store: Arc::new(store),
+            store,
             blobs,
             addresses: Addresses::loopback(),
             limits: Limits {

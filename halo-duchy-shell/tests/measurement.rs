@@ -54,6 +54,7 @@ fn protocols(noise: NoiseMechanism) -> [Protocol; 3] {
 async fn start(folder: &TempDir, protocol: Protocol, noise_policy: NoisePolicy) -> Trial {
     let config = TrialConfig {
         directory: folder.path().to_owned(),
+        store: None,
         duchies: ["aggregator", "worker1", "worker2"].map(str::to_owned).into(),
         data_providers: impressions(),
         protocol,

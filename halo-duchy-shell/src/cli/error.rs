@@ -22,7 +22,8 @@ use crate::measurement_consumer::MeasurementError;
 use crate::mill::MillStartError;
 use crate::pki::PkiError;
 use crate::serve::ServeError;
-use crate::store::sqlite::OpenError;
+use crate::store::OpenError;
+use crate::store::transfer::TransferError;
 use crate::telemetry::TelemetryError;
 use crate::tls::TlsError;
 use crate::x509::CertificateError;
@@ -85,14 +86,11 @@ pub enum CliError {
     #[error("the consent-signaling key")]
     Consent(#[from] ConsentError),
     /// The database cannot be opened.
-    #[error("{path}")]
-    Store {
-        /// Its file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: OpenError,
-    },
+    #[error(transparent)]
+    Store(#[from] OpenError),
+    /// What is in a database cannot be moved.
+    #[error(transparent)]
+    Transfer(#[from] TransferError),
     /// The blobs cannot be opened.
     #[error(transparent)]
     Blobs(#[from] BlobError),

@@ -23,7 +23,7 @@ use crate::private_key_store::PrivateKeyStore;
 use crate::reload::Reloader;
 use crate::serve::{Target, make_directory};
 use crate::server::ServerLimits;
-use crate::store::SqliteStore;
+use crate::store::{Store, StoreAddress};
 use crate::telemetry::LogFormat;
 use crate::tls::{TlsError, TlsIdentity};
 
@@ -175,9 +175,24 @@ pub(super) struct PeersOptions {
 /// The duchy's database.
 #[derive(Args, Clone, Debug)]
 pub(super) struct StoreOptions {
-    /// The duchy's database, an SQLite file. It is created if need be; one process may use it.
-    #[arg(long, value_name = "FILE")]
-    pub database: PathBuf,
+    /// The duchy's database: sqlite:FILE, which is created if need be, or a database of Cloud Spanner,
+    /// spanner://projects/PROJECT/instances/INSTANCE/databases/DATABASE, which has been migrated. Required, unless
+    /// upstream's flags name the database.
+    #[arg(long, value_name = "ADDRESS", required_unless_present = "spanner_database")]
+    store: Option<StoreAddress>,
+    /// Google Cloud project of the duchy's Cloud Spanner database: upstream's way to say what --store says.
+    #[arg(long, value_name = "PROJECT", conflicts_with = "store",
+        requires_all = ["spanner_instance", "spanner_database"])]
+    spanner_project: Option<String>,
+    /// Its instance.
+    #[arg(long, value_name = "INSTANCE", conflicts_with = "store", requires = "spanner_project")]
+    spanner_instance: Option<String>,
+    /// Its name within the instance.
+    #[arg(long, value_name = "DATABASE", conflicts_with = "store", requires = "spanner_project")]
+    spanner_database: Option<String>,
+    /// A Spanner emulator, in place of Google's service.
+    #[arg(long, value_name = "HOST:PORT", env = "SPANNER_EMULATOR_HOST")]
+    spanner_emulator_host: Option<String>,
 }
 
 /// The duchy's blobs.
@@ -334,12 +349,27 @@ impl PeersOptions {
 }
 
 impl StoreOptions {
-    pub(super) fn open(&self) -> Result<SqliteStore, CliError> {
-        if let Some(parent) = self.database.parent() {
-            make_directory(parent)?;
+    /// The database named, by whichever flags.
+    pub(super) fn address(&self) -> Result<StoreAddress, CliError> {
+        let address = match (&self.store, &self.spanner_project) {
+            (Some(address), _) => address.clone(),
+            (None, project) => {
+                let [project, instance, database] = [project, &self.spanner_instance, &self.spanner_database]
+                    .map(|name| name.as_deref().unwrap_or_default());
+                let text = format!("spanner://projects/{project}/instances/{instance}/databases/{database}");
+                let address = text.parse::<StoreAddress>();
+                address.map_err(|error| CliError::flag("--spanner-database", error.to_string()))?
+            }
+        };
+        Ok(address.on_emulator(self.spanner_emulator_host.as_deref().unwrap_or_default()))
+    }
+
+    pub(super) async fn open(&self) -> Result<Arc<dyn Store>, CliError> {
+        let address = self.address()?;
+        if let Some(directory) = address.directory() {
+            make_directory(directory)?;
         }
-        SqliteStore::open(&self.database, Arc::new(SystemClock))
-            .map_err(|source| CliError::Store { path: self.database.clone(), source })
+        Ok(address.open(Arc::new(SystemClock)).await?)
     }
 }
 

@@ -45,7 +45,7 @@ const MILL: &[&str] = &[
     "--consent-signaling-certificate-der-file=cs_cert.der",
 ];
 /// Ours: upstream's come with the image.
-const STORE: &[&str] = &["--database=worker1.sqlite"];
+const STORE: &[&str] = &["--store=sqlite:worker1.sqlite"];
 const BLOBS: &[&str] = &["--blob-directory=blobs"];
 
 /// Upstream's flags for each process, and ours for database and blobs.

@@ -23,8 +23,8 @@ pub(super) struct UpstreamFlag {
     pub(super) advice: &'static str,
 }
 
-const POSTGRES: &str = "this build keeps computations in SQLite: name its file with --database";
-const SPANNER: &str = POSTGRES;
+const POSTGRES: &str =
+    "this build keeps computations in SQLite or Cloud Spanner: name the database with --store";
 const BLOBS: &str = "this build keeps blobs in files: name their directory with --blob-directory";
 
 /// Flags of databases and blob stores come with upstream's images; ours chooses by flags.
@@ -40,12 +40,8 @@ pub(super) const UPSTREAM: &[UpstreamFlag] = &[
     refused("--s3-region", BLOBS),
     refused("--forwarded-storage-service-target", BLOBS),
     refused("--forwarded-storage-cert-host", BLOBS),
-    refused("--spanner-project", SPANNER),
-    refused("--spanner-instance", SPANNER),
-    refused("--spanner-database", SPANNER),
-    refused("--spanner-ready-timeout", SPANNER),
-    refused("--spanner-emulator-host", SPANNER),
-    refused("--spanner-async-thread-pool-size", SPANNER),
+    ignored("--spanner-ready-timeout", "a process waits up to 10 s for Spanner to answer before it ends"),
+    ignored("--spanner-async-thread-pool-size", "calls of Spanner take no threads of their own"),
     refused("--postgres-host", POSTGRES),
     refused("--postgres-port", POSTGRES),
     refused("--postgres-user", POSTGRES),

@@ -98,6 +98,7 @@ fn share_shuffle() -> Protocol {
 fn config(folder: &TempDir, protocol: Protocol) -> TrialConfig {
     TrialConfig {
         directory: folder.path().to_owned(),
+        store: None,
         duchies: DUCHIES.map(str::to_owned).into(),
         data_providers: data_providers(),
         protocol,

@@ -3,11 +3,13 @@
 mod fixture;
 mod leases;
 mod lifecycle;
+mod model;
 mod requisitions;
 mod retention;
 #[cfg(feature = "spanner")]
 mod spanner;
 mod sqlite;
+mod transfer;
 
 use fixture::Harness;
 

@@ -7,6 +7,7 @@ use super::address::SpannerAddress;
 use super::client::{Change, Database, Query, Read, SpannerError, change_schema};
 use super::until_done;
 use crate::store::StoreError;
+use crate::store::schema::Schema;
 
 /// Name and text of each step, in order; the number is the position, from 1.
 const MIGRATIONS: [(&str, &str); 2] = [
@@ -18,6 +19,9 @@ const VERSIONS: &str = "CREATE TABLE IF NOT EXISTS SchemaMigrations (
   Version INT64 NOT NULL,
   Name STRING(MAX) NOT NULL,
 ) PRIMARY KEY (Version)";
+
+/// The version of a database while its rows are imported, which takes several transactions. Every program refuses it.
+const IMPORTING: i64 = i64::MAX;
 
 /// Why a database does not have the schema of this program.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +43,11 @@ pub enum MigrationError {
         /// The last version known.
         known: i64,
     },
+    /// An import into the database has not ended, or never will.
+    #[error(
+        "an import into the database is under way or broke off: if none is under way, make the database anew"
+    )]
+    Unfinished,
     /// A step failed; some of its statements may have been done.
     #[error("schema version {version} ({name}) failed")]
     Step {
@@ -55,19 +64,33 @@ pub enum MigrationError {
     Version(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
-/// The version that this program needs.
-pub(super) const fn known() -> i64 {
-    MIGRATIONS.len() as i64
+/// The schema of a database.
+pub(super) async fn schema(database: &Database) -> Result<Schema, MigrationError> {
+    let found = version(database).await?;
+    if found == IMPORTING {
+        return Err(MigrationError::Unfinished);
+    }
+    Ok(Schema::of(found, MIGRATIONS.map(|(name, _)| name)))
 }
 
 /// Refuses a database of another version.
 pub(super) async fn check(database: &Database) -> Result<(), MigrationError> {
-    let known = known();
-    match version(database).await? {
-        found if found > known => Err(MigrationError::Newer { found, known }),
-        found if found < known => Err(MigrationError::Older { found, known }),
+    let Schema { found, known, .. } = schema(database).await?;
+    match found {
+        _ if found > known => Err(MigrationError::Newer { found, known }),
+        _ if found < known => Err(MigrationError::Older { found, known }),
         _ => Ok(()),
     }
+}
+
+/// Keeps every process from opening the database. The commit fails if an import is under way already.
+pub(super) fn close_for_import() -> Change {
+    Change::insert("SchemaMigrations", vec![("Version", IMPORTING.into()), ("Name", "importing".into())])
+}
+
+/// Lets processes open the database again.
+pub(super) fn open_after_import() -> Change {
+    Change::delete("SchemaMigrations", vec![IMPORTING.into()])
 }
 
 /// Takes the steps that the database lacks.
@@ -76,7 +99,7 @@ pub(super) async fn migrate(
     address: &SpannerAddress,
     emulator: Option<&str>,
 ) -> Result<(), MigrationError> {
-    let (found, known) = (version(database).await?, known());
+    let Schema { found, known, .. } = schema(database).await?;
     if found > known {
         return Err(MigrationError::Newer { found, known });
     }
@@ -95,10 +118,7 @@ async fn record(database: &Database, version: i64, name: &str) -> Result<(), Spa
     until_done(async || {
         let columns = vec![("Version", version.into()), ("Name", name.into())];
         let change = Change::insert_or_update("SchemaMigrations", columns);
-        match database.begin().await?.commit(vec![change]).await {
-            Err(error) if error.is_aborted() => Ok(None),
-            result => result.map(Some),
-        }
+        database.begin().await?.commit(vec![change]).await
     })
     .await
 }

@@ -2,6 +2,8 @@
 
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 
+use crate::store::schema::Schema;
+
 /// Name and text of each step, in order; the number is the position, from 1.
 const MIGRATIONS: [(&str, &str); 1] =
     [("create_computations", include_str!("../../../migrations/sqlite/0001_create_computations.sql"))];
@@ -32,6 +34,15 @@ pub enum MigrationError {
     /// The version could not be read.
     #[error("cannot read the schema version")]
     Version(#[source] rusqlite::Error),
+}
+
+/// The schema of a database, which is not changed.
+pub(super) fn schema(connection: &Connection) -> Result<Schema, MigrationError> {
+    let found = || {
+        let table = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'SchemaMigrations'";
+        if connection.prepare(table)?.exists([])? { version(connection) } else { Ok(0) }
+    };
+    Ok(Schema::of(found().map_err(MigrationError::Version)?, MIGRATIONS.map(|(name, _)| name)))
 }
 
 /// Applies the steps that the database lacks, each in a transaction of its own. Processes that start together wait for
