@@ -21,6 +21,7 @@ mod llv2_mill;
 mod measurement;
 mod mill;
 mod options;
+mod postgres;
 mod process;
 mod serve;
 mod store;

@@ -18,6 +18,13 @@ use crate::x509::{self, CertificateError, TrustedRoots};
 
 const HTTP_2: &[u8] = b"h2";
 
+/// Gives HTTP clients, whose libraries come without one, the TLS implementation that everything else uses.
+#[cfg(any(feature = "aws-secrets", feature = "spanner"))]
+pub(crate) fn provide_ring() {
+    // An error means that there is one already.
+    let _ = ring::default_provider().install_default();
+}
+
 /// Where the certificate, the key and the trusted roots of a process are; upstream's flags.
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 pub struct TlsFiles {

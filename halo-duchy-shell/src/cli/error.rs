@@ -88,6 +88,10 @@ pub enum CliError {
     /// The database cannot be opened.
     #[error(transparent)]
     Store(#[from] OpenError),
+    /// The user of a database cannot be read.
+    #[cfg(feature = "aws-secrets")]
+    #[error(transparent)]
+    Secret(#[from] crate::aws_secrets::SecretError),
     /// What is in a database cannot be moved.
     #[error(transparent)]
     Transfer(#[from] TransferError),

@@ -47,10 +47,10 @@ impl StoreCommand {
     pub(super) fn run(&self) -> Result<(), CliError> {
         Process::tool().run(async {
             match self {
-                Self::Migrate { store, dry_run } => migrate(&store.address()?, *dry_run).await,
-                Self::Export { store, output } => export_to(&store.address()?, output.as_deref()).await,
+                Self::Migrate { store, dry_run } => migrate(&store.address().await?, *dry_run).await,
+                Self::Export { store, output } => export_to(&store.address().await?, output.as_deref()).await,
                 Self::Import { store, input } => {
-                    let summary = import(&store.address()?, stream(input.as_deref())?).await?;
+                    let summary = import(&store.address().await?, stream(input.as_deref())?).await?;
                     println!("{}", told("imported", &summary));
                     Ok(())
                 }

@@ -23,8 +23,8 @@ pub(super) struct UpstreamFlag {
     pub(super) advice: &'static str,
 }
 
-const POSTGRES: &str =
-    "this build keeps computations in SQLite or Cloud Spanner: name the database with --store";
+const CLOUD_SQL: &str = "run Google's Cloud SQL Auth Proxy beside the process, which logs in by IAM, and name its port \
+    on this machine with --postgres-host and --postgres-port";
 const BLOBS: &str = "this build keeps blobs in files: name their directory with --blob-directory";
 
 /// Flags of databases and blob stores come with upstream's images; ours chooses by flags.
@@ -42,15 +42,7 @@ pub(super) const UPSTREAM: &[UpstreamFlag] = &[
     refused("--forwarded-storage-cert-host", BLOBS),
     ignored("--spanner-ready-timeout", "a process waits up to 10 s for Spanner to answer before it ends"),
     ignored("--spanner-async-thread-pool-size", "calls of Spanner take no threads of their own"),
-    refused("--postgres-host", POSTGRES),
-    refused("--postgres-port", POSTGRES),
-    refused("--postgres-user", POSTGRES),
-    refused("--postgres-password", POSTGRES),
-    refused("--postgres-database", POSTGRES),
-    refused("--postgres-cloud-sql-connection-name", POSTGRES),
-    refused("--postgres-credential-secret-name", POSTGRES),
-    refused("--postgres-region", POSTGRES),
-    refused("--statement-timeout", POSTGRES),
+    refused("--postgres-cloud-sql-connection-name", CLOUD_SQL),
 ];
 
 const fn ignored(name: &'static str, advice: &'static str) -> UpstreamFlag {

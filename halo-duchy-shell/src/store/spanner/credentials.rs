@@ -15,8 +15,7 @@ pub(super) struct Credentials(GcpCredentialProvider);
 impl Credentials {
     /// Finds them; nothing is asked of Google yet.
     pub(super) fn find() -> object_store::Result<Self> {
-        // reqwest comes without a TLS provider of its own. An error means that there is one already.
-        let _ = rustls::crypto::ring::default_provider().install_default();
+        crate::tls::provide_ring();
         // object_store gives its credentials out through a bucket only. No bucket is ever looked at.
         let bucket = GoogleCloudStorageBuilder::new().with_bucket_name("none").build()?;
         Ok(Self(Arc::clone(bucket.credentials())))
