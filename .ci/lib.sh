@@ -59,6 +59,19 @@ openssl_found() {
     command -v pkg-config >/dev/null && pkg-config --exists openssl
 }
 
+# Whether there is a PostgreSQL server for the tests to start; installs one if that is possible.
+have_postgresql() {
+    postgresql_found && return
+    if [[ $(id -u) == 0 ]] && command -v apt-get >/dev/null; then
+        apt-get update -qq && apt-get install -y -qq --no-install-recommends postgresql || true
+    fi
+    postgresql_found
+}
+
+postgresql_found() {
+    compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null
+}
+
 # features_of CARGO_TOML: the names in its [features] table, but for `default`.
 features_of() {
     awk -F'[ =]' '/^\[/ { inside = /^\[features\]/; next } inside && /^[a-z]/ && $1 != "default" { print $1 }' "$1"

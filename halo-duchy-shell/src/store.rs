@@ -28,14 +28,18 @@ use crate::protocol_stages::{Protocol, ProtocolStage};
 mod address;
 mod backend;
 mod columns;
+#[cfg(any(feature = "postgres", feature = "spanner"))]
+mod contention;
 mod error;
 mod leases;
 mod lifecycle;
+mod migrations;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 mod requisitions;
 mod retention;
 mod rows;
 mod rules;
-mod schema;
 #[cfg(feature = "spanner")]
 pub mod spanner;
 pub mod sqlite;
@@ -45,8 +49,12 @@ mod tests;
 pub mod transfer;
 
 pub use address::{AddressError, OpenError, StoreAddress};
+#[cfg(any(feature = "postgres", feature = "spanner"))]
+pub use contention::Contention;
 pub use error::StoreError;
-pub use schema::Schema;
+pub use migrations::{MigrationError, Schema};
+#[cfg(feature = "postgres")]
+pub use postgres::PostgresStore;
 #[cfg(feature = "spanner")]
 pub use spanner::SpannerStore;
 pub use sqlite::SqliteStore;

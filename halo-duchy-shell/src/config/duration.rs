@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// Why a text is not a duration.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DurationError {
     /// There is nothing to read.

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 
-use super::schema::Schema;
+use super::migrations::Schema;
+#[cfg(feature = "postgres")]
+use super::postgres::{self, PostgresAddress, PostgresStore};
 #[cfg(feature = "spanner")]
 use super::spanner::{self, SpannerOptions, SpannerStore};
 use super::sqlite;
@@ -21,6 +23,9 @@ use crate::clock::Clock;
 pub enum StoreAddress {
     /// An SQLite file, written `sqlite:FILE`.
     Sqlite(PathBuf),
+    /// A PostgreSQL database, written as [`PostgresAddress`] says.
+    #[cfg(feature = "postgres")]
+    Postgres(Box<PostgresAddress>),
     /// A Cloud Spanner database, written as [`SpannerAddress`](spanner::SpannerAddress) says.
     #[cfg(feature = "spanner")]
     Spanner(SpannerOptions),
@@ -31,7 +36,7 @@ pub enum StoreAddress {
 #[non_exhaustive]
 pub enum AddressError {
     /// It is for no kind of database. What follows the kind is not shown: it may hold a password.
-    #[error("{0:?} is no kind of database: sqlite:FILE or spanner://projects/… is expected")]
+    #[error("{0:?} is no kind of database: sqlite:FILE, postgres://… or spanner://projects/… is expected")]
     Scheme(String),
     /// It is for a kind of database that this program was built without.
     #[error("this program was built without {scheme}: build it with the feature {feature}")]
@@ -44,6 +49,10 @@ pub enum AddressError {
     /// It names no file.
     #[error("{0:?} is not of the form sqlite:FILE")]
     Sqlite(String),
+    /// It names no PostgreSQL database.
+    #[cfg(feature = "postgres")]
+    #[error(transparent)]
+    Postgres(#[from] postgres::AddressError),
     /// It names no Cloud Spanner database.
     #[cfg(feature = "spanner")]
     #[error(transparent)]
@@ -63,6 +72,10 @@ pub enum OpenError {
         #[source]
         source: sqlite::OpenError,
     },
+    /// The PostgreSQL database.
+    #[cfg(feature = "postgres")]
+    #[error(transparent)]
+    Postgres(#[from] postgres::OpenError),
     /// The Cloud Spanner database.
     #[cfg(feature = "spanner")]
     #[error(transparent)]
@@ -86,6 +99,12 @@ impl FromStr for StoreAddress {
                 Ok(Self::Sqlite(file.into()))
             }
             Some(("sqlite", _)) => Err(AddressError::Sqlite(text.to_owned())),
+            #[cfg(feature = "postgres")]
+            Some(("postgres" | "postgresql", _)) => Ok(Self::Postgres(Box::new(text.parse()?))),
+            #[cfg(not(feature = "postgres"))]
+            Some(("postgres" | "postgresql", _)) => {
+                Err(AddressError::Feature { scheme: "PostgreSQL", feature: "postgres" })
+            }
             #[cfg(feature = "spanner")]
             Some(("spanner", _)) => {
                 Ok(Self::Spanner(SpannerOptions { address: text.parse()?, emulator_host: None }))
@@ -106,6 +125,8 @@ impl fmt::Display for StoreAddress {
             Self::Sqlite(path) => write!(f, "sqlite:{}", path.display()),
             #[cfg(feature = "spanner")]
             Self::Spanner(SpannerOptions { address, .. }) => address.fmt(f),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(address) => address.fmt(f),
         }
     }
 }
@@ -128,6 +149,8 @@ impl StoreAddress {
                 }
                 Ok(Arc::new(SpannerStore::open(options, clock).await?))
             }
+            #[cfg(feature = "postgres")]
+            Self::Postgres(address) => Ok(Arc::new(PostgresStore::open(address, clock).await?)),
         }
     }
 
@@ -140,6 +163,8 @@ impl StoreAddress {
             Self::Sqlite(path) => SqliteStore::schema(path).map_err(OpenError::of_file(path)),
             #[cfg(feature = "spanner")]
             Self::Spanner(options) => Ok(SpannerStore::schema(options).await?),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(address) => Ok(PostgresStore::schema(address).await?),
         }
     }
 
@@ -152,6 +177,8 @@ impl StoreAddress {
             Self::Sqlite(path) => SqliteStore::migrate(path).map_err(OpenError::of_file(path)),
             #[cfg(feature = "spanner")]
             Self::Spanner(options) => Ok(SpannerStore::migrate(options).await?),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(address) => Ok(PostgresStore::migrate(address).await?),
         }
     }
 
@@ -163,6 +190,8 @@ impl StoreAddress {
     pub async fn set_up(&self) -> Result<(), OpenError> {
         match self {
             Self::Sqlite(_) => self.migrate().await,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(_) => self.migrate().await,
             #[cfg(feature = "spanner")]
             Self::Spanner(options) => Ok(SpannerStore::set_up(options).await?),
         }
@@ -188,6 +217,8 @@ impl StoreAddress {
             Self::Sqlite(path) => path.parent(),
             #[cfg(feature = "spanner")]
             Self::Spanner(_) => None,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(_) => None,
         }
     }
 
@@ -210,6 +241,8 @@ impl StoreAddress {
                 let address = format!("{address}-{duchy}").parse()?;
                 Ok(Self::Spanner(SpannerOptions { address, emulator_host: emulator_host.clone() }))
             }
+            #[cfg(feature = "postgres")]
+            Self::Postgres(address) => Ok(Self::Postgres(Box::new(address.beside(duchy)?))),
         }
     }
 
@@ -222,6 +255,8 @@ impl StoreAddress {
             }
             #[cfg(feature = "spanner")]
             Self::Spanner(options) => SpannerStore::export(options, &mut sink).await.map(|()| sink),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(address) => PostgresStore::export(address, &mut sink).await.map(|()| sink),
         }
     }
 
@@ -234,6 +269,8 @@ impl StoreAddress {
             }
             #[cfg(feature = "spanner")]
             Self::Spanner(options) => SpannerStore::import(options, &mut source).await.map(|()| source),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(address) => PostgresStore::import(address, &mut source).await.map(|()| source),
         }
     }
 }

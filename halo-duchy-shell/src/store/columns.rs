@@ -4,9 +4,24 @@ use prost::Message;
 use zeroize::Zeroizing;
 
 use super::{BlobDependency, StoreError};
+#[cfg(any(feature = "postgres", feature = "spanner"))]
+use crate::clock::Timestamp;
 use crate::proto::internal::computation_stage_attempt_details::EndReason;
 use crate::proto::internal::{ComputationDetails, ComputationStageAttemptDetails};
 use crate::protocol_stages::{Protocol, ProtocolStage};
+
+/// 0001-01-01T00:00:00Z, the first millisecond that every database knows.
+#[cfg(any(feature = "postgres", feature = "spanner"))]
+pub(super) const START_OF_TIME: Timestamp = Timestamp::from_millis(-62_135_596_800_000);
+/// 9999-12-31T23:59:59.999Z, the last one.
+#[cfg(any(feature = "postgres", feature = "spanner"))]
+pub(super) const END_OF_TIME: Timestamp = Timestamp::from_millis(253_402_300_799_999);
+
+/// The time nearest to `time` that every database knows: a lease without end lasts to the end of time.
+#[cfg(any(feature = "postgres", feature = "spanner"))]
+pub(super) fn storable(time: Timestamp) -> Timestamp {
+    time.clamp(START_OF_TIME, END_OF_TIME)
+}
 
 /// A message from a column of bytes.
 pub(super) fn decode<M: Message + Default>(what: &'static str, bytes: &[u8]) -> Result<M, StoreError> {

@@ -1,16 +1,15 @@
 //! The store for duchies on Google Cloud: a Cloud Spanner database, shared by all processes of one duchy.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::time::Instant;
 
-use super::StoreError;
 use super::backend::{Backend, Work};
-use super::schema::Schema;
+use super::contention::until_done;
+use super::migrations::Schema;
 use super::tables::{Sink, Source};
 use super::transfer::TransferError;
+use super::{MigrationError, StoreError};
 use crate::clock::Clock;
 
 mod address;
@@ -25,13 +24,7 @@ mod value;
 pub use address::{AddressError, SpannerAddress};
 pub use client::SpannerError;
 use client::{Database, Update};
-pub use migrations::MigrationError;
 use rows::SpannerRows;
-
-/// How long a transaction that others stand in the way of is tried again.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// The longest wait between two tries.
-const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
 /// A [`Store`](super::Store) in a Cloud Spanner database.
 #[derive(Clone, Debug)]
@@ -154,32 +147,6 @@ impl SpannerStore {
     async fn write_with_patience<T>(&self, work: impl Work<T>) -> Result<T, StoreError> {
         until_done(|| self.try_write(&work)).await
     }
-}
-
-/// Tries again for as long as Spanner gives the transaction up, which `attempt` tells by `None`.
-async fn until_done<T, E, F>(attempt: impl Fn() -> F) -> Result<T, E>
-where
-    E: From<SpannerError>,
-    F: Future<Output = Result<Option<T>, E>>,
-{
-    let deadline = Instant::now() + PATIENCE;
-    let mut pause = Duration::from_millis(2);
-    loop {
-        if let Some(value) = attempt().await? {
-            return Ok(value);
-        }
-        if Instant::now() >= deadline {
-            return Err(SpannerError::Contention(PATIENCE).into());
-        }
-        tokio::time::sleep(jittered(pause)).await;
-        pause = (pause * 2).min(LONGEST_PAUSE);
-    }
-}
-
-/// Somewhere between half of the pause and the whole: those who were in each other's way do not meet again.
-fn jittered(pause: Duration) -> Duration {
-    let random = getrandom::u32().unwrap_or(u32::MAX);
-    pause.mul_f64(0.5 + f64::from(random) / f64::from(u32::MAX) / 2.0)
 }
 
 impl From<SpannerError> for StoreError {

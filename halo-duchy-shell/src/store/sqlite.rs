@@ -9,10 +9,10 @@ use async_trait::async_trait;
 use rusqlite::{Connection, OpenFlags};
 
 use super::backend::{Backend, Work};
-use super::schema::Schema;
+use super::migrations::Schema;
 use super::tables::{Sink, Source};
 use super::transfer::TransferError;
-use super::{Claim, Computation, StoreError, leases};
+use super::{Claim, Computation, MigrationError, StoreError, leases};
 use crate::clock::Clock;
 
 mod migrations;
@@ -21,7 +21,6 @@ mod rows;
 mod tables;
 mod worker;
 
-pub use migrations::MigrationError;
 use worker::{Begin, Worker};
 
 /// How long a transaction waits for other processes before it fails as unavailable.

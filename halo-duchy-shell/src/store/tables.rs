@@ -16,7 +16,7 @@ pub(super) struct Table {
     pub(super) key: usize,
     /// Upstream's copy of the details for debugging, where a database has that column. It is not moved: it must not hold
     /// what the details hold.
-    #[cfg_attr(not(feature = "spanner"), allow(dead_code, reason = "SQLite has no such column"))]
+    #[cfg_attr(not(any(feature = "postgres", feature = "spanner")), allow(dead_code, reason = "SQLite has no such column"))]
     pub(super) copy: Option<&'static str>,
 }
 
@@ -204,7 +204,12 @@ impl Table {
 
     /// The names of the key's columns, separated by commas, for a query.
     pub(super) fn key_list(&self) -> String {
-        list(self.columns.get(..self.key).unwrap_or_default())
+        list(self.key())
+    }
+
+    /// The columns of its key.
+    pub(super) fn key(&self) -> &'static [Column] {
+        self.columns.get(..self.key).unwrap_or_default()
     }
 }
 

@@ -189,3 +189,19 @@ pub async fn racing_claimers_never_get_the_same_work(h: Harness) {
     assert_eq!(claimed.len(), COMPUTATIONS);
     assert_eq!(claimed.iter().collect::<BTreeSet<_>>().len(), COMPUTATIONS);
 }
+
+pub async fn of_two_claimers_one_gets_the_work(h: Harness) {
+    const RACES: i32 = 1_000;
+    h.create("c1", NON_AGGREGATOR).await;
+    for race in 1..=RACES {
+        let (one, another) = (claim_by("one"), claim_by("another"));
+        let results = tokio::join!(h.store.claim(one), h.other.claim(another));
+        let claimed = match results {
+            (Ok(Some(claimed)), Ok(None)) | (Ok(None), Ok(Some(claimed))) => claimed,
+            other => panic!("race {race}: {other:?}"),
+        };
+        assert_eq!(claimed.attempt, race);
+        // The lease runs out: the next race is for the same work.
+        h.clock.advance(LOCK);
+    }
+}

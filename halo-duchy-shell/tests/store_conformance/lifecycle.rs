@@ -1,5 +1,6 @@
 //! Creation, steps and end of a computation.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use halo_duchy_shell::clock::{Clock, Timestamp};
@@ -286,4 +287,27 @@ pub async fn inputs_are_handed_on_where_the_protocol_says(h: Harness) {
     let shuffle = h.next_stage(setup).await;
     let blobs: Vec<_> = shuffle.blobs.iter().map(|blob| (blob.dependency, blob.path.clone())).collect();
     assert_eq!(blobs, [received[0].clone(), (BlobDependency::Output, None)]);
+}
+
+pub async fn of_those_who_create_the_same_one_succeeds(h: Harness) {
+    for round in 0..5 {
+        let creators = (0..6).map(|n| {
+            let store = Arc::clone(if n % 2 == 0 { &h.store } else { &h.other });
+            // Some have the same computation, and all of them the same requisitions, in orders that may lock up.
+            let mut new = new_computation(&format!("{round}/{}", n % 4), NON_AGGREGATOR);
+            new.requisitions = ["a", "b", "c"].map(|id| requisition(&format!("{round}/{id}"))).into();
+            new.requisitions.rotate_left(n % 3);
+            tokio::spawn(async move { store.create(new).await })
+        });
+        let mut created = Vec::new();
+        for creator in creators.collect::<Vec<_>>() {
+            match creator.await.expect("a creator") {
+                Ok(computation) => created.push(computation),
+                Err(StoreError::AlreadyExists(_) | StoreError::DuplicateRequisition(_)) => {}
+                Err(other) => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(created.len(), 1);
+        h.assert_unchanged(&created[0]).await;
+    }
 }

@@ -4,6 +4,8 @@ mod fixture;
 mod leases;
 mod lifecycle;
 mod model;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod requisitions;
 mod retention;
 #[cfg(feature = "spanner")]
@@ -49,6 +51,7 @@ macro_rules! conformance {
                 versions_increase_whatever_the_clock_does,
                 a_computation_ends_from_every_stage,
                 a_computation_ends_once,
+                of_those_who_create_the_same_one_succeeds,
             ],
             leases: [
                 the_oldest_work_comes_first_but_for_prioritized_stages,
@@ -61,6 +64,7 @@ macro_rules! conformance {
                 only_the_owner_gives_work_back,
                 waiting_is_not_work,
                 racing_claimers_never_get_the_same_work,
+                of_two_claimers_one_gets_the_work,
             ],
             requisitions: [
                 a_fulfillment_leaves_the_version,
@@ -77,12 +81,17 @@ macro_rules! conformance {
                 computations_are_listed_by_stage,
                 a_stat_needs_its_attempt,
                 the_continuation_token_never_goes_back,
+                racing_heralds_never_go_back,
             ],
         });
     };
 }
 
 conformance!(on_sqlite, Some(crate::sqlite::open()));
+#[cfg(feature = "postgres")]
+conformance!(on_postgres, crate::postgres::open().await);
+#[cfg(feature = "postgres")]
+conformance!(on_postgres_with_faults, crate::postgres::open_with_faults().await);
 #[cfg(feature = "spanner")]
 conformance!(on_spanner, crate::spanner::open().await);
 #[cfg(feature = "spanner")]

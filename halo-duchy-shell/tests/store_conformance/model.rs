@@ -78,6 +78,14 @@ async fn sqlite_does_what_the_model_does() {
     no_difference(&StoreAddress::Sqlite(folder.path().join("duchy.db"))).await;
 }
 
+#[cfg(feature = "postgres")]
+#[tokio::test(flavor = "multi_thread")]
+async fn postgres_does_what_the_model_does() {
+    if let Some(address) = crate::postgres::address().await {
+        no_difference(&address).await;
+    }
+}
+
 #[cfg(feature = "spanner")]
 #[tokio::test(flavor = "multi_thread")]
 async fn spanner_does_what_the_model_does() {

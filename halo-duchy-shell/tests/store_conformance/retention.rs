@@ -1,10 +1,11 @@
 //! Listing, statistics, the continuation token, and forgetting.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use halo_duchy_shell::clock::Clock;
+use halo_duchy_shell::clock::Timestamp;
 use halo_duchy_shell::continuation_token::ContinuationToken;
 use halo_duchy_shell::proto::internal::computation_details::CompletedReason;
 use halo_duchy_shell::proto::system::StreamActiveComputationsContinuationToken;
@@ -53,7 +54,7 @@ pub async fn ended_computations_expire_page_by_page(h: Harness) {
     let updated_before = h.store.get("c5").await.expect("get").version;
     let mut page = Expired {
         stages: vec![stage(Stage::Complete)],
-        updated_before: halo_duchy_shell::clock::Timestamp::from_millis(updated_before),
+        updated_before: Timestamp::from_millis(updated_before),
         after: 0,
         limit: 2,
     };
@@ -107,15 +108,15 @@ pub async fn a_stat_needs_its_attempt(h: Harness) {
     assert!(matches!(unknown, Err(StoreError::NoSuchAttempt { local_id: 42, .. })), "{unknown:?}");
 }
 
-pub async fn the_continuation_token_never_goes_back(h: Harness) {
-    let token = |millis: i64, id| {
-        let now = h.clock.now() + Duration::from_millis(millis.unsigned_abs());
-        let message = StreamActiveComputationsContinuationToken {
-            last_seen_update_time: Some(now.into()),
-            last_seen_external_computation_id: id,
-        };
-        ContinuationToken::parse(&URL_SAFE_NO_PAD.encode(message.encode_to_vec())).expect("a token")
+fn token(millis: i64, id: u64) -> ContinuationToken {
+    let message = StreamActiveComputationsContinuationToken {
+        last_seen_update_time: Some(Timestamp::from_millis(millis).into()),
+        last_seen_external_computation_id: id,
     };
+    ContinuationToken::parse(&URL_SAFE_NO_PAD.encode(message.encode_to_vec())).expect("a token")
+}
+
+pub async fn the_continuation_token_never_goes_back(h: Harness) {
     assert_eq!(h.store.continuation_token().await.expect("get"), None);
     h.store.set_continuation_token(&token(5, 1)).await.expect("the first");
     h.other.set_continuation_token(&token(5, 2)).await.expect("an equal time");
@@ -124,4 +125,20 @@ pub async fn the_continuation_token_never_goes_back(h: Harness) {
     assert_eq!(h.store.continuation_token().await.expect("get"), Some(token(5, 2)));
     h.store.set_continuation_token(&token(6, 1)).await.expect("a later one");
     assert_eq!(h.other.continuation_token().await.expect("get"), Some(token(6, 1)));
+}
+
+pub async fn racing_heralds_never_go_back(h: Harness) {
+    for round in 0..5 {
+        let heralds = (1..=4).map(|n| {
+            let store = Arc::clone(if n % 2 == 0 { &h.store } else { &h.other });
+            let token = token(round * 4 + n, 1);
+            tokio::spawn(async move { store.set_continuation_token(&token).await })
+        });
+        for herald in heralds.collect::<Vec<_>>() {
+            let set = herald.await.expect("a herald");
+            assert!(matches!(set, Ok(()) | Err(StoreError::ContinuationTokenOutdated)), "{set:?}");
+        }
+        let last = h.store.continuation_token().await.expect("get");
+        assert_eq!(last, Some(token(round * 4 + 4, 1)), "the latest was set, and not replaced");
+    }
 }

@@ -16,9 +16,9 @@ use halo_duchy_shell::proto::internal::{
     ComputationStageAttemptDetails, ComputationStageDetails, RequisitionDetails,
 };
 use halo_duchy_shell::protocol_stages::Protocol;
-use halo_duchy_shell::store::spanner::{MigrationError, OpenError, SpannerOptions};
+use halo_duchy_shell::store::spanner::{OpenError, SpannerOptions};
 use halo_duchy_shell::store::transfer::{TransferError, export, import};
-use halo_duchy_shell::store::{SpannerStore, Store, StoreAddress, StoreError};
+use halo_duchy_shell::store::{MigrationError, SpannerStore, Store, StoreAddress, StoreError};
 use halo_protocols::llv2::Stage;
 use halo_protocols::proto::duchy::config::RoleInComputation;
 use prost::Message;

@@ -34,8 +34,10 @@ async fn exported(address: &StoreAddress, file: &Path) -> (Summary, Vec<u8>) {
 
 /// An empty database of each kind that the machine has.
 async fn empty_databases(folder: &Path) -> Vec<StoreAddress> {
-    #[cfg_attr(not(feature = "spanner"), allow(unused_mut))]
+    #[cfg_attr(not(any(feature = "postgres", feature = "spanner")), allow(unused_mut))]
     let mut databases = vec![sqlite(folder, "moved.db")];
+    #[cfg(feature = "postgres")]
+    databases.extend(crate::postgres::address().await);
     #[cfg(feature = "spanner")]
     databases.extend(crate::spanner::address().await);
     databases

@@ -23,6 +23,7 @@ use prost_types::ListValue;
 use super::address::SpannerAddress;
 use super::credentials::Credentials;
 use super::value::{Cells, Value};
+use crate::store::contention::Contention;
 
 /// Connections; each carries up to 100 sessions.
 const CHANNELS: usize = 2;
@@ -46,9 +47,9 @@ pub enum SpannerError {
     /// Spanner cannot be reached.
     #[error("cannot reach Spanner: {0}")]
     Connection(String),
-    /// Other transactions were in the way of this one, however often it was tried.
-    #[error("aborted for {0:?}")]
-    Contention(Duration),
+    /// Other transactions were in the way of this one.
+    #[error(transparent)]
+    Contention(#[from] Contention),
     /// Spanner refused or failed.
     #[error("Spanner says {code:?}: {message}")]
     Refused {

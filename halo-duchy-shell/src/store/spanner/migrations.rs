@@ -1,13 +1,11 @@
-//! The schema, as numbered steps that are never edited once released.
-//!
-//! Spanner changes its schema outside transactions. So every statement of a step can be run again, the number of a step
-//! is recorded after it, and processes that migrate at the same time do the same.
+//! The schema. Spanner changes it outside transactions. So every statement of a step can be run again, the number of a
+//! step is recorded after it, and processes that migrate at the same time do the same.
 
 use super::address::SpannerAddress;
 use super::client::{Change, Database, Query, Read, SpannerError, change_schema};
-use super::until_done;
 use crate::store::StoreError;
-use crate::store::schema::Schema;
+use crate::store::contention::until_done;
+use crate::store::migrations::{self, MigrationError, Schema, Step};
 
 /// Name and text of each step, in order; the number is the position, from 1.
 const MIGRATIONS: [(&str, &str); 2] = [
@@ -23,64 +21,14 @@ const VERSIONS: &str = "CREATE TABLE IF NOT EXISTS SchemaMigrations (
 /// The version of a database while its rows are imported, which takes several transactions. Every program refuses it.
 const IMPORTING: i64 = i64::MAX;
 
-/// Why a database does not have the schema of this program.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum MigrationError {
-    /// A newer program has migrated the database.
-    #[error("the database has schema version {found}, this program knows {known}")]
-    Newer {
-        /// The version of the database.
-        found: i64,
-        /// The last version known.
-        known: i64,
-    },
-    /// The database has to be migrated first.
-    #[error("the database has schema version {found}, this program needs {known}: migrate it first")]
-    Older {
-        /// The version of the database.
-        found: i64,
-        /// The last version known.
-        known: i64,
-    },
-    /// An import into the database has not ended, or never will.
-    #[error(
-        "an import into the database is under way or broke off: if none is under way, make the database anew"
-    )]
-    Unfinished,
-    /// A step failed; some of its statements may have been done.
-    #[error("schema version {version} ({name}) failed")]
-    Step {
-        /// Its number.
-        version: i64,
-        /// Its name.
-        name: &'static str,
-        /// Why.
-        #[source]
-        source: SpannerError,
-    },
-    /// The version could not be read.
-    #[error("cannot read the schema version")]
-    Version(#[source] Box<dyn std::error::Error + Send + Sync>),
-}
-
 /// The schema of a database.
 pub(super) async fn schema(database: &Database) -> Result<Schema, MigrationError> {
-    let found = version(database).await?;
-    if found == IMPORTING {
-        return Err(MigrationError::Unfinished);
-    }
-    Ok(Schema::of(found, MIGRATIONS.map(|(name, _)| name)))
+    Ok(migrations::schema(&MIGRATIONS, found(database).await?))
 }
 
 /// Refuses a database of another version.
 pub(super) async fn check(database: &Database) -> Result<(), MigrationError> {
-    let Schema { found, known, .. } = schema(database).await?;
-    match found {
-        _ if found > known => Err(MigrationError::Newer { found, known }),
-        _ if found < known => Err(MigrationError::Older { found, known }),
-        _ => Ok(()),
-    }
+    migrations::check(&MIGRATIONS, found(database).await?)
 }
 
 /// Keeps every process from opening the database. The commit fails if an import is under way already.
@@ -99,28 +47,32 @@ pub(super) async fn migrate(
     address: &SpannerAddress,
     emulator: Option<&str>,
 ) -> Result<(), MigrationError> {
-    let Schema { found, known, .. } = schema(database).await?;
-    if found > known {
-        return Err(MigrationError::Newer { found, known });
-    }
-    for (version, (name, sql)) in (1..).zip(MIGRATIONS).filter(|(version, _)| *version > found) {
-        let step = async {
+    for step in migrations::missing(&MIGRATIONS, found(database).await?)? {
+        let taken = async {
             let first = std::iter::once(VERSIONS.to_owned());
-            change_schema(address, emulator, first.chain(statements(sql)).collect()).await?;
-            record(database, version, name).await
+            change_schema(address, emulator, first.chain(statements(step.sql)).collect()).await?;
+            record(database, step).await
         };
-        step.await.map_err(|source| MigrationError::Step { version, name, source })?;
+        taken.await.map_err(|source| step.failed(source))?;
     }
     Ok(())
 }
 
-async fn record(database: &Database, version: i64, name: &str) -> Result<(), SpannerError> {
+async fn record(database: &Database, step: Step) -> Result<(), SpannerError> {
     until_done(async || {
-        let columns = vec![("Version", version.into()), ("Name", name.into())];
+        let columns = vec![("Version", step.version.into()), ("Name", step.name.into())];
         let change = Change::insert_or_update("SchemaMigrations", columns);
         database.begin().await?.commit(vec![change]).await
     })
     .await
+}
+
+/// The last step taken, of a database into which nothing is being imported.
+async fn found(database: &Database) -> Result<i64, MigrationError> {
+    match version(database).await? {
+        IMPORTING => Err(MigrationError::Unfinished),
+        found => Ok(found),
+    }
 }
 
 /// The last step taken; 0 in a database that this program has never seen.

@@ -8,9 +8,7 @@ use zeroize::Zeroizing;
 
 use crate::clock::Timestamp;
 use crate::store::StoreError;
-
-/// 9999-12-31T23:59:59.999Z, the last millisecond that Spanner knows.
-const END_OF_TIME: Timestamp = Timestamp::from_millis(253_402_300_799_999);
+use crate::store::columns::storable;
 
 /// A value to be written or compared with.
 #[derive(Clone)]
@@ -58,7 +56,7 @@ impl From<&[u8]> for Value {
 
 impl From<Timestamp> for Value {
     fn from(value: Timestamp) -> Self {
-        Self::Time(value.min(END_OF_TIME))
+        Self::Time(storable(value))
     }
 }
 
@@ -185,6 +183,7 @@ impl<T: Cell> Cell for Option<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::columns::END_OF_TIME;
 
     fn round_trip<T: Cell>(value: impl Into<Value>) -> T {
         Cells::new(vec![prost_types::Value::from(value.into())]).take("value").expect("the value")

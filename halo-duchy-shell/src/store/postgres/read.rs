@@ -1,0 +1,313 @@
+//! What the queries ask, and what their answers mean.
+
+use tokio_postgres::Row;
+
+use super::rows::PostgresRows;
+use super::transaction::{Access, Query, query};
+use super::value::{Cells, Time};
+use crate::clock::Timestamp;
+use crate::proto::internal::{ExternalRequisitionKey, RequisitionMetadata};
+use crate::protocol_stages::{Protocol, ProtocolStage};
+use crate::store::columns::{decode, dependency, stage};
+use crate::store::rows::{Candidate, Key, OpenAttempt, RequisitionRow};
+use crate::store::{Claim, Computation, Expired, StageBlob, Stat, StoreError, rules};
+
+/// Text is ordered by its bytes, whatever the database's language.
+macro_rules! by_requisition {
+    () => {
+        "ORDER BY ExternalRequisitionId COLLATE \"C\", RequisitionFingerprint"
+    };
+}
+
+/// One query for a whole computation: each is a round trip.
+macro_rules! computation {
+    ($key:literal) => {
+        concat!(
+            "SELECT c.ComputationId, c.GlobalComputationId, c.Protocol, c.ComputationStage, s.NextAttempt, c.UpdateTime,
+                    c.ComputationDetails, s.Details, c.LockOwner, c.LockExpirationTime,
+                    b.Ids, b.Dependencies, b.Paths, r.Ids, r.Fingerprints, r.Paths, r.Details
+             FROM Computations AS c
+             JOIN ComputationStages AS s ON s.ComputationId = c.ComputationId AND s.ComputationStage = c.ComputationStage
+             CROSS JOIN LATERAL (
+               SELECT COALESCE(array_agg(BlobId ORDER BY BlobId), '{}') AS Ids,
+                      COALESCE(array_agg(DependencyType ORDER BY BlobId), '{}') AS Dependencies,
+                      COALESCE(array_agg(PathToBlob ORDER BY BlobId), '{}') AS Paths
+               FROM ComputationBlobReferences
+               WHERE ComputationId = c.ComputationId AND ComputationStage = c.ComputationStage
+             ) AS b
+             CROSS JOIN LATERAL (
+               SELECT COALESCE(array_agg(ExternalRequisitionId ", by_requisition!(), "), '{}') AS Ids,
+                      COALESCE(array_agg(RequisitionFingerprint ", by_requisition!(), "), '{}') AS Fingerprints,
+                      COALESCE(array_agg(PathToBlob ", by_requisition!(), "), '{}') AS Paths,
+                      COALESCE(array_agg(RequisitionDetails ", by_requisition!(), "), '{}') AS Details
+               FROM Requisitions WHERE ComputationId = c.ComputationId
+             ) AS r
+             WHERE c.",
+            $key,
+            " = $1"
+        )
+    };
+}
+
+/// The computations that can be claimed, most urgent first, as the index `ComputationsByCreationTime` has them.
+macro_rules! candidates {
+    ($lock:literal) => {
+        concat!(
+            "SELECT ComputationId, UpdateTime FROM Computations
+             WHERE Protocol = $1 AND LockExpirationTime <= $2 AND ComputationStage = ANY($3)
+             ORDER BY CreationTime, LockExpirationTime, UpdateTime, ComputationId
+             LIMIT $4",
+            $lock
+        )
+    };
+}
+
+impl PostgresRows {
+    pub(super) async fn read_computation(&mut self, key: Key<'_>) -> Result<Option<Computation>, StoreError> {
+        let read = by_key(key, computation!("ComputationId"), computation!("GlobalComputationId"));
+        let mut queries = vec![read];
+        // Whoever waits for the lock must not look around before: it would mix the row of now with others of then. A
+        // claim has the lock already.
+        if self.access == Access::Update {
+            let lock = by_key(
+                key,
+                "SELECT FROM Computations WHERE ComputationId = $1 FOR UPDATE",
+                "SELECT FROM Computations WHERE GlobalComputationId = $1 FOR UPDATE",
+            );
+            queries.insert(0, lock);
+        }
+        let rows = self.query_all(queries).await?.pop().unwrap_or_default();
+        rows.first().map(computation).transpose()
+    }
+
+    pub(super) async fn read_exists(&mut self, key: Key<'_>) -> Result<bool, StoreError> {
+        let query = by_key(
+            key,
+            "SELECT FROM Computations WHERE ComputationId = $1",
+            "SELECT FROM Computations WHERE GlobalComputationId = $1",
+        );
+        Ok(!self.query(query).await?.is_empty())
+    }
+
+    pub(super) async fn read_requisition_rows(
+        &mut self,
+        keys: &[ExternalRequisitionKey],
+    ) -> Result<Vec<RequisitionRow>, StoreError> {
+        if keys.is_empty() {
+            return Ok(Vec::new());
+        }
+        let ids: Vec<_> = keys.iter().map(|key| key.external_requisition_id.clone()).collect();
+        let fingerprints: Vec<_> = keys.iter().map(|key| key.requisition_fingerprint.clone()).collect();
+        let rows = self.query(query!(
+            "SELECT ExternalRequisitionId, RequisitionFingerprint, ComputationId, RequisitionId FROM Requisitions
+             WHERE (ExternalRequisitionId, RequisitionFingerprint) IN (SELECT * FROM unnest($1::text[], $2::bytea[]))",
+            ids,
+            fingerprints,
+        ));
+        let row = |row: &Row| -> Result<RequisitionRow, StoreError> {
+            let mut cells = Cells::new(row);
+            let external_requisition_id = cells.take("external requisition id")?;
+            let requisition_fingerprint = cells.take("requisition fingerprint")?;
+            Ok(RequisitionRow {
+                key: ExternalRequisitionKey { external_requisition_id, requisition_fingerprint },
+                local_id: cells.take("computation id")?,
+                position: cells.take("requisition id")?,
+            })
+        };
+        rows.await?.iter().map(row).collect()
+    }
+
+    pub(super) async fn read_open_attempts(&mut self, local_id: i64) -> Result<Vec<OpenAttempt>, StoreError> {
+        let rows = self.query(query!(
+            "SELECT ComputationStage, Attempt FROM ComputationStageAttempts
+             WHERE ComputationId = $1 AND EndTime IS NULL",
+            local_id,
+        ));
+        let attempt = |row: &Row| -> Result<OpenAttempt, StoreError> {
+            let mut cells = Cells::new(row);
+            Ok(OpenAttempt { stage: cells.take("stage")?, attempt: cells.take("attempt")? })
+        };
+        rows.await?.iter().map(attempt).collect()
+    }
+
+    /// Prioritized stages first, so that the index gives each of the two parts in its order.
+    pub(super) async fn read_candidates(
+        &mut self,
+        claim: &Claim,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<Candidate>, StoreError> {
+        const FREE: &str = candidates!(" FOR UPDATE SKIP LOCKED");
+        const LOCKED: &str = candidates!(" FOR UPDATE");
+        const UNLOCKED: &str = candidates!("");
+        let urgent: Vec<_> = rules::prioritized(claim).collect();
+        let (urgent, others): (Vec<_>, Vec<_>) =
+            rules::claimable(claim.protocol).partition(|stage| urgent.contains(stage));
+        // Only if there is nothing that nobody else has locked, wait: what others have may yet be there to claim.
+        let passes: &[&'static str] =
+            if self.access == Access::Claim { &[FREE, LOCKED] } else { &[UNLOCKED] };
+        let mut found = Vec::new();
+        for &sql in passes {
+            for stages in [&urgent, &others] {
+                let left = i64::from(limit) - found.len() as i64;
+                if stages.is_empty() || left <= 0 {
+                    continue;
+                }
+                let rows = self
+                    .query(query!(sql, claim.protocol.number(), Time(now), numbers(stages), left))
+                    .await?;
+                for row in &rows {
+                    found.push(candidate(row)?);
+                }
+            }
+            if !found.is_empty() {
+                break;
+            }
+        }
+        Ok(found)
+    }
+
+    pub(super) async fn read_blob_paths(&mut self, local_id: i64) -> Result<Vec<String>, StoreError> {
+        let rows = self.query(query!(
+            "SELECT PathToBlob FROM ComputationBlobReferences WHERE ComputationId = $1 AND PathToBlob IS NOT NULL
+             UNION
+             SELECT PathToBlob FROM Requisitions WHERE ComputationId = $1 AND PathToBlob IS NOT NULL",
+            local_id,
+        ));
+        texts(&rows.await?, "path")
+    }
+
+    pub(super) async fn read_expired(&mut self, expired: &Expired) -> Result<Vec<(i64, String)>, StoreError> {
+        let (protocols, stages) = pairs(&expired.stages);
+        let rows = self.query(query!(
+            "SELECT ComputationId, GlobalComputationId FROM Computations
+             WHERE ComputationId > $1 AND UpdateTime <= $2
+               AND (Protocol, ComputationStage) IN (SELECT * FROM unnest($3::integer[], $4::integer[]))
+             ORDER BY ComputationId LIMIT $5",
+            expired.after,
+            Time(expired.updated_before),
+            protocols,
+            stages,
+            i64::from(expired.limit),
+        ));
+        let ids = |row: &Row| -> Result<(i64, String), StoreError> {
+            let mut cells = Cells::new(row);
+            Ok((cells.take("computation id")?, cells.take("global id")?))
+        };
+        rows.await?.iter().map(ids).collect()
+    }
+
+    pub(super) async fn read_ids_in_stages(
+        &mut self,
+        stages: &[ProtocolStage],
+    ) -> Result<Vec<String>, StoreError> {
+        let (protocols, stages) = pairs(stages);
+        let rows = self.query(query!(
+            "SELECT GlobalComputationId FROM Computations
+             WHERE (Protocol, ComputationStage) IN (SELECT * FROM unnest($1::integer[], $2::integer[]))
+             ORDER BY CreationTime, ComputationId",
+            protocols,
+            stages,
+        ));
+        texts(&rows.await?, "global id")
+    }
+
+    pub(super) async fn read_attempt_exists(&mut self, stat: &Stat) -> Result<bool, StoreError> {
+        let rows = self.query(query!(
+            "SELECT FROM ComputationStageAttempts
+             WHERE ComputationId = $1 AND ComputationStage = $2 AND Attempt = $3",
+            stat.local_id,
+            stat.stage.number(),
+            stat.attempt,
+        ));
+        Ok(!rows.await?.is_empty())
+    }
+
+    pub(super) async fn read_continuation_token(&mut self) -> Result<Option<String>, StoreError> {
+        let mut queries =
+            vec![query!("SELECT ContinuationToken FROM HeraldContinuationTokens WHERE Presence")];
+        // There may be no row to lock yet. Others may still read.
+        if self.access == Access::Update {
+            queries.insert(0, query!("LOCK TABLE HeraldContinuationTokens IN SHARE ROW EXCLUSIVE MODE"));
+        }
+        let rows = self.query_all(queries).await?.pop().unwrap_or_default();
+        Ok(texts(&rows, "continuation token")?.pop())
+    }
+}
+
+/// One of two statements, by which key is given.
+fn by_key(key: Key<'_>, local: &'static str, global: &'static str) -> Query {
+    match key {
+        Key::Local(id) => query!(local, id),
+        Key::Global(id) => query!(global, id.to_owned()),
+    }
+}
+
+fn computation(row: &Row) -> Result<Computation, StoreError> {
+    let mut cells = Cells::new(row);
+    let local_id = cells.take("computation id")?;
+    let global_id = cells.take("global id")?;
+    let (protocol, number) = (cells.take("protocol")?, cells.take("stage")?);
+    let next_attempt: i64 = cells.take("next attempt")?;
+    let attempt = i32::try_from(next_attempt - 1);
+    let version = cells.take::<Time>("update time")?.0.millis();
+    Ok(Computation {
+        local_id,
+        global_id,
+        stage: stage(protocol, number)?,
+        attempt: attempt.map_err(|error| StoreError::corrupt("next attempt")(error.into()))?,
+        version,
+        details: decode("computation details", cells.take("computation details")?)?,
+        stage_details: decode("stage details", cells.take("stage details")?)?,
+        lock_owner: cells.take("lock owner")?,
+        lock_expiration: cells.take::<Option<Time>>("lock expiration")?.map(|time| time.0),
+        blobs: blobs(&mut cells)?,
+        requisitions: requisitions(&mut cells)?,
+    })
+}
+
+fn blobs(cells: &mut Cells<'_>) -> Result<Vec<StageBlob>, StoreError> {
+    let ids: Vec<i64> = cells.take("blob ids")?;
+    let dependencies: Vec<i32> = cells.take("blob dependencies")?;
+    let paths: Vec<Option<String>> = cells.take("paths")?;
+    let blobs = ids.into_iter().zip(dependencies).zip(paths);
+    blobs.map(|((id, number), path)| Ok(StageBlob { id, dependency: dependency(number)?, path })).collect()
+}
+
+fn requisitions(cells: &mut Cells<'_>) -> Result<Vec<RequisitionMetadata>, StoreError> {
+    let ids: Vec<String> = cells.take("external requisition ids")?;
+    let fingerprints: Vec<Vec<u8>> = cells.take("requisition fingerprints")?;
+    let paths: Vec<Option<String>> = cells.take("paths")?;
+    let details: Vec<&[u8]> = cells.take("requisition details")?;
+    let keys = ids.into_iter().zip(fingerprints).map(|(external_requisition_id, requisition_fingerprint)| {
+        ExternalRequisitionKey { external_requisition_id, requisition_fingerprint }
+    });
+    let requisition = |((key, path), details): ((_, Option<String>), _)| {
+        Ok(RequisitionMetadata {
+            external_key: Some(key),
+            path: path.unwrap_or_default(),
+            details: Some(decode("requisition details", details)?),
+        })
+    };
+    keys.zip(paths).zip(details).map(requisition).collect()
+}
+
+fn candidate(row: &Row) -> Result<Candidate, StoreError> {
+    let mut cells = Cells::new(row);
+    let local_id = cells.take("computation id")?;
+    Ok(Candidate { local_id, version: cells.take::<Time>("update time")?.0.millis() })
+}
+
+/// Rows of one text each.
+fn texts(rows: &[Row], what: &'static str) -> Result<Vec<String>, StoreError> {
+    rows.iter().map(|row| Cells::new(row).take(what)).collect()
+}
+
+fn numbers(stages: &[ProtocolStage]) -> Vec<i32> {
+    stages.iter().map(|stage| stage.number()).collect()
+}
+
+/// Stages of several protocols.
+fn pairs(stages: &[ProtocolStage]) -> (Vec<i32>, Vec<i32>) {
+    (stages.iter().map(|stage| Protocol::number(stage.protocol())).collect(), numbers(stages))
+}
