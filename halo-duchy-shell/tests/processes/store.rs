@@ -12,7 +12,8 @@ fn store(arguments: &[&str]) -> Command {
 
 fn told(output: &Output) -> (Option<i32>, String) {
     let said = if output.status.success() { &output.stdout } else { &output.stderr };
-    (output.status.code(), String::from_utf8_lossy(said).trim().to_owned())
+    let said = String::from_utf8_lossy(said);
+    (output.status.code(), said.trim().trim_start_matches("halo-duchy: ").to_owned())
 }
 
 fn run(arguments: &[&str]) -> (Option<i32>, String) {
@@ -75,7 +76,8 @@ fn a_store_is_moved_through_a_pipe_and_through_a_file() {
     connection.execute(token, []).expect("insert");
     drop(connection);
 
-    let mut export = store(&["export", &from]).stdout(Stdio::piped()).spawn().expect("the program runs");
+    let mut export = store(&["export", &from]);
+    let mut export = export.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("the program runs");
     let pipe = export.stdout.take().expect("a pipe");
     let import = store(&["import", &to]).stdin(pipe).output().expect("the program runs");
     assert!(export.wait().expect("an end").success());
