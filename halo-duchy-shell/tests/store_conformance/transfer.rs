@@ -61,7 +61,7 @@ async fn whatever_a_store_holds_is_moved_and_goes_on_there() {
             walk.move_to(&to).await;
             walk.check().await;
         }
-        walks = take_steps(walks, 100).await;
+        walks = take_steps(walks, 60).await;
         from = to;
     }
     // And back.
@@ -72,7 +72,7 @@ async fn whatever_a_store_holds_is_moved_and_goes_on_there() {
     for walk in &mut walks {
         walk.move_to(&back).await;
     }
-    take_steps(walks, 50).await;
+    take_steps(walks, 60).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

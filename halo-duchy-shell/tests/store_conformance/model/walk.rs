@@ -69,11 +69,11 @@ impl Walk {
         self.stores = stores(address, &self.clock).await;
     }
 
-    /// The walk has been worth it: most kinds of stages were entered, and most operations were legal.
+    /// The walk has been worth it: it came through several stages, and many operations were legal.
     pub fn assert_far(&self) {
-        let stages = self.protocol.stages().count();
-        assert!(self.entered.len() * 2 > stages, "{:?}: only {:?}", self.protocol, self.entered);
-        assert!(self.done * 2 > self.steps, "{:?}: {} of {}", self.protocol, self.done, self.steps);
+        let Self { protocol, entered, done, steps, seed, .. } = self;
+        assert!(entered.len() >= 3, "STORE_MODEL_SEED={seed}: {protocol:?} entered {entered:?} only");
+        assert!(done * 4 > *steps, "STORE_MODEL_SEED={seed}: {protocol:?} did {done} of {steps} only");
     }
 
     fn below(&mut self, limit: usize) -> usize {
