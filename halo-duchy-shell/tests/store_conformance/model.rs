@@ -85,7 +85,7 @@ async fn sqlite_does_what_the_model_does() {
 #[tokio::test(flavor = "multi_thread")]
 async fn postgres_does_what_the_model_does() {
     if let Some(address) = crate::postgres::address().await {
-        no_difference(&address).await;
+        no_difference(&address, STEPS).await;
     }
 }
 

@@ -3,10 +3,10 @@
 use super::client::{Change, Database, Query, Read, SpannerError, Update};
 use super::migrations::{close_for_import, open_after_import};
 use super::rows::NO_COPY;
-use super::until_done;
 use super::value::{Cells, Value};
 use crate::clock::Timestamp;
-use crate::store::StoreError;
+use crate::store::contention::until_done;
+use crate::store::{Contention, StoreError};
 use crate::store::tables::{Cell, Column, Kind, ROOTS, Row, Sink, Source, Table, tables};
 use crate::store::transfer::TransferError;
 
@@ -17,6 +17,12 @@ const BATCH_BYTES: usize = 1 << 20;
 
 impl From<SpannerError> for TransferError {
     fn from(error: SpannerError) -> Self {
+        StoreError::from(error).into()
+    }
+}
+
+impl From<Contention> for TransferError {
+    fn from(error: Contention) -> Self {
         StoreError::from(error).into()
     }
 }
