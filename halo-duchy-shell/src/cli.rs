@@ -62,7 +62,7 @@ enum Command {
     /// Compute the stages of the honest-majority share shuffle.
     HmssMill(Box<hmss_mill::HmssMillCommand>),
     /// Serve the duchy's computations to its own processes.
-    InternalApiServer(internal_api::InternalApiCommand),
+    InternalApiServer(Box<internal_api::InternalApiCommand>),
     /// Serve the duchy's computation control server: record what arrived from other duchies.
     AsyncComputationControlServer(async_control::AsyncControlCommand),
     /// Serve other duchies: take the data they hand over.

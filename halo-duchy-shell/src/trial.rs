@@ -96,7 +96,7 @@ pub enum TrialError {
         /// Whose.
         duchy: String,
         /// Why.
-        source: OpenError,
+        source: Box<OpenError>,
     },
     /// A duchy's database cannot have the name that it would have.
     #[error("the name of a duchy's database")]
@@ -333,7 +333,9 @@ impl Base {
             address.set_up().await?;
             address.open(Arc::new(SystemClock)).await
         };
-        let store = opened.await.map_err(|source| TrialError::Store { duchy: duchy.to_owned(), source })?;
+        let store = opened
+            .await
+            .map_err(|source| TrialError::Store { duchy: duchy.to_owned(), source: Box::new(source) })?;
         let blobs = BlobStore::local(&blobs, duchy)?;
         let key = KeyEncryptionKey::parse_file(&read(&self.pki.key_encryption_key(duchy))?)?;
         let seeds = if self.reproducible {

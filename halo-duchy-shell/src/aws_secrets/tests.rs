@@ -64,7 +64,7 @@ impl Received {
         let scope = format!("{}/{REGION}/secretsmanager/aws4_request", &time[..8]);
         let to_sign =
             format!("AWS4-HMAC-SHA256\n{time}\n{scope}\n{}", hex::encode(Sha256::digest(&canonical)));
-        let first = hmac(format!("AWS4{KEY}").as_bytes(), time[..8].as_bytes());
+        let first = hmac(format!("AWS4{KEY}").as_bytes(), &time.as_bytes()[..8]);
         let key = [REGION, "secretsmanager", "aws4_request"]
             .iter()
             .fold(first, |key, part| hmac(&key, part.as_bytes()));

@@ -124,7 +124,9 @@ impl PostgresOptions {
     /// Who the process is there, and the password if it is known already.
     async fn user(&self) -> Result<(String, Option<Zeroizing<String>>), CliError> {
         match (&self.postgres_credential_secret_name, &self.postgres_user) {
-            (Some(secret), _) => self.user_of_secret(secret).await,
+            (Some(secret), _) => {
+                user_of_secret(self.postgres_region.as_deref().unwrap_or_default(), secret).await
+            }
             (None, Some(user)) => {
                 Ok((user.clone(), self.postgres_password.as_ref().map(|password| password.0.clone())))
             }
@@ -134,19 +136,18 @@ impl PostgresOptions {
             }
         }
     }
+}
 
-    #[cfg(feature = "aws-secrets")]
-    async fn user_of_secret(&self, secret: &str) -> Result<(String, Option<Zeroizing<String>>), CliError> {
-        let region = self.postgres_region.as_deref().unwrap_or_default();
-        let user = crate::aws_secrets::database_user(region, secret).await?;
-        Ok((user.username, Some(user.password)))
-    }
+#[cfg(feature = "aws-secrets")]
+async fn user_of_secret(region: &str, secret: &str) -> Result<(String, Option<Zeroizing<String>>), CliError> {
+    let user = crate::aws_secrets::database_user(region, secret).await?;
+    Ok((user.username, Some(user.password)))
+}
 
-    #[cfg(not(feature = "aws-secrets"))]
-    async fn user_of_secret(&self, _: &str) -> Result<(String, Option<Zeroizing<String>>), CliError> {
-        let why = "this program was built without AWS Secrets Manager: build it with the feature aws-secrets";
-        Err(CliError::flag(SECRET_NAME, why))
-    }
+#[cfg(not(feature = "aws-secrets"))]
+async fn user_of_secret(_: &str, _: &str) -> Result<(String, Option<Zeroizing<String>>), CliError> {
+    let why = "this program was built without AWS Secrets Manager: build it with the feature aws-secrets";
+    Err(CliError::flag(SECRET_NAME, why))
 }
 
 #[cfg(test)]
