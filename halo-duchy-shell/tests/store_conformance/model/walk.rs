@@ -408,15 +408,10 @@ impl Walk {
             return;
         }
         let seconds = self.token.unwrap_or(100) + self.below(8) as i64 - 3;
-        let message = StreamActiveComputationsContinuationToken {
-            last_seen_update_time: Some(prost_types::Timestamp { seconds, nanos: 5 }),
-            last_seen_external_computation_id: 7,
-        };
         let token = |seconds: i64| {
-            let time = prost_types::Timestamp { seconds, nanos: 5 };
             let message = StreamActiveComputationsContinuationToken {
-                last_seen_update_time: Some(time),
-                ..message.clone()
+                last_seen_update_time: Some(prost_types::Timestamp { seconds, nanos: 5 }),
+                last_seen_external_computation_id: 7,
             };
             ContinuationToken::parse(&URL_SAFE_NO_PAD.encode(message.encode_to_vec())).expect("a token")
         };
@@ -440,7 +435,8 @@ impl Walk {
     }
 
     async fn list(&mut self) {
-        let stages: Vec<_> = self.protocol.stages().filter(|_| self.rng.next_u64() % 2 == 0).collect();
+        let stages: Vec<_> =
+            self.protocol.stages().filter(|_| self.rng.next_u64().is_multiple_of(2)).collect();
         let found = self.store().ids_in_stages(&stages).await;
         let expected = Ok(self.model.ids_in_stages(&stages));
         self.agree(&stages, found, expected);
