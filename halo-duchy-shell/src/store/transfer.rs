@@ -1,7 +1,7 @@
 //! A whole store as a stream of JSON lines, for moving a duchy from one database to another.
 //!
 //! The first line says what it is, `{"format":"halo-duchy store","version":1}`. Then comes a line for each row,
-//! `{"table":"Computations","row":{"ComputationId":7,…}}`: tables as [`TABLES`](super::tables::TABLES) orders them, rows
+//! `{"table":"Computations","row":{"ComputationId":7,…}}`: tables as `tables` orders them, rows
 //! by key, all as one transaction saw them. Times are in milliseconds since 1970, bytes (messages among them) in base64,
 //! numbers whole and of up to 64 bits. The last line, `{"rows":1,"sha256":"…"}`, has the number of rows and the SHA-256
 //! digest of all bytes before it. Two stores with the same rows have the same stream.
