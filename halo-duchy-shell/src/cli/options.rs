@@ -177,8 +177,8 @@ pub(super) struct PeersOptions {
 /// The duchy's database.
 #[derive(Args, Clone, Debug)]
 pub(super) struct StoreOptions {
-    /// The duchy's database: sqlite:FILE, which is created if need be, or a database of Cloud Spanner,
-    /// spanner://projects/PROJECT/instances/INSTANCE/databases/DATABASE, which has been migrated. Required, unless
+    /// The duchy's database: sqlite:FILE, which is created if need be, or one that has been migrated,
+    /// postgres://USER@HOST/DATABASE or spanner://projects/PROJECT/instances/INSTANCE/databases/DATABASE. Required, unless
     /// upstream's flags name the database.
     #[arg(long, value_name = "ADDRESS", required_unless_present_any = ["spanner_database", "postgres_database"],
         conflicts_with_all = ["spanner_database", "postgres_database"], value_parser = store_address)]

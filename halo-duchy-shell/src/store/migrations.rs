@@ -27,7 +27,9 @@ pub enum MigrationError {
         known: i64,
     },
     /// An import into the database has not ended, or never will.
-    #[error("an import into the database is under way or broke off: if none is under way, make the database anew")]
+    #[error(
+        "an import into the database is under way or broke off: if none is under way, make the database anew"
+    )]
     Unfinished,
     /// A step failed. The database is as it was before it, but for Spanner, which keeps the statements that succeeded:
     /// they can be run again.

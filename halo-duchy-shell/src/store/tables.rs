@@ -16,7 +16,10 @@ pub(super) struct Table {
     pub(super) key: usize,
     /// Upstream's copy of the details for debugging, where a database has that column. It is not moved: it must not hold
     /// what the details hold.
-    #[cfg_attr(not(any(feature = "postgres", feature = "spanner")), allow(dead_code, reason = "SQLite has no such column"))]
+    #[cfg_attr(
+        not(any(feature = "postgres", feature = "spanner")),
+        allow(dead_code, reason = "SQLite has no such column")
+    )]
     pub(super) copy: Option<&'static str>,
 }
 

@@ -6,9 +6,9 @@ use super::rows::NO_COPY;
 use super::value::{Cells, Value};
 use crate::clock::Timestamp;
 use crate::store::contention::until_done;
-use crate::store::{Contention, StoreError};
 use crate::store::tables::{Cell, Column, Kind, ROOTS, Row, Sink, Source, Table, tables};
 use crate::store::transfer::TransferError;
+use crate::store::{Contention, StoreError};
 
 /// The most rows that one transaction writes: a commit may change 80,000 cells, those of indexes included.
 const BATCH_ROWS: usize = 1_000;
