@@ -112,6 +112,7 @@ async fn measure(protocol: Protocol, people: i64) -> Result<Vec<Stage>, AnyError
     let trial = Trial::start(TrialConfig {
         directory: folder.path().to_owned(),
         blobs: None,
+        store: None,
         duchies: ["aggregator", "worker1", "worker2"].map(str::to_owned).into(),
         data_providers: vec![("publisher".to_owned(), (1..=people).collect())],
         protocol,

@@ -3,7 +3,7 @@
 //!
 //! A subcommand is a struct of flags that becomes the options of the library, one file each; flags that several share
 //! are in `options`. What upstream's processes have as constants are flags here, with upstream's value as default. Where
-//! upstream chooses databases and blob storage by image, ours take `--database` and `--blobs`, beside upstream's flags of buckets.
+//! upstream chooses databases and blob storage by image, ours take `--store` and `--blobs`, beside upstream's own flags.
 //!
 //! Exit status: 0 after an orderly end (SIGTERM and SIGINT included), 1 after a failure, which one line on standard
 //! error explains, 2 if the command line is refused. Logs go to standard error, as `RUST_LOG` says.
@@ -23,10 +23,12 @@ mod llv2_mill;
 mod measurement;
 mod mill;
 mod options;
+mod postgres;
 mod process;
 #[cfg(feature = "kubernetes")]
 mod scheduler;
 mod serve;
+mod store;
 mod upstream;
 
 #[cfg(test)]
@@ -67,7 +69,7 @@ enum Command {
     #[cfg(feature = "kubernetes")]
     MillJobScheduler(Box<scheduler::SchedulerCommand>),
     /// Serve the duchy's computations to its own processes.
-    InternalApiServer(internal_api::InternalApiCommand),
+    InternalApiServer(Box<internal_api::InternalApiCommand>),
     /// Serve the duchy's computation control server: record what arrived from other duchies.
     AsyncComputationControlServer(async_control::AsyncControlCommand),
     /// Serve other duchies: take the data they hand over.
@@ -77,6 +79,9 @@ enum Command {
     /// Delete what a duchy no longer needs: computations that ended long ago, intermediate blobs, blobs that nothing
     /// refers to.
     ComputationsCleaner(cleaner::CleanerCommand),
+    /// Look after a duchy's database: its schema, and what is in it.
+    #[command(subcommand)]
+    Store(store::StoreCommand),
     /// Run a Kingdom for development: in memory, for parties whose keys `pki` made.
     Kingdom(kingdom::KingdomCommand),
     /// Answer requisitions, as a data provider.
@@ -139,6 +144,7 @@ impl Cli {
             Command::ComputationControlServer(command) => command.run(),
             Command::RequisitionFulfillmentServer(command) => command.run(),
             Command::ComputationsCleaner(command) => command.run(),
+            Command::Store(command) => command.run(),
             Command::Kingdom(command) => command.run(),
             Command::Edp(command) => command.run(),
             Command::Measurement(command) => command.run(),

@@ -190,6 +190,7 @@ fn trial_config(
     Ok(TrialConfig {
         directory,
         blobs: args.blobs.clone(),
+        store: args.store(),
         protocol: settings::protocol(args, &duchies, data_providers.len()),
         duchies,
         data_providers,

@@ -1,5 +1,8 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
+
+#[cfg(feature = "aws-secrets")]
+pub mod aws_secrets;
 pub mod blob;
 pub mod cleaner;
 pub mod cli;

@@ -2,7 +2,8 @@
 //!
 //! [`Store`] speaks of computations, not of SQL; every backend passes the same suite (`tests/store_conformance.rs`).
 //! A backend runs transactions (`backend`) and reads and writes rows in them (`rows`); what an operation reads, checks
-//! (`rules`) and writes is written once for all.
+//! (`rules`) and writes is written once for all. [`StoreAddress`] names a database and opens it; [`transfer`] moves all
+//! that is in one (`tables`) into another.
 //!
 //! Writers prove that they act on what they saw: a [`Guard`] carries the version of the computation that the caller
 //! read, and the write happens only if the computation is unchanged. Work is claimed as a lease: an owner, an expiry,
@@ -24,6 +25,7 @@ use crate::proto::internal::{
 };
 use crate::protocol_stages::{Protocol, ProtocolStage};
 
+mod address;
 mod backend;
 mod columns;
 #[cfg(any(feature = "postgres", feature = "spanner"))]
@@ -41,13 +43,16 @@ mod rules;
 #[cfg(feature = "spanner")]
 pub mod spanner;
 pub mod sqlite;
+mod tables;
 #[cfg(test)]
 mod tests;
+pub mod transfer;
 
+pub use address::{AddressError, OpenError, StoreAddress};
 #[cfg(any(feature = "postgres", feature = "spanner"))]
 pub use contention::Contention;
 pub use error::StoreError;
-pub use migrations::MigrationError;
+pub use migrations::{MigrationError, Schema};
 #[cfg(feature = "postgres")]
 pub use postgres::PostgresStore;
 #[cfg(feature = "spanner")]

@@ -19,7 +19,7 @@ use crate::x509::{self, CertificateError, TrustedRoots};
 const HTTP_2: &[u8] = b"h2";
 
 /// Gives HTTP clients, whose libraries come without one, the TLS implementation that everything else uses.
-#[cfg(any(feature = "gcs", feature = "s3", feature = "spanner"))]
+#[cfg(any(feature = "aws-secrets", feature = "gcs", feature = "s3", feature = "spanner"))]
 pub(crate) fn provide_ring() {
     // An error means that there is one already.
     let _ = ring::default_provider().install_default();

@@ -38,8 +38,7 @@ use crate::serve::{
 };
 use crate::server::{Server, ServerLimits};
 use crate::shutdown::{self, Trigger};
-use crate::store::SqliteStore;
-use crate::store::sqlite::OpenError;
+use crate::store::{AddressError, OpenError, StoreAddress};
 use crate::tls::TlsError;
 
 /// What to try.
@@ -53,6 +52,8 @@ pub struct TrialConfig {
     pub duchies: Vec<String>,
     /// The ids of the data providers, with their impressions.
     pub data_providers: Vec<(String, Vec<Vid>)>,
+    /// The database beside which each duchy has its own ([`StoreAddress::of_duchy`]). `None` for files in `directory`.
+    pub store: Option<StoreAddress>,
     /// How to compute.
     pub protocol: Protocol,
     /// Whether computations may go without noise.
@@ -97,8 +98,11 @@ pub enum TrialError {
         /// Whose.
         duchy: String,
         /// Why.
-        source: OpenError,
+        source: Box<OpenError>,
     },
+    /// A duchy's database cannot have the name that it would have.
+    #[error("the name of a duchy's database")]
+    StoreName(#[from] AddressError),
     /// The store of blobs cannot be opened.
     #[error("the blobs")]
     Blobs(#[from] BlobError),
@@ -319,10 +323,22 @@ impl Base {
         let tls = self.pki.tls(duchy).load()?;
         let home = config.directory.join(duchy);
         make_directory(&home)?;
+        let address = match &config.store {
+            Some(beside) => beside.of_duchy(duchy)?,
+            None => StoreAddress::Sqlite(home.join("computations.sqlite")),
+        };
+        if let Some(directory) = address.directory() {
+            make_directory(directory)?;
+        }
+        let opened = async {
+            address.set_up().await?;
+            address.open(Arc::new(SystemClock)).await
+        };
+        let store = opened
+            .await
+            .map_err(|source| TrialError::Store { duchy: duchy.to_owned(), source: Box::new(source) })?;
         let blobs = config.blobs.clone().unwrap_or_else(|| BlobAddress::File(home.join("blobs")));
         let blobs = BlobStore::open(&blobs, duchy)?;
-        let store = SqliteStore::open(&home.join("computations.sqlite"), Arc::new(SystemClock))
-            .map_err(|source| TrialError::Store { duchy: duchy.to_owned(), source })?;
         let key = KeyEncryptionKey::parse_file(&read(&self.pki.key_encryption_key(duchy))?)?;
         let seeds = if self.reproducible {
             SeedSource::Reproducible(self.seed.derive(b"duchies"))
@@ -341,7 +357,7 @@ impl Base {
             },
             tls,
             private_keys: Some(PrivateKeyStore::new(blobs.clone(), key)),
-            store: Arc::new(store),
+            store,
             blobs,
             addresses: Addresses::loopback(),
             limits: Limits {

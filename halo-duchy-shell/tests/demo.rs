@@ -2,9 +2,17 @@
 
 use std::io::Write;
 
+#[cfg(feature = "spanner")]
+#[path = "servers/spanner.rs"]
+#[allow(dead_code, reason = "the demo makes its databases itself")]
+mod server;
+
 use clap::Parser;
+use halo_duchy_shell::clock::SystemClock;
 use halo_duchy_shell::demo::args::DemoArgs;
 use halo_duchy_shell::demo::{self, DemoError};
+use halo_duchy_shell::protocol_stages::Protocol;
+use halo_duchy_shell::store::StoreAddress;
 
 #[derive(Parser)]
 struct Cli {
@@ -146,4 +154,39 @@ async fn an_empty_or_malformed_log_is_refused_by_line() {
     writeln!(file, "id,event_time,publisher\nann,yesterday,news").expect("lines");
     let refused = run(&file, &[]).await.err().map(|error| error.to_string()).unwrap_or_default();
     assert!(refused.contains(":2: column 2 (event_time)"), "{refused}");
+}
+
+/// Each duchy has a database of its own, in which the computation has ended.
+async fn assert_each_duchy_has_a_database(beside: &StoreAddress) {
+    for duchy in ["aggregator", "worker1", "worker2"] {
+        let address = beside.of_duchy(duchy).expect("an address");
+        let store = address.open(std::sync::Arc::new(SystemClock)).await.expect("a database");
+        let ended = store.ids_in_stages(&[Protocol::HonestMajorityShareShuffle.terminal_stage()]).await;
+        assert_eq!(ended.expect("the ended computations").len(), 1, "{address}");
+    }
+}
+
+const ON_A_STORE: [&str; 4] = ["--protocol", "hmss", "--noise", "none"];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn computations_are_kept_where_the_demo_is_told() {
+    let (log, folder) = (log(), tempfile::tempdir().expect("a directory"));
+    let beside = StoreAddress::Sqlite(folder.path().join("new").join("demo.db"));
+    let report =
+        run(&log, &[&ON_A_STORE[..], &["--store", &beside.to_string()]].concat()).await.expect("a result");
+    assert_eq!(report.reach, 40);
+    assert_each_duchy_has_a_database(&beside).await;
+}
+
+#[cfg(feature = "spanner")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn computations_are_kept_in_spanner() {
+    let Some(emulator) = server::Emulator::start(&[]) else { return };
+    let gcloud_gax::conn::Environment::Emulator(host) = emulator.environment() else { return };
+    let (log, address) = (log(), "spanner://projects/p/instances/i1/databases/demo");
+    let options = ["--store", address, "--spanner-emulator-host", &host];
+    let report = run(&log, &[&ON_A_STORE[..], &options].concat()).await.expect("a result");
+    assert_eq!(report.reach, 40);
+    let beside = address.parse::<StoreAddress>().expect("an address").on_emulator(&host);
+    assert_each_duchy_has_a_database(&beside).await;
 }

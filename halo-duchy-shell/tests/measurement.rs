@@ -55,6 +55,7 @@ async fn start(folder: &TempDir, protocol: Protocol, noise_policy: NoisePolicy) 
     let config = TrialConfig {
         directory: folder.path().to_owned(),
         blobs: None,
+        store: None,
         duchies: ["aggregator", "worker1", "worker2"].map(str::to_owned).into(),
         data_providers: impressions(),
         protocol,

@@ -24,7 +24,8 @@ use crate::pki::PkiError;
 #[cfg(feature = "kubernetes")]
 use crate::scheduler::{ClusterError, SchedulerError};
 use crate::serve::ServeError;
-use crate::store::sqlite::OpenError;
+use crate::store::OpenError;
+use crate::store::transfer::TransferError;
 use crate::telemetry::TelemetryError;
 use crate::tls::TlsError;
 use crate::x509::CertificateError;
@@ -87,14 +88,15 @@ pub enum CliError {
     #[error("the consent-signaling key")]
     Consent(#[from] ConsentError),
     /// The database cannot be opened.
-    #[error("{path}")]
-    Store {
-        /// Its file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: OpenError,
-    },
+    #[error(transparent)]
+    Store(#[from] OpenError),
+    /// The user of a database cannot be read.
+    #[cfg(feature = "aws-secrets")]
+    #[error(transparent)]
+    Secret(#[from] crate::aws_secrets::SecretError),
+    /// What is in a database cannot be moved.
+    #[error(transparent)]
+    Transfer(#[from] TransferError),
     /// The blobs cannot be opened.
     #[error(transparent)]
     Blobs(#[from] BlobError),

@@ -18,7 +18,6 @@ use crate::kingdom_log::KingdomLog;
 use crate::proto::system::computation_log_entries_client::ComputationLogEntriesClient;
 use crate::serve::routes;
 use crate::serve::{KINGDOM_LOG_CAPACITY, routes_internal_api};
-use crate::store::Store;
 use crate::tls::TlsFiles;
 
 /// The flags of the internal API server.
@@ -65,7 +64,7 @@ impl InternalApiCommand {
         });
         let (log, sender) = KingdomLog::new(duchy, Arc::new(SystemClock), KINGDOM_LOG_CAPACITY);
         let logging = tokio::spawn(sender.run(ComputationLogEntriesClient::new(self.kingdom.channel(&tls)?)));
-        let store: Arc<dyn Store> = Arc::new(self.store.open()?);
+        let store = self.store.open().await?;
         let (blobs, ttl) = (self.blobs.open(&self.duchy)?, self.intermediate.intermediate_ttl);
         let routes = routes_internal_api(duchy, &store, &blobs, Some(log), ttl);
         let authenticate = Authenticate::only(own, Caller::Duchy(duchy.clone()));

@@ -1,5 +1,6 @@
 //! Flags that several subcommands share.
 
+use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
@@ -10,6 +11,7 @@ use clap::{ArgAction, Args};
 use zeroize::Zeroizing;
 
 use super::CliError;
+use super::postgres::PostgresOptions;
 use crate::blob::BlobStore;
 use crate::client::{CallPolicy, Channel, channel, unary_channel};
 use crate::clock::SystemClock;
@@ -23,7 +25,7 @@ use crate::private_key_store::PrivateKeyStore;
 use crate::reload::Reloader;
 use crate::serve::{Target, make_directory};
 use crate::server::ServerLimits;
-use crate::store::SqliteStore;
+use crate::store::{AddressError, Store, StoreAddress};
 use crate::telemetry::LogFormat;
 use crate::tls::{TlsError, TlsIdentity};
 
@@ -175,9 +177,26 @@ pub(super) struct PeersOptions {
 /// The duchy's database.
 #[derive(Args, Clone, Debug)]
 pub(super) struct StoreOptions {
-    /// The duchy's database, an SQLite file. It is created if need be; one process may use it.
-    #[arg(long, value_name = "FILE")]
-    pub database: PathBuf,
+    /// The duchy's database: sqlite:FILE, which is created if need be, or one that has been migrated,
+    /// postgres://USER@HOST/DATABASE or spanner://projects/PROJECT/instances/INSTANCE/databases/DATABASE. Required, unless
+    /// upstream's flags name the database.
+    #[arg(long, value_name = "ADDRESS", required_unless_present_any = ["spanner_database", "postgres_database"],
+        conflicts_with_all = ["spanner_database", "postgres_database"], value_parser = store_address)]
+    store: Option<Result<StoreAddress, AddressError>>,
+    /// Google Cloud project of the duchy's Cloud Spanner database: upstream's way to say what --store says.
+    #[arg(long, value_name = "PROJECT", requires_all = ["spanner_instance", "spanner_database"])]
+    spanner_project: Option<String>,
+    /// Its instance.
+    #[arg(long, value_name = "INSTANCE", requires = "spanner_project")]
+    spanner_instance: Option<String>,
+    /// Its name within the instance.
+    #[arg(long, value_name = "DATABASE", requires = "spanner_project", conflicts_with = "postgres_database")]
+    spanner_database: Option<String>,
+    /// A Spanner emulator, in place of Google's service.
+    #[arg(long, value_name = "HOST:PORT", env = "SPANNER_EMULATOR_HOST")]
+    spanner_emulator_host: Option<String>,
+    #[command(flatten)]
+    postgres: PostgresOptions,
 }
 
 /// How private keys are kept.
@@ -326,13 +345,38 @@ impl PeersOptions {
 }
 
 impl StoreOptions {
-    pub(super) fn open(&self) -> Result<SqliteStore, CliError> {
-        if let Some(parent) = self.database.parent() {
-            make_directory(parent)?;
-        }
-        SqliteStore::open(&self.database, Arc::new(SystemClock))
-            .map_err(|source| CliError::Store { path: self.database.clone(), source })
+    /// The database named, by whichever flags.
+    pub(super) async fn address(&self) -> Result<StoreAddress, CliError> {
+        let address = match (&self.store, self.postgres.address().await?) {
+            (Some(address), _) => address.clone().map_err(refused("--store"))?,
+            (None, Some(postgres)) => parse(&postgres, "--postgres-database")?,
+            (None, None) => {
+                let [project, instance, database] =
+                    [&self.spanner_project, &self.spanner_instance, &self.spanner_database]
+                        .map(|name| name.as_deref().unwrap_or_default());
+                let text = format!("spanner://projects/{project}/instances/{instance}/databases/{database}");
+                parse(&text, "--spanner-database")?
+            }
+        };
+        Ok(address.on_emulator(self.spanner_emulator_host.as_deref().unwrap_or_default()))
     }
+
+    pub(super) async fn open(&self) -> Result<Arc<dyn Store>, CliError> {
+        let address = self.address().await?;
+        if let Some(directory) = address.directory() {
+            make_directory(directory)?;
+        }
+        Ok(address.open(Arc::new(SystemClock)).await?)
+    }
+}
+
+/// An address that upstream's flags, such as `flag`, have been made into.
+fn parse(address: &str, flag: &'static str) -> Result<StoreAddress, CliError> {
+    address.parse().map_err(refused(flag))
+}
+
+fn refused(flag: &'static str) -> impl FnOnce(AddressError) -> CliError {
+    move |error| CliError::flag(flag, error.to_string())
 }
 
 /// The duchy itself and nobody else, known by the root of the certificate that its processes share.
@@ -357,6 +401,11 @@ fn id(text: &str) -> Result<String, String> {
     } else {
         Err("ids are made of A-Z, a-z, 0-9, _ and -".to_owned())
     }
+}
+
+/// What is wrong with an address is told later: clap would show the text, in which there may be a password.
+fn store_address(text: &str) -> Result<Result<StoreAddress, AddressError>, Infallible> {
+    Ok(text.parse())
 }
 
 pub(super) fn peer(text: &str) -> Result<(String, String), String> {

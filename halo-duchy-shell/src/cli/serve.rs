@@ -95,7 +95,7 @@ impl ServeCommand {
 
     async fn serve(&self) -> Result<(), CliError> {
         let shutdown = shutdown_on_signal()?;
-        let (config, peers) = self.config()?;
+        let (config, peers) = self.config().await?;
         let duchies = &self.duchy_info.duchy_info_config;
         let map = &self.principals.authority_key_identifier_to_principal_map_file;
         let reloader = self
@@ -131,7 +131,7 @@ impl ServeCommand {
         Ok(KingdomTargets { system, public })
     }
 
-    fn config(&self) -> Result<(DuchyConfig, BTreeMap<String, String>), CliError> {
+    async fn config(&self) -> Result<(DuchyConfig, BTreeMap<String, String>), CliError> {
         let duchy = &self.duchy.duchy_name;
         let tls = self.tls.load()?;
         let directory = self.duchy_info.load(&self.duchy)?;
@@ -150,7 +150,7 @@ impl ServeCommand {
             setup: setup.into(),
             consent: self.consent.load(duchy, directory, &tls)?,
             tls,
-            store: Arc::new(self.store.open()?),
+            store: self.store.open().await?,
             blobs,
             addresses: Addresses {
                 internal_api: internal,

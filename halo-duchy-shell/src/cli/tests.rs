@@ -57,7 +57,7 @@ const SCHEDULER: &[&str] = &[
     "--hmss-work-lock-duration=5m",
 ];
 /// Ours: upstream's come with the image.
-const STORE: &[&str] = &["--database=worker1.sqlite"];
+const STORE: &[&str] = &["--store=sqlite:worker1.sqlite"];
 const BLOBS: &[&str] = &["--blob-directory=blobs"];
 const CLEANER: &[&str] = &["--computations-time-to-live=180d", "--rpc-deadline-duration=5m", "--dry-run"];
 
@@ -161,6 +161,64 @@ fn upstreams_flags_are_accepted() {
     for (subcommand, flags) in command_lines() {
         let parsed = parse(subcommand, flags.into_iter().flatten().copied());
         assert!(parsed.is_ok(), "{subcommand}: {}", parsed.err().map(|e| e.to_string()).unwrap_or_default());
+    }
+}
+
+/// What upstream's images with a database are told, each in its way.
+#[test]
+fn a_database_is_named_once() {
+    let (_, server) = &command_lines()[2];
+    let server = || server.iter().copied().flatten().copied().filter(|flag| !flag.starts_with("--store"));
+    let spanner = ["--spanner-project=p", "--spanner-instance=i1", "--spanner-database=d1"];
+    let postgres =
+        ["--postgres-host=h", "--postgres-port=5432", "--postgres-database=d", "--postgres-user=u"];
+    let secret =
+        [&postgres[..3], &["--postgres-credential-secret-name=s", "--postgres-region=us-west-2"]].concat();
+    let emulated = [&spanner[..], &["--spanner-emulator-host=localhost:9010"]].concat();
+    for flags in [&spanner[..], &emulated, &postgres, &secret] {
+        assert_eq!(
+            refusal("internal-api-server", server().chain(flags.iter().copied())),
+            "accepted",
+            "{flags:?}"
+        );
+    }
+    let file = "--store=sqlite:duchy.db";
+    for (flags, named) in [
+        (&[file, "--store=sqlite:other.db"][..], "--store"),
+        (&[file, spanner[0], spanner[1], spanner[2]], "--spanner-database"),
+        (&[file, postgres[0], postgres[2], postgres[3]], "--postgres-database"),
+        (&[spanner[0], spanner[1], spanner[2], postgres[0], postgres[2]], "--postgres-database"),
+        (&spanner[..2], "--spanner-database"),
+        (&spanner[1..], "--spanner-project"),
+    ] {
+        let refusal = refusal("internal-api-server", server().chain(flags.iter().copied()));
+        assert!(refusal.contains(named), "{flags:?}: {refusal}");
+    }
+}
+
+#[tokio::test]
+async fn an_address_that_is_none_is_told_without_its_password() {
+    use crate::cli::options::StoreOptions;
+
+    #[derive(Parser)]
+    struct Command {
+        #[command(flatten)]
+        store: StoreOptions,
+    }
+    for (flags, told) in [
+        (&["--store=duchy.db"][..], "--store: \"duchy.db\" is no kind of database: sqlite:FILE"),
+        (&["--store=sqlite://duchy.db"], "--store: \"sqlite://duchy.db\" is not of the form sqlite:FILE"),
+        (&["--store=mysql://me:hunter2@host/duchy"], "--store: \"mysql\" is no kind of database"),
+        (&["--spanner-project=p", "--spanner-instance=i", "--spanner-database=d1"], "--spanner-database: "),
+    ] {
+        let command = Command::try_parse_from(std::iter::once(&"test").chain(flags)).expect("flags");
+        let error = command.store.address().await.expect_err("no address");
+        assert!(
+            error.report().starts_with(told) && !error.report().contains("hunter2"),
+            "{}",
+            error.report()
+        );
+        assert_eq!(error.exit_code(), ExitCode::from(2));
     }
 }
 

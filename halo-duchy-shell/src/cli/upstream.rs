@@ -23,8 +23,8 @@ pub(super) struct UpstreamFlag {
     pub(super) advice: &'static str,
 }
 
-const POSTGRES: &str = "this build keeps computations in SQLite: name its file with --database";
-const SPANNER: &str = POSTGRES;
+const CLOUD_SQL: &str = "run Google's Cloud SQL Auth Proxy beside the process, which logs in by IAM, and name its port \
+    on this machine with --postgres-host and --postgres-port";
 const FORWARDED: &str = "blobs are kept in files, S3 or Google Cloud Storage, without a server between: name the store with --blobs";
 
 /// Flags of databases and blob stores come with upstream's images; ours chooses by flags.
@@ -36,21 +36,9 @@ pub(super) const UPSTREAM: &[UpstreamFlag] = &[
     ignored("--google-cloud-storage-use-grpc", "Google Cloud Storage is reached by its XML API over HTTPS"),
     refused("--forwarded-storage-service-target", FORWARDED),
     refused("--forwarded-storage-cert-host", FORWARDED),
-    refused("--spanner-project", SPANNER),
-    refused("--spanner-instance", SPANNER),
-    refused("--spanner-database", SPANNER),
-    refused("--spanner-ready-timeout", SPANNER),
-    refused("--spanner-emulator-host", SPANNER),
-    refused("--spanner-async-thread-pool-size", SPANNER),
-    refused("--postgres-host", POSTGRES),
-    refused("--postgres-port", POSTGRES),
-    refused("--postgres-user", POSTGRES),
-    refused("--postgres-password", POSTGRES),
-    refused("--postgres-database", POSTGRES),
-    refused("--postgres-cloud-sql-connection-name", POSTGRES),
-    refused("--postgres-credential-secret-name", POSTGRES),
-    refused("--postgres-region", POSTGRES),
-    refused("--statement-timeout", POSTGRES),
+    ignored("--spanner-ready-timeout", "a process waits up to 10 s for Spanner to answer before it ends"),
+    ignored("--spanner-async-thread-pool-size", "calls of Spanner take no threads of their own"),
+    refused("--postgres-cloud-sql-connection-name", CLOUD_SQL),
 ];
 
 const fn ignored(name: &'static str, advice: &'static str) -> UpstreamFlag {

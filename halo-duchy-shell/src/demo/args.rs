@@ -7,6 +7,7 @@ use halo_crypto::{Group, P256, Ristretto255};
 use halo_protocols::proto::duchy::NoiseMechanism;
 
 use crate::blob::BlobAddress;
+use crate::store::StoreAddress;
 
 /// Three duchies, a data provider per publisher of an event log and a small Kingdom, on loopback ports over mutual TLS.
 #[derive(Args, Clone, Debug)]
@@ -60,6 +61,14 @@ pub struct DemoArgs {
     /// or gs://BUCKET/PREFIX. What data providers sent is left there. Default: the working directory.
     #[arg(long, value_name = "ADDRESS")]
     pub blobs: Option<BlobAddress>,
+    /// Where computations are kept: the address of a database, beside which each duchy has its own. -aggregator, -worker1
+    /// and so on are put behind the name of a database of Cloud Spanner, or before the extension of an SQLite file.
+    /// Default: SQLite files in the working folder.
+    #[arg(long, value_name = "ADDRESS")]
+    store: Option<StoreAddress>,
+    /// A Spanner emulator, in place of Google's service. The databases are made there.
+    #[arg(long, value_name = "HOST:PORT", env = "SPANNER_EMULATOR_HOST")]
+    spanner_emulator_host: Option<String>,
     /// Where certificates, databases and blobs are put, and left. Default: a temporary folder, removed at the end.
     #[arg(long, value_name = "DIR")]
     pub work_dir: Option<PathBuf>,
@@ -120,6 +129,12 @@ impl DemoArgs {
             Some((flag, _, why)) => Err(Misuse { flag, why }),
             None => Ok(()),
         }
+    }
+
+    /// The database beside which each duchy has its own; `None` for files in the working folder.
+    pub fn store(&self) -> Option<StoreAddress> {
+        let emulator = self.spanner_emulator_host.as_deref().unwrap_or_default();
+        self.store.clone().map(|address| address.on_emulator(emulator))
     }
 
     /// Duchies that take part.

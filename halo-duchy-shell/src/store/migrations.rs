@@ -26,6 +26,11 @@ pub enum MigrationError {
         /// The last version known.
         known: i64,
     },
+    /// An import into the database has not ended, or never will.
+    #[error(
+        "an import into the database is under way or broke off: if none is under way, make the database anew"
+    )]
+    Unfinished,
     /// A step failed. The database is as it was before it, but for Spanner, which keeps the statements that succeeded:
     /// they can be run again.
     #[error("schema version {version} ({name}) failed")]
@@ -41,6 +46,23 @@ pub enum MigrationError {
     /// The version could not be read.
     #[error("cannot read the schema version")]
     Version(#[source] Box<dyn Error + Send + Sync>),
+}
+
+/// The schema of a database beside that of this program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Schema {
+    /// The version of the database; 0 if this program has never seen it.
+    pub found: i64,
+    /// The version that this program needs.
+    pub known: i64,
+    /// The names of the steps that the database lacks, in order.
+    pub missing: Vec<&'static str>,
+}
+
+/// The schema of a database of version `found`, which may be newer.
+pub(super) fn schema(steps: &Steps, found: i64) -> Schema {
+    let taken = usize::try_from(found).unwrap_or_default();
+    Schema { found, known: known(steps), missing: steps.iter().skip(taken).map(|(name, _)| *name).collect() }
 }
 
 /// A step of a schema.
@@ -96,6 +118,12 @@ mod tests {
         assert_eq!(names(0).collect::<Vec<_>>(), [(1, "one"), (2, "two"), (3, "three")]);
         assert_eq!(names(2).collect::<Vec<_>>(), [(3, "three")]);
         assert_eq!(names(3).count(), 0);
+    }
+
+    #[test]
+    fn a_schema_is_shown_beside_the_program_s() {
+        assert_eq!(schema(&STEPS, 1), Schema { found: 1, known: 3, missing: vec!["two", "three"] });
+        assert_eq!(schema(&STEPS, 4), Schema { found: 4, known: 3, missing: Vec::new() });
     }
 
     #[test]

@@ -13,6 +13,9 @@ use async_trait::async_trait;
 
 use super::backend::{Backend, Work};
 use super::contention::until_done;
+use super::migrations::Schema;
+use super::tables::{Sink, Source};
+use super::transfer::TransferError;
 use super::{Claim, Computation, MigrationError, StoreError, leases};
 use crate::clock::Clock;
 
@@ -23,6 +26,7 @@ mod password;
 mod pool;
 mod read;
 mod rows;
+mod tables;
 mod tls;
 mod transaction;
 mod value;
@@ -69,14 +73,20 @@ async fn connect(address: &PostgresAddress) -> Result<(Connections, Pooled), Ope
     connected.await.map_err(|source| OpenError::Connect { address: Box::new(address.clone()), source })
 }
 
+/// As [`connect`], to a database that has the schema of this program.
+async fn ready(address: &PostgresAddress) -> Result<(Connections, Pooled), OpenError> {
+    let (pool, connection) = connect(address).await?;
+    migrations::check(&connection.client).await?;
+    Ok((pool, connection))
+}
+
 impl PostgresStore {
     /// Opens a database that has the schema of this program.
     ///
     /// # Errors
     /// [`OpenError`]; [`MigrationError::Older`] if the database has to be migrated first.
     pub async fn open(address: &PostgresAddress, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
-        let (pool, connection) = connect(address).await?;
-        migrations::check(&connection.client).await?;
+        let (pool, _) = ready(address).await?;
         Ok(Self { pool, clock })
     }
 
@@ -87,6 +97,30 @@ impl PostgresStore {
     pub async fn migrate(address: &PostgresAddress) -> Result<(), OpenError> {
         let (_, mut connection) = connect(address).await?;
         Ok(migrations::migrate(&mut connection.client).await?)
+    }
+
+    /// The schema of a database, which is not changed.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub async fn schema(address: &PostgresAddress) -> Result<Schema, OpenError> {
+        let (_, connection) = connect(address).await?;
+        Ok(migrations::schema(&connection.client).await?)
+    }
+
+    /// Gives all rows to `sink`, as one snapshot has them.
+    pub(super) async fn export(address: &PostgresAddress, sink: &mut dyn Sink) -> Result<(), TransferError> {
+        let (_pool, mut connection) = ready(address).await.map_err(super::OpenError::from)?;
+        tables::export(&mut connection.client, sink).await
+    }
+
+    /// Writes all rows of `source` into a database that has none.
+    pub(super) async fn import(
+        address: &PostgresAddress,
+        source: &mut dyn Source,
+    ) -> Result<(), TransferError> {
+        let (_pool, mut connection) = ready(address).await.map_err(super::OpenError::from)?;
+        tables::import(&mut connection.client, source).await
     }
 
     /// Runs `work` once. `None` if PostgreSQL gave the transaction up.

@@ -6,6 +6,9 @@ use async_trait::async_trait;
 
 use super::backend::{Backend, Work};
 use super::contention::until_done;
+use super::migrations::Schema;
+use super::tables::{Sink, Source};
+use super::transfer::TransferError;
 use super::{MigrationError, StoreError};
 use crate::clock::Clock;
 
@@ -15,6 +18,7 @@ mod credentials;
 mod migrations;
 mod read;
 mod rows;
+mod tables;
 mod value;
 
 pub use address::{AddressError, SpannerAddress};
@@ -62,6 +66,13 @@ impl SpannerOptions {
         let connected = Database::connect(address, emulator_host.as_deref()).await;
         connected.map_err(|source| OpenError::Connect { address: address.clone(), source })
     }
+
+    /// The database, which must have the schema of this program.
+    async fn ready(&self) -> Result<Database, OpenError> {
+        let database = self.connect().await?;
+        migrations::check(&database).await?;
+        Ok(database)
+    }
 }
 
 impl SpannerStore {
@@ -70,9 +81,7 @@ impl SpannerStore {
     /// # Errors
     /// [`OpenError`]; [`MigrationError::Older`] if the database has to be migrated first.
     pub async fn open(options: &SpannerOptions, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
-        let database = options.connect().await?;
-        migrations::check(&database).await?;
-        Ok(Self { database, clock })
+        Ok(Self { database: options.ready().await?, clock })
     }
 
     /// Brings the schema of a database up to date, be it empty, ours or upstream's.
@@ -84,6 +93,40 @@ impl SpannerStore {
         Ok(migrations::migrate(&database, &options.address, options.emulator_host.as_deref()).await?)
     }
 
+    /// The schema of a database, which is not changed.
+    ///
+    /// # Errors
+    /// [`OpenError`]; [`MigrationError::Unfinished`].
+    pub async fn schema(options: &SpannerOptions) -> Result<Schema, OpenError> {
+        Ok(migrations::schema(&options.connect().await?).await?)
+    }
+
+    /// As [`Self::migrate`]; but on an emulator, which starts without, instance and database are made first where there
+    /// are none.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub async fn set_up(options: &SpannerOptions) -> Result<(), OpenError> {
+        if let SpannerOptions { address, emulator_host: Some(emulator) } = options {
+            let created = client::create_on_emulator(address, emulator).await;
+            created.map_err(|source| OpenError::Connect { address: address.clone(), source })?;
+        }
+        Self::migrate(options).await
+    }
+
+    /// Gives all rows to `sink`, as one snapshot has them.
+    pub(super) async fn export(options: &SpannerOptions, sink: &mut dyn Sink) -> Result<(), TransferError> {
+        tables::export(&options.ready().await.map_err(super::OpenError::from)?, sink).await
+    }
+
+    /// Writes all rows of `source` into a database that has none.
+    pub(super) async fn import(
+        options: &SpannerOptions,
+        source: &mut dyn Source,
+    ) -> Result<(), TransferError> {
+        tables::import(&options.ready().await.map_err(super::OpenError::from)?, source).await
+    }
+
     /// Runs `work` once. `None` if Spanner gave the transaction up.
     async fn try_write<T>(&self, work: &impl Work<T>) -> Result<Option<T>, StoreError> {
         let mut rows = SpannerRows::<Update>::new(self.database.begin().await?);
@@ -93,11 +136,7 @@ impl SpannerStore {
             return Ok(None);
         }
         match result {
-            Ok(value) => match transaction.commit(changes).await {
-                Ok(()) => Ok(Some(value)),
-                Err(error) if error.is_aborted() => Ok(None),
-                Err(error) => Err(error.into()),
-            },
+            Ok(value) => Ok(transaction.commit(changes).await?.map(|()| value)),
             Err(error) => {
                 transaction.roll_back().await;
                 Err(error)

@@ -6,15 +6,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use rusqlite::Connection;
+use rusqlite::{Connection, OpenFlags};
 
 use super::backend::{Backend, Work};
+use super::migrations::Schema;
+use super::tables::{Sink, Source};
+use super::transfer::TransferError;
 use super::{Claim, Computation, MigrationError, StoreError, leases};
 use crate::clock::Clock;
 
 mod migrations;
 mod read;
 mod rows;
+mod tables;
 mod worker;
 
 use worker::{Begin, Worker};
@@ -50,17 +54,59 @@ impl SqliteStore {
     /// # Errors
     /// [`OpenError`].
     pub fn open(path: &Path, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
-        create_private(path)?;
-        let mut connection = Connection::open(path)?;
-        connection.busy_timeout(BUSY_TIMEOUT)?;
-        // A committed transaction survives a power failure, and what is deleted is overwritten.
-        connection.pragma_update(None, "journal_mode", "WAL")?;
-        connection.pragma_update(None, "synchronous", "FULL")?;
-        connection.pragma_update(None, "foreign_keys", true)?;
-        connection.pragma_update(None, "secure_delete", true)?;
-        migrations::migrate(&mut connection)?;
-        Ok(Self { worker: Worker::start(connection)?, clock })
+        Ok(Self { worker: Worker::start(create(path)?)?, clock })
     }
+
+    /// The schema of the file at `path`, which is neither created nor changed; without a file, that of an empty one.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn schema(path: &Path) -> Result<Schema, OpenError> {
+        if !path.try_exists()? {
+            return Ok(migrations::schema(&Connection::open_in_memory()?)?);
+        }
+        let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        connection.busy_timeout(BUSY_TIMEOUT)?;
+        Ok(migrations::schema(&connection)?)
+    }
+
+    /// Brings the schema of the file at `path` up to date, which is created if need be.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn migrate(path: &Path) -> Result<(), OpenError> {
+        create(path).map(drop)
+    }
+
+    /// Gives all rows of the file at `path` to `sink`. Blocks.
+    pub(super) fn export(path: &Path, sink: &mut dyn Sink) -> Result<(), TransferError> {
+        tables::export(&mut connect(path).map_err(super::OpenError::of_file(path))?, sink)
+    }
+
+    /// Writes all rows of `source` into the file at `path`, which is created if need be and must have none. Blocks.
+    pub(super) fn import(path: &Path, source: &mut dyn Source) -> Result<(), TransferError> {
+        tables::import(&mut create(path).map_err(super::OpenError::of_file(path))?, source)
+    }
+}
+
+/// A connection to a file that need not exist before.
+fn create(path: &Path) -> Result<Connection, OpenError> {
+    create_private(path)?;
+    connect(path)
+}
+
+/// A connection to a file that exists, with its schema brought up to date.
+fn connect(path: &Path) -> Result<Connection, OpenError> {
+    let mut connection =
+        Connection::open_with_flags(path, OpenFlags::default() & !OpenFlags::SQLITE_OPEN_CREATE)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    // A committed transaction survives a power failure, and what is deleted is overwritten.
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    connection.pragma_update(None, "secure_delete", true)?;
+    migrations::migrate(&mut connection)?;
+    Ok(connection)
 }
 
 fn create_private(path: &Path) -> std::io::Result<()> {

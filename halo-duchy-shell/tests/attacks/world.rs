@@ -99,6 +99,7 @@ fn config(folder: &TempDir, protocol: Protocol) -> TrialConfig {
     TrialConfig {
         directory: folder.path().to_owned(),
         blobs: None,
+        store: None,
         duchies: DUCHIES.map(str::to_owned).into(),
         data_providers: data_providers(),
         protocol,

@@ -53,6 +53,7 @@ async fn start(folder: &TempDir, protocol: Protocol) -> Trial {
     let config = TrialConfig {
         directory: folder.path().to_owned(),
         blobs: None,
+        store: None,
         duchies: ["aggregator", "worker1", "worker2"].map(str::to_owned).into(),
         data_providers: vec![
             ("news".to_owned(), (1..16).collect()),

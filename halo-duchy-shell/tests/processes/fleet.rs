@@ -333,7 +333,7 @@ impl Fleet {
         }
         match part {
             Part::InternalApi => {
-                flags.push(format!("--database={}", home.join("computations.sqlite").display()));
+                flags.push(format!("--store=sqlite:{}", home.join("computations.sqlite").display()));
             }
             Part::AsyncControl | Part::Herald => {}
             Part::Control => {
@@ -364,7 +364,7 @@ impl Fleet {
             "--shutdown-grace-period-seconds=5".into(),
             format!("--computation-control-port={control}"),
             format!("--requisition-fulfillment-port={fulfillment}"),
-            format!("--database={}", home.join("computations.sqlite").display()),
+            format!("--store=sqlite:{}", home.join("computations.sqlite").display()),
             format!("--blob-directory={}", home.join("blobs").display()),
             format!("--duchy-info-config={}", self.pki("duchy_cert_config.textproto").display()),
             format!("--kingdom-system-api-target=127.0.0.1:{}", self.kingdom),

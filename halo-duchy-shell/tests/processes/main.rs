@@ -8,6 +8,7 @@ mod collector;
 mod demo;
 mod fleet;
 mod settings;
+mod store;
 mod telemetry;
 mod warnings;
 

@@ -3,6 +3,7 @@
 mod fixture;
 mod leases;
 mod lifecycle;
+mod model;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod requisitions;
@@ -10,6 +11,7 @@ mod retention;
 #[cfg(feature = "spanner")]
 mod spanner;
 mod sqlite;
+mod transfer;
 
 use fixture::Harness;
 

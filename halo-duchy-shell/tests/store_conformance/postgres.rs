@@ -16,7 +16,7 @@ use halo_duchy_shell::proto::internal::{
 };
 use halo_duchy_shell::protocol_stages::Protocol;
 use halo_duchy_shell::store::postgres::{OpenError, PostgresAddress, PostgresError};
-use halo_duchy_shell::store::{MigrationError, PostgresStore, Store, StoreError};
+use halo_duchy_shell::store::{MigrationError, PostgresStore, Store, StoreAddress, StoreError};
 use halo_protocols::llv2::Stage;
 use halo_protocols::proto::duchy::config::RoleInComputation;
 use prost::Message;
@@ -66,6 +66,11 @@ pub async fn open_with_faults() -> Option<Harness> {
     PostgresStore::migrate(&address).await.expect("migrate");
     server.client(&database).await.batch_execute(FAULTS).await.expect("the triggers");
     Some(Harness { faulty: true, ..opened(&address).await })
+}
+
+/// An empty store on the server, by its address.
+pub async fn address() -> Option<StoreAddress> {
+    Some(StoreAddress::Postgres(Box::new(migrated(SERVER.as_ref()?).await)))
 }
 
 /// The address of a database with the schema of this program.

@@ -17,7 +17,8 @@ use halo_duchy_shell::proto::internal::{
 };
 use halo_duchy_shell::protocol_stages::Protocol;
 use halo_duchy_shell::store::spanner::{OpenError, SpannerOptions};
-use halo_duchy_shell::store::{MigrationError, SpannerStore, Store, StoreError};
+use halo_duchy_shell::store::transfer::{TransferError, export, import};
+use halo_duchy_shell::store::{MigrationError, SpannerStore, Store, StoreAddress, StoreError};
 use halo_protocols::llv2::Stage;
 use halo_protocols::proto::duchy::config::RoleInComputation;
 use prost::Message;
@@ -38,6 +39,13 @@ pub async fn open() -> Option<Harness> {
 /// An empty store on an emulator that aborts commits at random.
 pub async fn open_with_faults() -> Option<Harness> {
     harness(&FAULTY, true).await
+}
+
+/// An empty store on the emulator, by its address.
+pub async fn address() -> Option<StoreAddress> {
+    let address = StoreAddress::Spanner(STEADY.as_ref()?.database().await);
+    address.migrate().await.expect("an empty database is migrated");
+    Some(address)
 }
 
 async fn harness(emulator: &Option<Emulator>, faulty: bool) -> Option<Harness> {
@@ -298,4 +306,46 @@ async fn the_copies_for_debugging_hold_no_details() {
         }
     }
     assert!(copies > 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn upstreams_rows_are_moved_where_columns_are_not_null() {
+    let Some(emulator) = &*STEADY else { return };
+    let options = emulator.database_with(upstream_schema(true)).await;
+    write(emulator, &options, upstreams_computation()).await;
+    SpannerStore::migrate(&options).await.expect("migrate");
+    let folder = tempfile::tempdir().expect("a directory");
+    let (stream, file) = (folder.path().join("stream"), folder.path().join("duchy.db"));
+    let output = std::fs::File::create(&stream).expect("a file");
+    export(&StoreAddress::Spanner(options.clone()), output).await.expect("export");
+    let moved = StoreAddress::Sqlite(file);
+    import(&moved, std::fs::File::open(&stream).expect("the file")).await.expect("import");
+    let clock = Arc::new(ManualClock::new(start_of_time()));
+    let store = moved.open(clock).await.expect("a database");
+    assert_eq!(store.get("c1").await.expect("get"), handle_of(&options).await.get("c1").await.expect("get"));
+}
+
+async fn handle_of(options: &SpannerOptions) -> Arc<dyn Store> {
+    handle(options, &Arc::new(ManualClock::new(start_of_time()))).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_whose_import_broke_off_stays_closed() {
+    let Some(address) = address().await else { return };
+    // A requisition of no computation: the database finds out when the rows are written.
+    let row = r#"{"table":"Requisitions","row":{"ComputationId":7,"RequisitionId":0,"ExternalRequisitionId":"r","RequisitionFingerprint":"","CreationTime":0,"UpdateTime":0,"PathToBlob":null,"RequisitionDetails":""}}"#;
+    let broken = crate::transfer::stream(&[row]);
+    let refused = import(&address, std::io::Cursor::new(broken)).await;
+    assert!(matches!(refused, Err(TransferError::Refused { table: "Requisitions", .. })), "{refused:?}");
+    let empty = || std::io::Cursor::new(crate::transfer::stream(&[]));
+    for closed in [
+        address.open(Arc::new(ManualClock::default())).await.map(drop).map_err(TransferError::from),
+        address.schema().await.map(drop).map_err(TransferError::from),
+        address.migrate().await.map_err(TransferError::from),
+        export(&address, std::io::sink()).await.map(drop),
+        import(&address, empty()).await.map(drop),
+    ] {
+        let error = closed.expect_err("closed");
+        assert!(error.to_string().starts_with("an import into the database"), "{error}");
+    }
 }

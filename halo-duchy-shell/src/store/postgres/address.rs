@@ -20,6 +20,8 @@ mod tests;
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 /// The same for values of parameters, most of which are paths.
 const RESERVED_IN_VALUES: &AsciiSet = &RESERVED.remove(b'/');
+/// What PostgreSQL keeps of a name, in bytes: the rest is cut.
+const LONGEST_NAME: usize = 63;
 /// PostgreSQL's own.
 const DEFAULT_PORT: u16 = 5432;
 /// Few transactions run at a time in a process, and a server has 100 connections for all unless it is told otherwise.
@@ -95,6 +97,20 @@ pub enum AddressError {
 
 const PARAMETERS: [&str; 7] =
     ["host", "password_file", "password_env", "sslmode", "sslrootcert", "connections", "statement_timeout"];
+
+impl PostgresAddress {
+    /// The database beside this one with `-{suffix}` behind its name.
+    ///
+    /// # Errors
+    /// [`AddressError::Part`] if the name is longer than PostgreSQL's are.
+    pub(in crate::store) fn beside(&self, suffix: &str) -> Result<Self, AddressError> {
+        let database = format!("{}-{suffix}", self.database);
+        if database.len() > LONGEST_NAME {
+            return Err(AddressError::Part { what: "database", rule: "at most 63 bytes" });
+        }
+        Ok(Self { database, ..self.clone() })
+    }
+}
 
 impl Host {
     fn is_on_this_machine(&self) -> bool {

@@ -3,7 +3,7 @@
 use tokio_postgres::{Client, GenericClient, IsolationLevel};
 
 use super::error::PostgresError;
-use crate::store::migrations::{self, MigrationError, Step};
+use crate::store::migrations::{self, MigrationError, Schema, Step};
 
 /// Name and text of each step, in order; the number is the position, from 1.
 const MIGRATIONS: [(&str, &str); 2] = [
@@ -17,6 +17,11 @@ const BEFORE_A_STEP: &str = "
     SET LOCAL lock_timeout = 0;
     SELECT pg_advisory_xact_lock(1751215215);
     CREATE TABLE IF NOT EXISTS SchemaMigrations (Version bigint PRIMARY KEY, Name text NOT NULL);";
+
+/// The schema of a database.
+pub(super) async fn schema(client: &Client) -> Result<Schema, MigrationError> {
+    Ok(migrations::schema(&MIGRATIONS, found(client).await?))
+}
 
 /// Refuses a database of another version.
 pub(super) async fn check(client: &Client) -> Result<(), MigrationError> {

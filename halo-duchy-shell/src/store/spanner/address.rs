@@ -51,8 +51,27 @@ impl SpannerAddress {
 
     /// The name by which Google's interface knows the database: the address without its scheme.
     pub fn resource_name(&self) -> String {
-        let Self { project, instance, database } = self;
-        format!("projects/{project}/instances/{instance}/databases/{database}")
+        format!("{}/databases/{}", self.instance_name(), self.database)
+    }
+
+    /// The name by which Google's interface knows the instance.
+    pub(super) fn instance_name(&self) -> String {
+        format!("{}/instances/{}", self.project_name(), self.instance)
+    }
+
+    /// The name by which Google's interface knows the project.
+    pub(super) fn project_name(&self) -> String {
+        format!("projects/{}", self.project)
+    }
+
+    /// The instance within its project.
+    pub(super) fn instance(&self) -> &str {
+        &self.instance
+    }
+
+    /// The database within its instance.
+    pub(super) fn database(&self) -> &str {
+        &self.database
     }
 }
 

@@ -7,7 +7,8 @@ use std::time::Duration;
 use gcloud_gax::conn::Environment;
 use gcloud_gax::grpc::{Code, Status};
 use gcloud_gax::retry::RetrySetting;
-use gcloud_googleapis::spanner::admin::database::v1::UpdateDatabaseDdlRequest;
+use gcloud_googleapis::spanner::admin::database::v1::{CreateDatabaseRequest, UpdateDatabaseDdlRequest};
+use gcloud_googleapis::spanner::admin::instance::v1::{CreateInstanceRequest, Instance};
 use gcloud_googleapis::spanner::v1::mutation::{Delete, Operation, Write};
 use gcloud_googleapis::spanner::v1::{KeySet, Mutation};
 use gcloud_spanner::admin::AdminClientConfig;
@@ -184,6 +185,46 @@ pub(super) async fn change_schema(
     Ok(())
 }
 
+/// Makes an instance and a database, unless they are there. An emulator's instances have one configuration.
+pub(super) async fn create_on_emulator(address: &SpannerAddress, emulator: &str) -> Result<(), SpannerError> {
+    let config =
+        AdminClientConfig { environment: environment(Some(emulator))?, ..AdminClientConfig::default() };
+    let admin = gcloud_spanner::admin::client::Client::new(config).await?;
+    let (project, instance) = (address.project_name(), address.instance_name());
+    let request = CreateInstanceRequest {
+        parent: project.clone(),
+        instance_id: address.instance().to_owned(),
+        instance: Some(Instance {
+            name: instance.clone(),
+            config: format!("{project}/instanceConfigs/emulator-config"),
+            display_name: address.instance().to_owned(),
+            node_count: 1,
+            ..Instance::default()
+        }),
+    };
+    match admin.instance().create_instance(request, None).await {
+        Ok(mut created) => drop(created.wait(None).await?),
+        Err(status) => unless_exists(status)?,
+    }
+    let request = CreateDatabaseRequest {
+        parent: instance,
+        create_statement: format!("CREATE DATABASE `{}`", address.database()),
+        ..CreateDatabaseRequest::default()
+    };
+    match admin.database().create_database(request, None).await {
+        Ok(mut created) => drop(created.wait(None).await?),
+        Err(status) => unless_exists(status)?,
+    }
+    Ok(())
+}
+
+fn unless_exists(status: Status) -> Result<(), SpannerError> {
+    match status.code() {
+        Code::AlreadyExists => Ok(()),
+        _ => Err(status.into()),
+    }
+}
+
 /// A question in SQL with its parameters.
 pub(super) struct Query(Statement);
 
@@ -261,14 +302,31 @@ pub(super) trait Read: Send {
     /// Asks, and waits for the whole answer.
     fn query(&mut self, query: Query) -> impl Future<Output = Result<Vec<Cells>, SpannerError>> + Send {
         async move {
-            let options = QueryOptions { call_options: call_options(), ..QueryOptions::default() };
-            let mut answer = self.transaction().query_with_option(query.0, options).await?;
             let mut rows = Vec::new();
-            while let Some(row) = answer.next().await? {
-                let cells = (0..).map_while(|column| row.column::<Raw>(column).ok()).map(|cell| cell.0);
-                rows.push(Cells::new(cells.collect()));
-            }
+            self.for_each(query, |row| {
+                rows.push(row);
+                Ok::<_, SpannerError>(())
+            })
+            .await?;
             Ok(rows)
+        }
+    }
+
+    /// Asks, and hands each row of the answer on as it comes.
+    fn for_each<E: From<SpannerError> + Send>(
+        &mut self,
+        query: Query,
+        mut row: impl FnMut(Cells) -> Result<(), E> + Send,
+    ) -> impl Future<Output = Result<(), E>> + Send {
+        async move {
+            let options = QueryOptions { call_options: call_options(), ..QueryOptions::default() };
+            let answer = self.transaction().query_with_option(query.0, options).await;
+            let mut answer = answer.map_err(SpannerError::from)?;
+            while let Some(next) = answer.next().await.map_err(SpannerError::from)? {
+                let cells = (0..).map_while(|column| next.column::<Raw>(column).ok()).map(|cell| cell.0);
+                row(Cells::new(cells.collect()))?;
+            }
+            Ok(())
         }
     }
 }
@@ -304,10 +362,13 @@ impl Read for Update {
 }
 
 impl Update {
-    /// Makes the changes, all or none.
-    pub(super) async fn commit(mut self, changes: Vec<Change>) -> Result<(), SpannerError> {
+    /// Makes the changes, all or none. `None` if Spanner gave the transaction up.
+    pub(super) async fn commit(mut self, changes: Vec<Change>) -> Result<Option<()>, SpannerError> {
         self.0.buffer_write(changes.into_iter().map(|change| change.0).collect());
-        self.end(Ok(())).await
+        match self.end(Ok(())).await {
+            Err(error) if error.is_aborted() => Ok(None),
+            ended => ended.map(Some),
+        }
     }
 
     /// Changes nothing, and lets others have what was read.

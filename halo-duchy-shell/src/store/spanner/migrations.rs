@@ -5,7 +5,7 @@ use super::address::SpannerAddress;
 use super::client::{Change, Database, Query, Read, SpannerError, change_schema};
 use crate::store::StoreError;
 use crate::store::contention::until_done;
-use crate::store::migrations::{self, MigrationError, Step};
+use crate::store::migrations::{self, MigrationError, Schema, Step};
 
 /// Name and text of each step, in order; the number is the position, from 1.
 const MIGRATIONS: [(&str, &str); 2] = [
@@ -18,9 +18,27 @@ const VERSIONS: &str = "CREATE TABLE IF NOT EXISTS SchemaMigrations (
   Name STRING(MAX) NOT NULL,
 ) PRIMARY KEY (Version)";
 
+/// The version of a database while its rows are imported, which takes several transactions. Every program refuses it.
+const IMPORTING: i64 = i64::MAX;
+
+/// The schema of a database.
+pub(super) async fn schema(database: &Database) -> Result<Schema, MigrationError> {
+    Ok(migrations::schema(&MIGRATIONS, found(database).await?))
+}
+
 /// Refuses a database of another version.
 pub(super) async fn check(database: &Database) -> Result<(), MigrationError> {
-    migrations::check(&MIGRATIONS, version(database).await?)
+    migrations::check(&MIGRATIONS, found(database).await?)
+}
+
+/// Keeps every process from opening the database. The commit fails if an import is under way already.
+pub(super) fn close_for_import() -> Change {
+    Change::insert("SchemaMigrations", vec![("Version", IMPORTING.into()), ("Name", "importing".into())])
+}
+
+/// Lets processes open the database again.
+pub(super) fn open_after_import() -> Change {
+    Change::delete("SchemaMigrations", vec![IMPORTING.into()])
 }
 
 /// Takes the steps that the database lacks.
@@ -29,7 +47,7 @@ pub(super) async fn migrate(
     address: &SpannerAddress,
     emulator: Option<&str>,
 ) -> Result<(), MigrationError> {
-    for step in migrations::missing(&MIGRATIONS, version(database).await?)? {
+    for step in migrations::missing(&MIGRATIONS, found(database).await?)? {
         let taken = async {
             let first = std::iter::once(VERSIONS.to_owned());
             change_schema(address, emulator, first.chain(statements(step.sql)).collect()).await?;
@@ -44,12 +62,17 @@ async fn record(database: &Database, step: Step) -> Result<(), SpannerError> {
     until_done(async || {
         let columns = vec![("Version", step.version.into()), ("Name", step.name.into())];
         let change = Change::insert_or_update("SchemaMigrations", columns);
-        match database.begin().await?.commit(vec![change]).await {
-            Err(error) if error.is_aborted() => Ok(None),
-            result => result.map(Some),
-        }
+        database.begin().await?.commit(vec![change]).await
     })
     .await
+}
+
+/// The last step taken, of a database into which nothing is being imported.
+async fn found(database: &Database) -> Result<i64, MigrationError> {
+    match version(database).await? {
+        IMPORTING => Err(MigrationError::Unfinished),
+        found => Ok(found),
+    }
 }
 
 /// The last step taken; 0 in a database that this program has never seen.

@@ -14,7 +14,7 @@ use crate::store::rows::{Candidate, Key, OpenAttempt, RequisitionRow, Rows};
 use crate::store::{Claim, Computation, Expired, Stat, StoreError};
 
 /// What upstream's copies of the details for debugging hold here: the details hold key material.
-const NO_COPY: &str = "{}";
+pub(super) const NO_COPY: &str = "{}";
 
 /// The rows that a transaction reads and will write.
 pub(super) struct SpannerRows<R> {

@@ -116,6 +116,15 @@ pub(super) trait Cell: Sized {
     fn parse(kind: Kind) -> Option<Self>;
 }
 
+impl Cell for bool {
+    fn parse(kind: Kind) -> Option<Self> {
+        match kind {
+            Kind::BoolValue(value) => Some(value),
+            _ => None,
+        }
+    }
+}
+
 impl Cell for String {
     fn parse(kind: Kind) -> Option<Self> {
         match kind {
@@ -186,6 +195,7 @@ mod tests {
             assert_eq!(round_trip::<i64>(number), number);
         }
         assert_eq!(round_trip::<Vec<u8>>(&[0, 255, 7][..]), [0, 255, 7]);
+        assert!(round_trip::<bool>(true) && !round_trip::<bool>(false));
         assert_eq!(round_trip::<String>("a"), "a");
         assert_eq!(round_trip::<Option<String>>(None::<&str>), None);
         assert_eq!(round_trip::<Option<i32>>(Some(5)), Some(5));

@@ -2,11 +2,21 @@
 
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 
-use crate::store::migrations::{MigrationError, Step, check, missing};
+use crate::store::migrations::{self, MigrationError, Schema, Step, check, missing};
 
 /// Name and text of each step, in order; the number is the position, from 1.
 const MIGRATIONS: [(&str, &str); 1] =
     [("create_computations", include_str!("../../../migrations/sqlite/0001_create_computations.sql"))];
+
+/// The schema of a database, which is not changed.
+pub(super) fn schema(connection: &Connection) -> Result<Schema, MigrationError> {
+    let found = || {
+        let table = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'SchemaMigrations'";
+        if connection.prepare(table)?.exists([])? { version(connection) } else { Ok(0) }
+    };
+    let found = found().map_err(|error: rusqlite::Error| MigrationError::Version(error.into()))?;
+    Ok(migrations::schema(&MIGRATIONS, found))
+}
 
 /// Applies the steps that the database lacks, each in a transaction of its own. Processes that start together wait for
 /// one another.
