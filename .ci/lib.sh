@@ -142,6 +142,6 @@ run_in_root() {
         done
         mount --bind "$root/data" "$root/data"
         mount -o remount,ro,bind "$root"
-        exec env --ignore-environment TMPDIR=/data chroot --userspec=65532:65532 "$root" /halo-duchy "$@"
+        exec env --ignore-environment PATH="$PATH" TMPDIR=/data chroot --userspec=65532:65532 "$root" /halo-duchy "$@"
     ' run_in_root "$@"
 }
