@@ -121,8 +121,8 @@ install_kubernetes() {
 # build_kubernetes FOLDER: in a subshell.
 build_kubernetes() {
     set -euo pipefail
-    local version=v$kubernetes_version work module command
-    work=$(mktemp -d)
+    local version=v$kubernetes_version module command
+    work=$(mktemp -d) # not local: the trap needs it when the function is over
     trap 'rm -rf "$work"' EXIT
     cd "$work"
     module=$(go mod download -json "k8s.io/kubernetes@$version" | sed -n 's/.*"GoMod": "\(.*\)".*/\1/p')
@@ -166,6 +166,6 @@ run_in_root() {
         done
         mount --bind "$root/data" "$root/data"
         mount -o remount,ro,bind "$root"
-        exec env --ignore-environment TMPDIR=/data chroot --userspec=65532:65532 "$root" /halo-duchy "$@"
+        exec env --ignore-environment PATH="$PATH" TMPDIR=/data chroot --userspec=65532:65532 "$root" /halo-duchy "$@"
     ' run_in_root "$@"
 }

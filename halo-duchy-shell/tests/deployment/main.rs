@@ -54,6 +54,8 @@ fn is_ours(container: &Value) -> bool {
     container["image"].as_str().is_some_and(|image| image.contains("halo-duchy:"))
 }
 
+/// Subcommands that this build lacks.
+const OTHER_COMMANDS: [&str; 2] = ["computations-cleaner", "store"];
 /// Flags that name stores which this build lacks.
 const OTHER_DATABASES: [&str; 3] = ["--spanner-", "--postgres-", "--store="];
 const OTHER_BLOBS: [&str; 2] = ["--google-cloud-storage-", "--s3-"];
@@ -86,7 +88,7 @@ fn the_program_takes_the_flags_of_every_container() {
             for container in containers(&object).into_iter().filter(|container| is_ours(container)) {
                 let mut args = texts(&container["args"]);
                 subcommands.insert(args[0].clone());
-                if args[0] == "store" {
+                if OTHER_COMMANDS.contains(&args[0].as_str()) {
                     continue;
                 }
                 if object["kind"] == "PodTemplate" {
@@ -99,6 +101,7 @@ fn the_program_takes_the_flags_of_every_container() {
         let expected = [
             "async-computation-control-server",
             "computation-control-server",
+            "computations-cleaner",
             "herald",
             "hmss-mill",
             "internal-api-server",
@@ -162,6 +165,7 @@ fn objects_find_one_another() {
             let template = match object["kind"].as_str() {
                 Some("Deployment") => &object["spec"]["template"],
                 Some("PodTemplate") => &object["template"],
+                Some("CronJob") => &object["spec"]["jobTemplate"]["spec"]["template"],
                 _ => continue,
             };
             apps.insert(template["metadata"]["labels"]["app"].as_str().expect("a label"));

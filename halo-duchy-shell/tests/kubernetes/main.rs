@@ -72,7 +72,7 @@ fn ids(prefix: &str, count: usize) -> impl Iterator<Item = String> {
 
 /// Two schedulers, one of which is killed while it leads, and a third.
 async fn limits_hold_under_200_computations(cluster: &Cluster) {
-    let office = Office::new(cluster.namespace().await).await;
+    let office = Office::new(cluster).await;
     office.queue.add(Protocol::LiquidLegionsV2, "l", 100).await;
     office.queue.add(Protocol::ReachOnlyLiquidLegionsV2, "r", 50).await;
     office.queue.add(Protocol::HonestMajorityShareShuffle, "h", 50).await;
@@ -118,7 +118,7 @@ async fn limits_hold_under_200_computations(cluster: &Cluster) {
 }
 
 async fn jobs_are_found_adopted_and_deleted(cluster: &Cluster) {
-    let office = Office::new(cluster.namespace().await).await;
+    let office = Office::new(cluster).await;
     let mut options = office.options("one");
     options.mills[0].maximum_concurrency = 2;
     options.history.successful = 1;
@@ -164,7 +164,7 @@ async fn jobs_are_found_adopted_and_deleted(cluster: &Cluster) {
 }
 
 async fn a_dead_jobs_work_is_done_by_another(cluster: &Cluster) {
-    let office = Office::new(cluster.namespace().await).await;
+    let office = Office::new(cluster).await;
     let mut options = office.options("one");
     options.mills[0].maximum_concurrency = 1;
     options.mills[0].work_lock_duration = Duration::from_secs(5);
@@ -187,7 +187,7 @@ async fn a_dead_jobs_work_is_done_by_another(cluster: &Cluster) {
 
 /// A quota may last for hours, and a computation has ten attempts.
 async fn a_refused_job_costs_one_attempt(cluster: &Cluster) {
-    let office = Office::new(cluster.namespace().await).await;
+    let office = Office::new(cluster).await;
     let quotas: Api<ResourceQuota> = Api::default_namespaced(office.client.clone());
     let hard = json!({ "count/jobs.batch": "0" });
     office
@@ -213,7 +213,7 @@ async fn a_refused_job_costs_one_attempt(cluster: &Cluster) {
 }
 
 async fn what_must_be_there_is_asked_for(cluster: &Cluster) {
-    let office = Office::new(cluster.namespace().await).await;
+    let office = Office::new(cluster).await;
     let missing = async |options| match office.start(options).ended().await {
         Err(SchedulerError::Cluster(ClusterError::Missing { kind, name, .. })) => (kind, name),
         other => panic!("{other:?}"),
@@ -228,7 +228,7 @@ async fn what_must_be_there_is_asked_for(cluster: &Cluster) {
 
 /// The program, from its flags to its end, without an internal API.
 async fn the_program_leads_until_it_is_told_to_stop(cluster: &Cluster) {
-    let office = Office::new(cluster.namespace().await).await;
+    let office = Office::new(cluster).await;
     let folder = tempfile::tempdir().expect("a folder");
     let pki = Pki::create(&PkiSpec::default(), &folder.path().join("pki")).expect("keys");
     let tls = pki.tls(DUCHY);
@@ -266,7 +266,7 @@ async fn leader(office: &Office) -> String {
 
 /// In the middle of forty computations the API server is killed, and started again some seconds later.
 async fn the_api_server_may_go_and_come_back(cluster: &mut Cluster) {
-    let office = Office::new(cluster.namespace().await).await;
+    let office = Office::new(&*cluster).await;
     office.queue.add(Protocol::LiquidLegionsV2, "l", 30).await;
     office.queue.add(Protocol::HonestMajorityShareShuffle, "h", 10).await;
     let all: Vec<_> = ids("l", 30).chain(ids("h", 10)).collect();

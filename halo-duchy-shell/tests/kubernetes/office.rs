@@ -9,20 +9,26 @@ use halo_duchy_shell::scheduler::{
 use halo_duchy_shell::shutdown::{self, Trigger};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::PodTemplate;
+use k8s_openapi::api::core::v1::{Pod, PodTemplate};
+use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use kube::api::{ListParams, PostParams};
 use kube::{Api, Client};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
+use crate::cluster::Cluster;
+use crate::manifests::manifests;
 use crate::queue::{DUCHY, Queue};
 
 pub const DEPLOYMENT: &str = "worker1-mill-job-scheduler-deployment";
 pub const TEMPLATES: [&str; 2] = ["worker1-llv2-mill", "worker1-hmss-mill"];
+/// The name of the scheduler's service account, of its role, and of what binds them.
+const ROLE: &str = "worker1-mill-job-scheduler";
 const PATIENCE: Duration = Duration::from_secs(120);
 
 pub struct Office {
     pub client: Client,
+    scheduler: Client,
     pub queue: Arc<Queue>,
     pub jobs: Api<Job>,
 }
@@ -34,12 +40,27 @@ pub struct Running {
 }
 
 impl Office {
-    pub async fn new(client: Client) -> Self {
+    /// In a new namespace.
+    pub async fn new(cluster: &Cluster) -> Self {
+        let client = cluster.namespace().await;
+        let scheduler = cluster.client_as(client.default_namespace(), ROLE).await;
         let office = Self {
+            scheduler,
             queue: Arc::new(Queue::new().await),
             jobs: Api::default_namespaced(client.clone()),
             client,
         };
+        // Its rights are those of the manifests.
+        for object in manifests("gke").into_iter().filter(|object| object["metadata"]["name"] == ROLE) {
+            match object["kind"].as_str() {
+                Some("Role") => office.create(&from::<Role>(object)).await,
+                Some("RoleBinding") => office.create(&from::<RoleBinding>(object)).await,
+                _ => {}
+            }
+        }
+        let pods: Api<Pod> = Api::default_namespaced(office.scheduler.clone());
+        let refused = pods.list(&ListParams::default()).await.expect_err("it may not do more");
+        assert!(matches!(refused, kube::Error::Api(status) if status.is_forbidden()));
         office.create_deployment().await;
         for (template, subcommand) in TEMPLATES.into_iter().zip(["llv2-mill", "hmss-mill"]) {
             office.create_template(template, subcommand).await;
@@ -105,7 +126,7 @@ impl Office {
 
     pub fn start(&self, options: SchedulerOptions) -> Running {
         let internal = self.queue.internal.clone();
-        let scheduler = Scheduler::new(self.client.clone(), DEPLOYMENT.to_owned(), internal, options);
+        let scheduler = Scheduler::new(self.scheduler.clone(), DEPLOYMENT.to_owned(), internal, options);
         let (stop, shutdown) = shutdown::channel();
         let task = tokio::spawn(scheduler.expect("good options").run(shutdown));
         Running { stop, task }

@@ -89,14 +89,25 @@ impl Cluster {
         self.command("no-api");
     }
 
-    /// A client whose namespace this is.
+    /// A client whose namespace this is, and who may do anything.
     pub async fn client(&self, namespace: &str) -> Client {
+        Client::try_from(self.config(namespace).await).expect("a client")
+    }
+
+    /// A client whose namespace this is, and who may do what the service account there may.
+    pub async fn client_as(&self, namespace: &str, account: &str) -> Client {
+        let mut config = self.config(namespace).await;
+        config.auth_info.impersonate = Some(format!("system:serviceaccount:{namespace}:{account}"));
+        Client::try_from(config).expect("a client")
+    }
+
+    async fn config(&self, namespace: &str) -> Config {
         let kubeconfig = Kubeconfig::read_from(self.kubeconfig()).expect("the configuration");
         let options = KubeConfigOptions::default();
         let mut config =
             Config::from_custom_kubeconfig(kubeconfig, &options).await.expect("the configuration");
         config.default_namespace = namespace.to_owned();
-        Client::try_from(config).expect("a client")
+        config
     }
 
     /// A new namespace and a client of it.
