@@ -43,7 +43,7 @@ impl Queue {
             Ok(request)
         });
         let incoming = tokio_stream::wrappers::TcpListenerStream::new(listener);
-        let routes = routes_internal_api(DUCHY, &store, &blobs, None);
+        let routes = routes_internal_api(DUCHY, &store, &blobs, None, Duration::ZERO);
         tokio::spawn(Server::builder().layer(identify).add_routes(routes).serve_with_incoming(incoming));
         let policy = CallPolicy::with_deadline(Duration::from_secs(30));
         let internal = InternalApi::new(Channel::from(endpoint.connect_lazy()), policy);
