@@ -67,8 +67,8 @@ enum Command {
     ComputationControlServer(control::ControlCommand),
     /// Serve data providers: take the data they fulfil requisitions with.
     RequisitionFulfillmentServer(fulfillment::FulfillmentCommand),
-    /// Run a Kingdom for development: in memory, for parties whose keys `pki` made.
-    Kingdom(kingdom::KingdomCommand),
+    /// Run a Kingdom for development, for parties whose keys `pki` made; or look at one and tell it what to do.
+    Kingdom(Box<kingdom::KingdomCommand>),
     /// Answer requisitions, as a data provider.
     #[command(subcommand)]
     Edp(edp::EdpCommand),

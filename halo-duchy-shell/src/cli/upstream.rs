@@ -102,8 +102,8 @@ mod tests {
     use super::*;
     use crate::cli::Cli;
 
-    /// The processes of a duchy.
-    const PROCESSES: [&str; 8] = [
+    /// The processes of a duchy, and the Kingdom that they are tried with.
+    const PROCESSES: [&str; 9] = [
         "serve",
         "herald",
         "llv2-mill",
@@ -112,6 +112,7 @@ mod tests {
         "async-computation-control-server",
         "computation-control-server",
         "requisition-fulfillment-server",
+        "kingdom",
     ];
 
     fn screened(arguments: &[&str]) -> Result<(Vec<OsString>, Vec<String>), CliError> {
