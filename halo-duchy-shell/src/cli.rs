@@ -82,8 +82,8 @@ enum Command {
     /// Look after a duchy's database: its schema, and what is in it.
     #[command(subcommand)]
     Store(store::StoreCommand),
-    /// Run a Kingdom for development: in memory, for parties whose keys `pki` made.
-    Kingdom(kingdom::KingdomCommand),
+    /// Run a Kingdom for development, for parties whose keys `pki` made; or look at one and tell it what to do.
+    Kingdom(Box<kingdom::KingdomCommand>),
     /// Answer requisitions, as a data provider.
     #[command(subcommand)]
     Edp(edp::EdpCommand),

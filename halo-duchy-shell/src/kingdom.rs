@@ -18,10 +18,14 @@
 //!
 //! From any pending state it may go to FAILED (a duchy fails, a data provider refuses) or CANCELLED.
 //!
-//! Beyond upstream it watches the duchies: see [`Violation`]. The state is in memory only: it ends with the process.
-//! Whoever embeds it must put [`identity::Authenticate`](crate::identity::Authenticate) in front of
+//! Beyond upstream it watches the duchies: see [`Violation`]; it can be told to misbehave: see [`fault`]; and a service of
+//! its own says how measurements are computed, what became of them, and more (`proto/halo/dev/kingdom/v1`).
+//!
+//! [`Kingdom::new`] keeps its state in memory, [`Kingdom::open`] in a file, from which it goes on after the end of the
+//! process. Whoever embeds it must put [`identity::Authenticate`](crate::identity::Authenticate) in front of
 //! [`Kingdom::routes`].
 
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rand_chacha::ChaCha20Rng;
@@ -30,42 +34,55 @@ use tonic::service::Routes;
 use zeroize::Zeroizing;
 
 use crate::clock::Clock;
+use crate::hybrid_encryption::PrivateKeyset;
 use crate::proto::api::certificates_server::CertificatesServer;
 use crate::proto::api::measurements_server::MeasurementsServer;
 use crate::proto::api::requisitions_server::RequisitionsServer as PublicRequisitionsServer;
 use crate::proto::api::{Certificate, certificate::RevocationState};
-use crate::proto::system::computation::State as ComputationState;
+use crate::proto::dev_kingdom::dev_kingdom_server::DevKingdomServer;
 use crate::proto::system::computation_log_entries_server::ComputationLogEntriesServer;
 use crate::proto::system::computation_participants_server::ComputationParticipantsServer;
 use crate::proto::system::computations_server::ComputationsServer;
 use crate::proto::system::requisitions_server::RequisitionsServer;
 use crate::proto::system::{Computation, ComputationLogEntry};
 
+mod admin;
 mod certificates;
 mod computations;
 pub mod config;
 mod convert;
+mod database;
 mod error;
+pub mod fault;
 mod log_entries;
 mod measurement_request;
 mod measurements;
 mod participants;
+mod protocol;
 mod public_requisitions;
 mod requisitions;
 pub mod resource_name;
+mod result_check;
+mod retention;
+mod saved;
 mod state;
+mod tracked;
 mod violation;
 
 #[cfg(test)]
 mod tests;
 
 pub use config::KingdomConfig;
+pub use database::DatabaseError;
 pub use error::KingdomError;
 pub use state::RequisitionState;
 pub use violation::Violation;
 
-use resource_name::{CertificateName, ComputationName, MeasurementName};
-use state::{State, UpdateTime, is_terminal};
+use config::Protocol;
+use database::Database;
+use fault::FaultLayer;
+use resource_name::{CertificateName, ComputationName, MeasurementName, single};
+use state::{KnownCertificate, Records, State};
 
 /// The shortest secret that [`Kingdom::register_secret`] takes: a shorter one would be found by chance.
 pub const SHORTEST_SECRET: usize = 8;
@@ -78,66 +95,141 @@ pub struct Kingdom {
 
 struct Shared {
     state: Mutex<State>,
+    /// Locked after the state.
+    database: Option<Mutex<Database>>,
     changes: watch::Sender<()>,
 }
 
 impl Kingdom {
-    /// A Kingdom without measurements. Ids are drawn from `rng`.
+    /// A Kingdom without measurements, which forgets everything with the end of the process. Ids are drawn from `rng`.
     pub fn new(config: KingdomConfig, clock: Arc<dyn Clock>, rng: ChaCha20Rng) -> Self {
-        let state = State {
-            config,
-            measurements: Default::default(),
-            requests: Default::default(),
-            certificates: Default::default(),
-            log_entries: Default::default(),
-            forgeries: Default::default(),
-            violations: Vec::new(),
-            attempts: Default::default(),
-            secrets: Vec::new(),
-            rng,
-            clock,
-            last_update: UpdateTime::default(),
-        };
-        Self { shared: Arc::new(Shared { state: Mutex::new(state), changes: watch::Sender::new(()) }) }
+        Self::with(config, clock, rng, Records::default(), None)
     }
 
-    /// All its services, the system API and the public API.
+    /// The Kingdom whose state is in the SQLite file at `path`, which is created if need be: certificates, measurements
+    /// and all about them, violations and faults. Secrets, keys of results and forgeries have to be told again. Faults
+    /// are cleared if the configuration does not allow them.
+    ///
+    /// # Errors
+    /// [`DatabaseError`]; a state that this program would not have written is refused.
+    pub fn open(
+        path: &Path,
+        config: KingdomConfig,
+        clock: Arc<dyn Clock>,
+        rng: ChaCha20Rng,
+    ) -> Result<Self, DatabaseError> {
+        let (database, mut records) = Database::open(path)?;
+        if !config.allow_faults && !records.faults.is_empty() {
+            tracing::warn!(faults = records.faults.len(), "faults are not allowed any more and are cleared");
+            records.faults.remove_if(|_, _| true);
+        }
+        Ok(Self::with(config, clock, rng, records, Some(Mutex::new(database))))
+    }
+
+    fn with(
+        config: KingdomConfig,
+        clock: Arc<dyn Clock>,
+        rng: ChaCha20Rng,
+        records: Records,
+        database: Option<Mutex<Database>>,
+    ) -> Self {
+        let state = State {
+            config,
+            records,
+            forgeries: Default::default(),
+            secrets: Vec::new(),
+            result_keys: Default::default(),
+            rng,
+            clock,
+        };
+        let changes = watch::Sender::new(());
+        Self { shared: Arc::new(Shared { state: Mutex::new(state), database, changes }) }
+    }
+
+    /// All its services: the system API, the public API and its own.
     pub fn routes(&self) -> Routes {
-        Routes::new(ComputationsServer::new(self.clone()))
+        let routes = Routes::new(ComputationsServer::new(self.clone()))
             .add_service(ComputationParticipantsServer::new(self.clone()))
             .add_service(ComputationLogEntriesServer::new(self.clone()))
             .add_service(RequisitionsServer::new(self.clone()))
             .add_service(MeasurementsServer::new(self.clone()))
             .add_service(PublicRequisitionsServer::new(self.clone()))
             .add_service(CertificatesServer::new(self.clone()))
+            .add_service(DevKingdomServer::new(self.clone()));
+        routes.into_axum_router().layer(FaultLayer(self.clone())).into()
+    }
+
+    /// Has the measurement that `consumer` (`measurementConsumers/{id}`) is going to create with this request id computed
+    /// by `protocol`, in place of the first of the configuration that can. A second plan replaces the first.
+    ///
+    /// # Errors
+    /// If the consumer's name or the request id is malformed, a duchy of the protocol is not of this Kingdom, the
+    /// measurement exists already, or the plan cannot be saved.
+    pub fn plan_measurement(
+        &self,
+        consumer: &str,
+        request_id: &str,
+        protocol: Protocol,
+    ) -> Result<(), KingdomError> {
+        let owner = single(consumer, "measurementConsumers");
+        let owner = owner.ok_or_else(|| KingdomError::name("parent", "measurement consumer", consumer))?;
+        if request_id.is_empty() {
+            return Err(KingdomError::invalid("request_id", "missing"));
+        }
+        let key = (owner.to_owned(), request_id.to_owned());
+        self.update(|state| {
+            let duchies = &state.config.duchies;
+            if let Some(stranger) = protocol.participants(duchies).difference(duchies).next() {
+                return Err(KingdomError::invalid(
+                    "protocol",
+                    format!("{stranger} is no duchy of this Kingdom"),
+                ));
+            }
+            if state.records.requests.contains_key(&key) {
+                return Err(KingdomError::MeasurementExists { request_id: key.1 });
+            }
+            state.records.plans.insert(key, protocol);
+            Ok(())
+        })
     }
 
     /// Makes a certificate known, in place of one with the same name.
     ///
     /// # Errors
-    /// If `name` is not `{duchies|dataProviders|measurementConsumers}/{id}/certificates/{id}`.
+    /// If `name` is not `{duchies|dataProviders|measurementConsumers}/{id}/certificates/{id}`, or it cannot be saved.
     pub fn register_certificate(&self, name: &str, x509_der: Vec<u8>) -> Result<(), KingdomError> {
         let name = certificate_name("name", name)?.to_string();
-        let certificate = Certificate { name: name.clone(), x509_der, ..Certificate::default() };
-        self.state().certificates.insert(name, certificate);
-        Ok(())
+        self.update(|state| {
+            let known = state.records.certificates.get(&name);
+            // One that was revoked before a restart stays so.
+            if known.is_none_or(|known| known.certificate.x509_der != x509_der) {
+                let certificate = Certificate { name: name.clone(), x509_der, ..Certificate::default() };
+                state.records.certificates.insert(name, KnownCertificate { certificate });
+            }
+            Ok(())
+        })
     }
 
     /// Revokes a certificate: nothing new may rest on it.
     ///
     /// # Errors
-    /// If there is none of that name.
+    /// If there is none of that name, or it cannot be saved.
     pub fn revoke_certificate(&self, name: &str) -> Result<(), KingdomError> {
-        let mut state = self.state();
-        let certificate = state.certificates.get_mut(name);
-        certificate
-            .ok_or_else(|| not_found("certificate", name))?
-            .set_revocation_state(RevocationState::Revoked);
-        Ok(())
+        self.update(|state| {
+            let known = state.records.certificates.get_mut(name);
+            let known = known.ok_or_else(|| not_found("certificate", name))?;
+            known.certificate.set_revocation_state(RevocationState::Revoked);
+            Ok(())
+        })
     }
 
-    /// Watches for `secret` (at least [`SHORTEST_SECRET`] bytes, else it is ignored) in what duchies write, as bytes
-    /// and in hexadecimal.
+    /// Has results for `consumer` (`measurementConsumers/{id}`) looked into that are to be decrypted by `keyset`.
+    pub fn register_result_key(&self, consumer: &str, keyset: PrivateKeyset) {
+        self.state().result_keys.entry(consumer.to_owned()).or_default().push(keyset);
+    }
+
+    /// Watches for `secret` (at least [`SHORTEST_SECRET`] bytes, else it is ignored) in what duchies write: as bytes,
+    /// as a list of numbers, in hexadecimal and in base64.
     pub fn register_secret(&self, secret: &[u8]) {
         if secret.len() >= SHORTEST_SECRET {
             self.state().secrets.push(Zeroizing::new(secret.to_owned()));
@@ -147,32 +239,24 @@ impl Kingdom {
     /// Ends a measurement for its measurement consumer.
     ///
     /// # Errors
-    /// If there is no such measurement or it is over.
+    /// If there is no such measurement, it is over, or that cannot be saved.
     pub fn cancel_measurement(&self, name: &str) -> Result<(), KingdomError> {
         self.change(|state| {
             let computation = measurement_computation(state, name)?;
-            let time = state.tick();
-            let measurement = state.measurements.get_mut(&computation);
-            let measurement = measurement.ok_or_else(|| not_found("measurement", name))?;
-            if is_terminal(measurement.state) {
-                return Err(KingdomError::ComputationState { computation, state: measurement.state });
-            }
-            measurement.withdraw_requisitions(time);
-            measurement.advance(ComputationState::Cancelled, time);
-            Ok(())
+            state.cancel(computation)
         })
     }
 
     /// The names of the computations, oldest name first.
     pub fn computations(&self) -> Vec<String> {
-        self.state().measurements.keys().map(|id| ComputationName(*id).to_string()).collect()
+        self.state().records.measurements.keys().map(|id| ComputationName(*id).to_string()).collect()
     }
 
     /// A computation as duchies see it.
     pub fn computation(&self, name: &str) -> Option<Computation> {
         let ComputationName(id) = ComputationName::parse(name)?;
         let state = self.state();
-        state.measurements.get(&id).map(|measurement| convert::computation(&state, id, measurement))
+        state.records.measurements.get(&id).map(|measurement| convert::computation(&state, id, measurement))
     }
 
     /// Shows a computation to duchies otherwise than it is from now on: a Kingdom that lies, to see what duchies believe.
@@ -187,7 +271,7 @@ impl Kingdom {
     ) -> Result<(), KingdomError> {
         let found = ComputationName::parse(computation).map(|ComputationName(id)| id);
         let mut state = self.state();
-        let id = found.filter(|id| state.measurements.contains_key(id));
+        let id = found.filter(|id| state.records.measurements.contains_key(id));
         let id = id.ok_or_else(|| not_found("computation", computation))?;
         state.forgeries.insert(id, Box::new(forgery));
         Ok(())
@@ -195,13 +279,15 @@ impl Kingdom {
 
     /// What duchies logged about a computation, oldest first, each with the duchy's id.
     pub fn log_entries(&self, computation: &str) -> Vec<(String, ComputationLogEntry)> {
-        let id = ComputationName::parse(computation).map(|ComputationName(id)| id);
-        id.and_then(|id| self.state().log_entries.get(&id).cloned()).unwrap_or_default()
+        let Some(ComputationName(id)) = ComputationName::parse(computation) else { return Vec::new() };
+        let state = self.state();
+        let logged = state.records.log_entries_of(id);
+        logged.map(|(_, logged)| (logged.duchy.clone(), logged.entry.clone())).collect()
     }
 
     /// Every invariant that a duchy broke, oldest first.
     pub fn violations(&self) -> Vec<Violation> {
-        self.state().violations.clone()
+        self.state().records.violations.values().cloned().collect()
     }
 
     /// A computation as `duchy` is shown it.
@@ -216,12 +302,32 @@ impl Kingdom {
         self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Runs a change and wakes the streams if it succeeded.
+    /// Runs a change and saves what it did, also if it failed: broken invariants are known by then. What cannot be saved
+    /// did not happen.
+    fn update<T>(
+        &self,
+        change: impl FnOnce(&mut State) -> Result<T, KingdomError>,
+    ) -> Result<T, KingdomError> {
+        let mut state = self.state();
+        let changed = change(&mut state);
+        if let Some(database) = &self.shared.database {
+            let saved = database.lock().unwrap_or_else(PoisonError::into_inner).save(&state.records);
+            if let Err(error) = saved {
+                tracing::error!(%error, "a change cannot be saved");
+                state.records.roll_back();
+                return Err(KingdomError::NotSaved(error.to_string()));
+            }
+        }
+        state.records.commit();
+        changed
+    }
+
+    /// Runs a change of computations, saves it, and wakes the streams if it succeeded.
     fn change<T>(
         &self,
         change: impl FnOnce(&mut State) -> Result<T, KingdomError>,
     ) -> Result<T, KingdomError> {
-        let changed = change(&mut self.state())?;
+        let changed = self.update(change)?;
         self.shared.changes.send_replace(());
         Ok(changed)
     }
@@ -242,7 +348,7 @@ fn measurement_name(field: &'static str, name: &str) -> Result<MeasurementName, 
 /// The computation of the measurement called `name`.
 fn measurement_computation(state: &State, name: &str) -> Result<resource_name::ExternalId, KingdomError> {
     let key = measurement_name("name", name)?;
-    let mut measurements = state.measurements.iter();
+    let mut measurements = state.records.measurements.iter();
     measurements
         .find(|(_, measurement)| measurement.id == key.measurement && measurement.consumer == key.consumer)
         .map(|(computation, _)| *computation)

@@ -1,5 +1,6 @@
-//! The upstream services and messages, generated from `proto/` (same packages, names and field numbers as
-//! upstream's). Messages of the protocols themselves come from [`halo_protocols::proto`].
+//! The upstream services and messages, generated from `proto/wfa` (same packages, names and field numbers as
+//! upstream's), and the development Kingdom's own service, from `proto/halo`. Messages of the protocols themselves come
+//! from [`halo_protocols::proto`].
 
 #![allow(missing_docs, unused_qualifications, clippy::all, clippy::unwrap_used, reason = "generated code")]
 
@@ -26,12 +27,23 @@ pub mod wfa {
     }
 }
 
+pub mod halo {
+    pub mod dev {
+        pub mod kingdom {
+            pub mod v1 {
+                tonic::include_proto!("halo.dev.kingdom.v1");
+            }
+        }
+    }
+}
+
 pub mod google {
     pub mod r#type {
         tonic::include_proto!("google.r#type");
     }
 }
 
+pub use halo::dev::kingdom::v1 as dev_kingdom;
 pub use wfa::measurement::api::v2alpha as api;
 pub use wfa::measurement::config;
 pub use wfa::measurement::internal::duchy as internal;

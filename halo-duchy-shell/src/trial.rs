@@ -305,9 +305,10 @@ impl Base {
         let kingdom = Kingdom::new(
             KingdomConfig {
                 duchies: config.duchies.iter().cloned().collect(),
-                protocol: config.protocol.clone(),
+                protocols: vec![config.protocol.clone()],
                 stream: StreamSettings { throttle: Duration::ZERO, ..StreamSettings::default() },
                 certificate_errors_unknown: false,
+                allow_faults: true,
             },
             Arc::new(SystemClock),
             self.rng("kingdom"),
@@ -315,6 +316,10 @@ impl Base {
         for (owner, party) in &self.owners {
             let certificate = read(&self.pki.consent_certificate(party))?;
             kingdom.register_certificate(&certificate_name(owner), certificate)?;
+            let key = self.pki.encryption_private(party, Scheme::Hpke);
+            if key.exists() {
+                kingdom.register_result_key(owner, PrivateKeyset::parse(&read(&key)?)?);
+            }
         }
         Ok((kingdom, listen(Addresses::loopback().control).await?))
     }

@@ -17,7 +17,7 @@ use crate::events::EventLogError;
 use crate::herald::HeraldError;
 use crate::hybrid_encryption::HybridEncryptionError;
 use crate::identity::PrincipalsError;
-use crate::kingdom::KingdomError;
+use crate::kingdom::{DatabaseError, KingdomError};
 use crate::measurement_consumer::MeasurementError;
 use crate::mill::MillStartError;
 use crate::pki::PkiError;
@@ -126,6 +126,21 @@ pub enum CliError {
     /// The Kingdom refuses a certificate.
     #[error(transparent)]
     Kingdom(#[from] KingdomError),
+    /// The development Kingdom's database cannot be used.
+    #[error("{path}")]
+    KingdomDatabase {
+        /// Its file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: DatabaseError,
+    },
+    /// The development Kingdom refuses what it is told, or does not answer.
+    #[error("the Kingdom")]
+    DevKingdom(#[source] Box<tonic::Status>),
+    /// Duchies broke invariants.
+    #[error("invariants were broken {0} times")]
+    Violations(usize),
     /// A keyset cannot be read.
     #[error("the keyset")]
     Keyset(#[from] HybridEncryptionError),

@@ -1,92 +1,74 @@
-//! `halo-duchy kingdom`.
+//! `halo-duchy kingdom`: a development Kingdom, and the commands that look at one and tell it what to do.
 
-use std::path::PathBuf;
+mod admin;
+mod inject;
+mod parameters;
+
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
-use halo_crypto::ring::RingModulus;
+use clap::Args;
+use zeroize::Zeroizing;
 
 use super::CliError;
 use super::options::{ClientOptions, ListenOptions, PortOptions, read_file};
 use super::process::{self, Process};
 use crate::clock::SystemClock;
 use crate::config::{
-    DuchyDirectory, ProtocolsSetup, load_principals, parse_duration, parse_positive_duration,
-    parse_principal_map, read,
+    DuchyDirectory, load_principals, parse_duration, parse_positive_duration, parse_principal_map, read,
 };
-use crate::demo::args::{Noise, Suite};
+use crate::hybrid_encryption::{PrivateKeyset, Scheme};
 use crate::identity::{Authenticate, Caller, Identities};
-use crate::kingdom::config::{
-    LiquidLegionsSettings, Privacy, Protocol, ShareShuffleSettings, StreamSettings,
-};
+use crate::kingdom::config::StreamSettings;
 use crate::kingdom::{Kingdom, KingdomConfig};
 use crate::pki::{KINGDOM, Pki};
-use crate::proto::system::computation::mpc_protocol_config::NoiseMechanism;
 use crate::seeds::SeedSource;
 use crate::serve::routes::ServerNames;
 use crate::trial::certificate_name;
+use admin::AdminCommand;
+use parameters::{ParameterOptions, ProtocolName};
+
+/// A development Kingdom, or a command to one.
+#[derive(Args, Clone, Debug)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pub(super) struct KingdomCommand {
+    #[command(flatten)]
+    serve: ServeOptions,
+    #[command(subcommand)]
+    admin: Option<AdminCommand>,
+}
 
 /// The flags of a development Kingdom.
 #[derive(Args, Clone, Debug)]
-pub(super) struct KingdomCommand {
-    /// Folder that `halo-duchy pki` wrote: the parties, their certificates, and the Kingdom's own key.
-    #[arg(long, value_name = "DIR")]
-    pki: PathBuf,
+struct ServeOptions {
+    /// Folder that `halo-duchy pki` wrote: the parties, their certificates, and the Kingdom's own key. Private keys of
+    /// others that are there are used to look into results, and watched for in what duchies log.
+    #[arg(long, value_name = "DIR", required = true)]
+    pki: Option<PathBuf>,
+    /// SQLite file to keep everything in, which is created if need be; a Kingdom that is started again goes on from it.
+    /// Default: in memory, to be forgotten.
+    #[arg(long, value_name = "FILE")]
+    database: Option<PathBuf>,
+    /// Protocols of the measurements, separated by commas: each is computed by the first that can, unless it was planned.
+    #[arg(long = "protocol", value_enum, value_delimiter = ',', default_value = "llv2")]
+    protocols: Vec<ProtocolName>,
+    /// Answer every failure to get a certificate with UNKNOWN, as upstream's Kingdom does.
+    #[arg(long)]
+    certificate_errors_unknown: bool,
+    /// Let `kingdom inject` make it misbehave.
+    #[arg(long)]
+    insecure_dev_faults: bool,
     #[command(flatten)]
     port: PortOptions,
     #[command(flatten)]
     listen: ListenOptions,
     #[command(flatten)]
-    protocol: ProtocolOptions,
+    parameters: ParameterOptions,
     #[command(flatten)]
     stream: StreamOptions,
     #[command(flatten)]
     client: ClientOptions,
-}
-
-/// How measurements are computed.
-#[derive(Args, Clone, Debug)]
-struct ProtocolOptions {
-    /// Protocol of the measurements.
-    #[arg(long, value_enum, default_value_t = ProtocolName::Llv2)]
-    protocol: ProtocolName,
-    /// Registers of a sketch.
-    #[arg(long, value_name = "M", default_value_t = 1_000_000,
-        value_parser = clap::value_parser!(u32).range(1..))]
-    sketch_size: u32,
-    /// Decay rate of the distribution over registers.
-    #[arg(long, value_name = "RATE", default_value_t = 5.6)]
-    decay_rate: f64,
-    /// Distinct sampling indicators of a register.
-    #[arg(long, value_name = "N", default_value_t = 10_000_000,
-        value_parser = clap::value_parser!(u32).range(1..))]
-    sampling_indicator_size: u32,
-    /// Noise that every duchy adds.
-    #[arg(long, value_enum, default_value_t = Noise::DiscreteGaussian)]
-    noise: Noise,
-    /// ε of the noise in the histogram that the aggregator sees.
-    #[arg(long, value_name = "EPSILON", default_value_t = 1.0)]
-    blinded_histogram_epsilon: f64,
-    /// δ of the noise in the histogram that the aggregator sees.
-    #[arg(long, value_name = "DELTA", default_value_t = 1.0)]
-    blinded_histogram_delta: f64,
-    /// ε of the noise that hides how many registers a data provider sent.
-    #[arg(long, value_name = "EPSILON", default_value_t = 1.0)]
-    publisher_epsilon: f64,
-    /// δ of the noise that hides how many registers a data provider sent.
-    #[arg(long, value_name = "DELTA", default_value_t = 1.0)]
-    publisher_delta: f64,
-    /// Group to compute in.
-    #[arg(long, value_enum, default_value_t = Suite::P256)]
-    suite: Suite,
-    /// Modulus of the ring of share shuffles of reach and frequency: at least the maximum frequency times the number of
-    /// data providers, plus 2.
-    #[arg(long, value_name = "Q", default_value_t = 127, value_parser = ring_modulus())]
-    reach_and_frequency_ring_modulus: i32,
-    /// Modulus of the ring of share shuffles of reach: a prime above the number of data providers plus 1.
-    #[arg(long, value_name = "Q", default_value_t = 127, value_parser = ring_modulus())]
-    reach_ring_modulus: i32,
 }
 
 /// How duchies hear of computations.
@@ -98,100 +80,41 @@ struct StreamOptions {
     /// Least time between two looks for changes.
     #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = parse_duration)]
     stream_throttle: Duration,
-}
-
-/// Protocols that the Kingdom can ask for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum ProtocolName {
-    /// Liquid Legions v2: reach and frequency.
-    Llv2,
-    /// Reach-only Liquid Legions v2.
-    RoLlv2,
-    /// Honest-majority share shuffle: reach and frequency.
-    Hmss,
-}
-
-fn ring_modulus() -> clap::builder::RangedI64ValueParser<i32> {
-    clap::value_parser!(i32).range(2..=i64::from(RingModulus::MAX))
-}
-
-impl ProtocolOptions {
-    /// The protocol, between duchies whose roles are in `pki`.
-    fn protocol(&self, pki: &Pki, directory: &DuchyDirectory) -> Result<Protocol, CliError> {
-        Ok(match self.protocol {
-            ProtocolName::Llv2 => Protocol::LiquidLegionsV2(self.sketch()),
-            ProtocolName::RoLlv2 => Protocol::ReachOnlyLiquidLegionsV2(self.sketch()),
-            ProtocolName::Hmss => Protocol::HonestMajorityShareShuffle(self.share_shuffle(pki, directory)?),
-        })
-    }
-
-    fn sketch(&self) -> LiquidLegionsSettings {
-        let privacy = |epsilon, delta| Privacy { epsilon, delta };
-        LiquidLegionsSettings {
-            decay_rate: self.decay_rate,
-            sketch_size: self.sketch_size,
-            sampling_indicator_size: self.sampling_indicator_size,
-            blinded_histogram_noise: privacy(self.blinded_histogram_epsilon, self.blinded_histogram_delta),
-            publisher_noise: privacy(self.publisher_epsilon, self.publisher_delta),
-            elliptic_curve_id: i32::try_from(self.suite.curve_id()).unwrap_or_default(),
-            noise_mechanism: self.noise_mechanism(),
-        }
-    }
-
-    fn share_shuffle(&self, pki: &Pki, directory: &DuchyDirectory) -> Result<ShareShuffleSettings, CliError> {
-        for (duchy, _) in directory.iter() {
-            let setup = ProtocolsSetup::load(&pki.protocols_setup(duchy), duchy, directory)?;
-            if let Some(setup) = setup.honest_majority_share_shuffle {
-                let workers = [setup.first_non_aggregator, setup.second_non_aggregator];
-                return Ok(ShareShuffleSettings {
-                    reach_and_frequency_ring_modulus: self.reach_and_frequency_ring_modulus,
-                    reach_ring_modulus: self.reach_ring_modulus,
-                    noise_mechanism: self.noise_mechanism(),
-                    ..ShareShuffleSettings::of(workers, setup.aggregator)
-                });
-            }
-        }
-        Err(CliError::flag("--protocol", "hmss takes three duchies, and the folder of --pki has fewer"))
-    }
-
-    const fn noise_mechanism(&self) -> NoiseMechanism {
-        match self.noise {
-            Noise::None => NoiseMechanism::None,
-            Noise::DiscreteGaussian => NoiseMechanism::DiscreteGaussian,
-            Noise::Geometric => NoiseMechanism::Geometric,
-        }
-    }
+    /// Most computations found in one look.
+    #[arg(long, value_name = "N", default_value_t = StreamSettings::default().limit, value_parser = limit)]
+    stream_limit: usize,
 }
 
 impl KingdomCommand {
     pub(super) fn run(&self) -> Result<(), CliError> {
-        Process::server(&self.listen, &self.client).run(self.serve())
+        match (&self.admin, &self.serve.pki) {
+            (Some(command), _) => command.run(),
+            (None, Some(pki)) => {
+                let ServeOptions { listen, client, .. } = &self.serve;
+                Process::server(listen, client).run(self.serve.serve(&Pki::at(pki)))
+            }
+            (None, None) => Err(CliError::flag("--pki", "missing")),
+        }
     }
+}
 
-    async fn serve(&self) -> Result<(), CliError> {
+impl ServeOptions {
+    async fn serve(&self, pki: &Pki) -> Result<(), CliError> {
         tracing::warn!(
-            "THIS KINGDOM IS FOR DEVELOPMENT ONLY: it keeps everything in memory and lets every party do anything"
+            "THIS KINGDOM IS FOR DEVELOPMENT ONLY: it approves of everything and lets every party do anything"
         );
-        let pki = Pki::at(&self.pki);
+        if self.insecure_dev_faults {
+            tracing::warn!("THIS KINGDOM MISBEHAVES WHEN TOLD TO: --insecure-dev-faults");
+        }
         let directory = DuchyDirectory::load(&pki.duchy_cert_config())?;
-        let config = KingdomConfig {
-            duchies: directory.iter().map(|(id, _)| id.to_owned()).collect(),
-            protocol: self.protocol.protocol(&pki, &directory)?,
-            stream: StreamSettings {
-                timeout: self.stream.stream_timeout,
-                throttle: self.stream.stream_throttle,
-                ..StreamSettings::default()
-            },
-            certificate_errors_unknown: false,
-        };
-        let ids = SeedSource::OperatingSystem.seed(KINGDOM, "", "")?.stream("ids", 0);
-        let kingdom = Kingdom::new(config, Arc::new(SystemClock), ids);
-        for owner in owners(&pki, &directory)? {
+        let kingdom = self.kingdom(self.config(pki, &directory)?)?;
+        for owner in owners(pki, &directory)? {
             let party = owner.rsplit('/').next().unwrap_or_default();
             let certificate = read_file(&pki.consent_certificate(party))?;
             let name = certificate_name(&owner);
             tracing::info!(%name, "registered");
             kingdom.register_certificate(&name, certificate)?;
+            register_keys(&kingdom, pki, &owner, party)?;
         }
         let identities = Identities::new(load_principals(&directory, Some(&pki.principal_map()))?);
         let authenticate = Authenticate::new(identities);
@@ -201,6 +124,51 @@ impl KingdomCommand {
         let names = ServerNames { server: "Kingdom", services: &[] };
         process::serve(names, self.port.port, &self.listen, tls, authenticate, routes, reloader).await
     }
+
+    fn config(&self, pki: &Pki, directory: &DuchyDirectory) -> Result<KingdomConfig, CliError> {
+        let protocols = self.protocols.iter().map(|name| self.parameters.protocol(*name, pki, directory));
+        Ok(KingdomConfig {
+            duchies: directory.iter().map(|(id, _)| id.to_owned()).collect(),
+            protocols: protocols.collect::<Result<_, _>>()?,
+            stream: StreamSettings {
+                timeout: self.stream.stream_timeout,
+                throttle: self.stream.stream_throttle,
+                limit: self.stream.stream_limit,
+            },
+            certificate_errors_unknown: self.certificate_errors_unknown,
+            allow_faults: self.insecure_dev_faults,
+        })
+    }
+
+    fn kingdom(&self, config: KingdomConfig) -> Result<Kingdom, CliError> {
+        let ids = SeedSource::OperatingSystem.seed(KINGDOM, "", "")?.stream("ids", 0);
+        let Some(path) = &self.database else { return Ok(Kingdom::new(config, Arc::new(SystemClock), ids)) };
+        let kingdom = Kingdom::open(path, config, Arc::new(SystemClock), ids);
+        kingdom.map_err(|source| CliError::KingdomDatabase { path: path.clone(), source })
+    }
+}
+
+/// Tells the Kingdom the private keys of a party that are in the folder, as they are in a trial.
+fn register_keys(kingdom: &Kingdom, pki: &Pki, owner: &str, party: &str) -> Result<(), CliError> {
+    let mut secrets = vec![pki.tls(party).key, pki.consent_private_key(party), pki.key_encryption_key(party)];
+    for scheme in [Scheme::Hpke, Scheme::Ecies] {
+        let path = pki.encryption_private(party, scheme);
+        if let Some(keyset) = present(&path)? {
+            kingdom.register_result_key(owner, PrivateKeyset::parse_file(&keyset)?);
+        }
+        secrets.push(path);
+    }
+    for path in secrets {
+        if let Some(secret) = present(&path)? {
+            kingdom.register_secret(&secret);
+        }
+    }
+    Ok(())
+}
+
+/// What is in a file, if there is one.
+fn present(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, CliError> {
+    if path.exists() { Ok(Some(Zeroizing::new(read_file(path)?))) } else { Ok(None) }
 }
 
 /// The resource names of everyone with a certificate.
@@ -212,4 +180,8 @@ fn owners(pki: &Pki, directory: &DuchyDirectory) -> Result<Vec<String>, CliError
         Caller::Duchy(_) | Caller::Kingdom => None,
     });
     Ok(duchies.chain(others).collect())
+}
+
+fn limit(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|limit| *limit > 0).ok_or_else(|| "must be a number above 0".to_owned())
 }

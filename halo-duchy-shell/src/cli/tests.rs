@@ -300,6 +300,40 @@ fn a_value_that_makes_no_sense_is_refused_with_its_flag() {
 }
 
 #[test]
+fn a_kingdom_is_run_or_told_something() {
+    let pki = "--pki=pki";
+    assert!(parse("kingdom", [pki, "--database=kingdom.sqlite", "--protocol=ro-llv2,llv2"]).is_ok());
+    for command in [
+        &["list", pki, "--state=PENDING_COMPUTATION"][..],
+        &["show", pki, "--target=kingdom:8443", "computations/AAAAAAAAAAE"],
+        &["purge", pki, "--time-to-live=1h"],
+        &["plan", pki, "--measurement-consumer=measurementConsumers/mc", "--request-id=1", "--protocol=hmss"],
+        &["inject", pki, "--refuse=UNAVAILABLE", "--method=SetComputationResult", "--calls=1", "--for=1m"],
+        &["inject", pki, "--wrong-state=FAILED", "--caller=duchies/worker1"],
+        &["clear", pki, "--id=1", "--id=2"],
+    ] {
+        let parsed = parse("kingdom", command.iter().copied());
+        assert!(parsed.is_ok(), "{command:?}: {}", parsed.err().map(|e| e.to_string()).unwrap_or_default());
+    }
+    for (command, named) in [
+        (&[][..], "--pki"),
+        (&["list"], "--pki"),
+        (&[pki, "list", pki], "list"),
+        (&[pki, "--protocol=trus-tee"], "--protocol"),
+        (&[pki, "--stream-limit=0"], "--stream-limit"),
+        (&["list", pki, "--state=OVER"], "--state"),
+        (&["inject", pki], "--refuse"),
+        (&["inject", pki, "--refuse=ABORTED", "--repeat-items"], "--repeat-items"),
+        (&["inject", pki, "--refuse=ABORT"], "--refuse"),
+        (&["inject", pki, "--repeat-items", "--method=Nothing"], "--method"),
+        (&["inject", pki, "--repeat-items", "--calls=0"], "--calls"),
+    ] {
+        let refusal = refusal("kingdom", command.iter().copied());
+        assert!(refusal.contains(named), "{command:?}: {refusal}");
+    }
+}
+
+#[test]
 fn a_claim_is_given_whole() {
     let (_, mill) = &command_lines()[1];
     let mill = || mill.iter().copied().flatten().copied();

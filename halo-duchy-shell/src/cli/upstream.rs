@@ -86,8 +86,8 @@ mod tests {
     use super::*;
     use crate::cli::Cli;
 
-    /// The processes of a duchy.
-    const PROCESSES: [&str; 10] = [
+    /// The processes of a duchy, and the Kingdom that they are tried with.
+    const PROCESSES: [&str; 11] = [
         "serve",
         "herald",
         "llv2-mill",
@@ -98,6 +98,7 @@ mod tests {
         "computation-control-server",
         "requisition-fulfillment-server",
         "computations-cleaner",
+        "kingdom",
     ];
 
     fn screened(arguments: &[&str]) -> Result<(Vec<OsString>, Vec<String>), CliError> {

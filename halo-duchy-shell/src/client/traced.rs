@@ -1,12 +1,15 @@
-//! [`Channel`]: tonic's, with a span, a `traceparent` header and a measurement for each call.
+//! [`Channel`]: tonic's, with a span, a `traceparent` header and a measurement for each call, and with gRPC's status for
+//! connections that break.
 
+use std::error::Error;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use http_body_util::BodyExt;
 use tonic::body::Body;
 use tonic::codegen::Service;
 use tonic::codegen::http::{Request, Response};
-use tonic::transport;
+use tonic::{Code, Status, TimeoutExpired, transport};
 
 use crate::telemetry::rpc;
 
@@ -22,14 +25,98 @@ impl From<transport::Channel> for Channel {
 
 impl Service<Request<Body>> for Channel {
     type Response = Response<Body>;
-    type Error = transport::Error;
+    type Error = Status;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.0.poll_ready(context)
+        self.0.poll_ready(context).map_err(failure)
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        rpc::call(&mut self.0, request)
+        let answer = rpc::call(&mut self.0, request);
+        Box::pin(async move {
+            let response = answer.await.map_err(failure)?;
+            Ok(response.map(|body| Body::new(body.map_err(unless_broken))))
+        })
+    }
+}
+
+/// The status of a call that got no answer. A connection that is closed before it cancels its calls, to tonic.
+fn failure(error: transport::Error) -> Status {
+    let status = unless_broken(Status::from_error(Box::new(error)));
+    match status.source() {
+        Some(cause)
+            if status.code() == Code::Cancelled
+                && !chain(cause).any(|cause| cause.is::<TimeoutExpired>()) =>
+        {
+            broken(cause)
+        }
+        _ => status,
+    }
+}
+
+/// `status`, or `UNAVAILABLE` if the connection broke: that is gRPC's status for it and what other implementations give,
+/// so that whoever tries again on it does; tonic says `UNKNOWN`. A server's own `UNKNOWN` has no cause on this side.
+fn unless_broken(status: Status) -> Status {
+    match status.source() {
+        Some(cause) if status.code() == Code::Unknown => broken(cause),
+        _ => status,
+    }
+}
+
+fn broken(cause: &(dyn Error + 'static)) -> Status {
+    let root = chain(cause).last().map(ToString::to_string).unwrap_or_default();
+    Status::unavailable(format!("the connection failed: {root}"))
+}
+
+/// An error and its causes, the root last.
+fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |error: &&'a (dyn Error + 'static)| (*error).source())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+    use tonic::transport::Endpoint;
+
+    use super::*;
+    use crate::proto::internal::GetComputationTokenRequest;
+    use crate::proto::internal::computations_client::ComputationsClient;
+
+    /// The status of a call to a server that closes connections: at once, or after what the client says first.
+    async fn status(greets: bool) -> Status {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                if greets {
+                    // An empty SETTINGS frame of HTTP/2.
+                    let _ = stream.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).await;
+                    let _ = stream.read(&mut [0; 1024]).await;
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+            }
+        });
+        let channel = Endpoint::try_from(format!("http://{address}")).expect("an address").connect_lazy();
+        let mut client = ComputationsClient::new(Channel::from(channel));
+        client.get_computation_token(GetComputationTokenRequest::default()).await.expect_err("nobody answers")
+    }
+
+    #[tokio::test]
+    async fn a_broken_connection_is_unavailable() {
+        for greets in [false, true] {
+            let status = status(greets).await;
+            assert_eq!(status.code(), Code::Unavailable, "{status:?}");
+        }
+    }
+
+    #[test]
+    fn what_the_server_says_stays() {
+        for code in [Code::Unknown, Code::Internal, Code::Cancelled] {
+            assert_eq!(unless_broken(Status::new(code, "said")).code(), code);
+        }
     }
 }

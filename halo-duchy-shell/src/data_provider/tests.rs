@@ -165,9 +165,10 @@ impl World {
 
         let config = KingdomConfig {
             duchies: duchies.iter().map(|id| String::from(*id)).collect(),
-            protocol: protocol.clone(),
+            protocols: vec![protocol.clone()],
             stream: StreamSettings::default(),
             certificate_errors_unknown: false,
+            allow_faults: true,
         };
         let kingdom = Kingdom::new(config, Arc::new(SystemClock), ChaCha20Rng::seed_from_u64(7));
         let duchies = duchies.iter().map(|id| (format!("duchies/{id}"), *id));

@@ -17,8 +17,8 @@ impl Certificates for Kingdom {
         caller(&request)?;
         let name = certificate_name("name", &request.get_ref().name)?.to_string();
         let state = self.state();
-        match state.certificates.get(&name) {
-            Some(certificate) => Ok(Response::new(certificate.clone())),
+        match state.records.certificates.get(&name) {
+            Some(known) => Ok(Response::new(known.certificate.clone())),
             None if state.config.certificate_errors_unknown => Err(not_found("certificate", name).unknown()),
             None => Err(not_found("certificate", name).into()),
         }

@@ -11,9 +11,10 @@ use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
 use super::error::KingdomError;
+use super::fault::StreamFaults;
 use super::resource_name::{ComputationName, ExternalId};
 use super::state::{Measurement, MeasurementResult, State, UpdateTime, is_terminal};
-use super::{Kingdom, Violation, certificate_name, convert, not_found};
+use super::{Kingdom, Violation, certificate_name, convert, not_found, result_check};
 use crate::identity::calling_duchy;
 use crate::proto::system::computation::State as ComputationState;
 use crate::proto::system::computations_server::Computations;
@@ -94,21 +95,29 @@ fn set_result(
 ) -> Result<Computation, KingdomError> {
     let time = state.tick();
     let name = || ComputationName(id).to_string();
-    let measurement = state.measurements.get_mut(&id).ok_or_else(|| not_found("computation", name()))?;
-    if measurement.result.is_some() {
-        state.violations.push(Violation::SecondResult { computation: id, duchy });
+    let absent = || not_found("computation", name());
+    let measurement = state.records.measurements.get(&id).ok_or_else(absent)?;
+    if let Some(result) = &measurement.result {
+        // Whoever lost the answer brings the same again.
+        if !result_check::is_repetition(state, measurement, result, &request) {
+            state.report(Violation::SecondResult { computation: id, duchy });
+        }
         return Err(KingdomError::ResultExists(id));
     }
-    if measurement.state != ComputationState::PendingComputation {
-        let found = measurement.state;
-        state.violations.push(Violation::UnexpectedResult { computation: id, duchy, state: found });
+    let found = measurement.state;
+    if let Some(violation) = result_check::violation(state, id, measurement, &duchy, &request) {
+        state.report(violation);
     }
+    if found != ComputationState::PendingComputation {
+        state.report(Violation::UnexpectedResult { computation: id, duchy, state: found });
+    }
+    let measurement = state.records.measurements.get_mut(&id).ok_or_else(absent)?;
     measurement.result = Some(MeasurementResult {
         aggregator_certificate: request.aggregator_certificate,
         encrypted_result: request.encrypted_result,
     });
     measurement.advance(ComputationState::Succeeded, time);
-    let measurement = state.measurements.get(&id).ok_or_else(|| not_found("computation", name()))?;
+    let measurement = state.records.measurements.get(&id).ok_or_else(absent)?;
     Ok(convert::computation(state, id, measurement))
 }
 
@@ -126,10 +135,20 @@ impl Kingdom {
             position,
             changes: self.shared.changes.subscribe(),
             found: VecDeque::new(),
+            faults: StreamFaults::default(),
+            cut: false,
         };
         stream::unfold(walk, move |mut walk| async move {
             loop {
+                if walk.cut {
+                    return None;
+                }
+                if let Some(status) = walk.faults.end() {
+                    walk.cut = true;
+                    return Some((Err(status), walk));
+                }
                 if let Some(response) = walk.found.pop_front() {
+                    walk.faults.count();
                     return Some((Ok(response), walk));
                 }
                 if Instant::now() >= deadline {
@@ -138,7 +157,10 @@ impl Kingdom {
                 // Seen before looking: a change during the look wakes the wait below.
                 walk.changes.borrow_and_update();
                 let looked = Instant::now();
-                walk.look(settings.limit);
+                if let Err(error) = walk.look(settings.limit) {
+                    walk.cut = true;
+                    return Some((Err(error.into()), walk));
+                }
                 if walk.found.is_empty() {
                     let wait = async {
                         // The sender lives as long as the Kingdom that `walk` holds: no error is possible.
@@ -159,13 +181,24 @@ struct Walk {
     position: Option<Position>,
     changes: tokio::sync::watch::Receiver<()>,
     found: VecDeque<StreamActiveComputationsResponse>,
+    faults: StreamFaults,
+    /// Whether the stream has ended before its time.
+    cut: bool,
 }
 
 impl Walk {
     /// Finds the next `limit` computations of the duchy that changed after the position.
-    fn look(&mut self, limit: usize) {
+    fn look(&mut self, limit: usize) -> Result<(), KingdomError> {
+        let found = self.changed(limit);
+        let start = token((UpdateTime::default(), ExternalId::from_number(0)));
+        self.found.extend(self.faults.distort(&self.kingdom, &self.duchy, found, &start)?);
+        Ok(())
+    }
+
+    fn changed(&mut self, limit: usize) -> Vec<StreamActiveComputationsResponse> {
         let state = self.kingdom.state();
         let mut next: Vec<(Position, &Measurement)> = state
+            .records
             .measurements
             .iter()
             .map(|(id, measurement)| ((measurement.update_time, *id), measurement))
@@ -177,15 +210,17 @@ impl Walk {
             .collect();
         next.sort_unstable_by_key(|(position, _)| *position);
         next.truncate(limit.max(1));
+        let mut found = Vec::new();
         for (position, measurement) in next {
             self.position = Some(position);
             let mut computation = convert::computation(&state, position.1, measurement);
             state.forge(&self.duchy, &mut computation);
-            self.found.push_back(StreamActiveComputationsResponse {
+            found.push(StreamActiveComputationsResponse {
                 computation: Some(computation),
                 continuation_token: token(position),
             });
         }
+        found
     }
 }
 

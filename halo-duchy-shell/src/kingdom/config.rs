@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use crate::proto::api::measurement_spec::MeasurementType;
 use crate::proto::system::computation::mpc_protocol_config::NoiseMechanism;
 
 /// The configuration of a [`Kingdom`](super::Kingdom).
@@ -10,12 +11,15 @@ use crate::proto::system::computation::mpc_protocol_config::NoiseMechanism;
 pub struct KingdomConfig {
     /// The ids of the duchies; all take part in every computation of a Liquid Legions protocol.
     pub duchies: BTreeSet<String>,
-    /// How measurements are computed.
-    pub protocol: Protocol,
+    /// How measurements are computed: by the first of these that can measure what is asked for, unless one was
+    /// [planned](super::Kingdom::plan_measurement).
+    pub protocols: Vec<Protocol>,
     /// How the stream of active computations behaves.
     pub stream: StreamSettings,
     /// Whether `Certificates.GetCertificate` answers every failure with `UNKNOWN`, as the real Kingdom does.
     pub certificate_errors_unknown: bool,
+    /// Whether the Kingdom's own service may inject faults.
+    pub allow_faults: bool,
 }
 
 /// The protocol that measurements are computed with, and its parameters.
@@ -118,14 +122,33 @@ impl ShareShuffleSettings {
     }
 }
 
-impl KingdomConfig {
-    /// The duchies that take part in a computation.
-    pub fn participants(&self) -> BTreeSet<String> {
-        match &self.protocol {
-            Protocol::LiquidLegionsV2(_) | Protocol::ReachOnlyLiquidLegionsV2(_) => self.duchies.clone(),
-            Protocol::HonestMajorityShareShuffle(settings) => {
+impl Protocol {
+    /// As the command line spells it.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::LiquidLegionsV2(_) => "llv2",
+            Self::ReachOnlyLiquidLegionsV2(_) => "ro-llv2",
+            Self::HonestMajorityShareShuffle(_) => "hmss",
+        }
+    }
+
+    /// Those of `duchies` that take part in a computation; in a share shuffle the three that it names.
+    pub(super) fn participants(&self, duchies: &BTreeSet<String>) -> BTreeSet<String> {
+        match self {
+            Self::LiquidLegionsV2(_) | Self::ReachOnlyLiquidLegionsV2(_) => duchies.clone(),
+            Self::HonestMajorityShareShuffle(settings) => {
                 settings.workers.iter().chain([&settings.aggregator]).cloned().collect()
             }
+        }
+    }
+
+    /// Whether it can measure what is asked for.
+    pub(super) fn measures(&self, asked: &MeasurementType) -> bool {
+        match self {
+            Self::LiquidLegionsV2(_) | Self::HonestMajorityShareShuffle(_) => {
+                matches!(asked, MeasurementType::Reach(_) | MeasurementType::ReachAndFrequency(_))
+            }
+            Self::ReachOnlyLiquidLegionsV2(_) => matches!(asked, MeasurementType::Reach(_)),
         }
     }
 }

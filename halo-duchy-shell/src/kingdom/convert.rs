@@ -45,7 +45,7 @@ pub fn computation(state: &State, id: ExternalId, measurement: &Measurement) -> 
         requisitions: requisitions
             .map(|(requisition, value)| computation_requisition(id, *requisition, value))
             .collect(),
-        mpc_protocol_config: Some(mpc_protocol(&state.config.protocol)),
+        mpc_protocol_config: Some(mpc_protocol(&measurement.protocol)),
     }
 }
 
@@ -58,8 +58,9 @@ pub fn computation_participant(
 ) -> system::ComputationParticipant {
     let mut params = participant.params.clone();
     if let Some(params) = &mut params {
-        let certificate = state.certificates.get(&params.duchy_certificate);
-        params.duchy_certificate_der = certificate.map(|found| found.x509_der.clone()).unwrap_or_default();
+        let certificate = state.records.certificates.get(&params.duchy_certificate);
+        params.duchy_certificate_der =
+            certificate.map(|known| known.certificate.x509_der.clone()).unwrap_or_default();
     }
     system::ComputationParticipant {
         name: ParticipantName { computation, duchy: duchy.to_owned() }.to_string(),
@@ -92,7 +93,8 @@ pub fn computation_requisition(
     }
 }
 
-fn mpc_protocol(protocol: &Protocol) -> MpcProtocolConfig {
+/// The protocol for duchies.
+pub fn mpc_protocol(protocol: &Protocol) -> MpcProtocolConfig {
     use mpc_protocol_config::Protocol as Case;
     let protocol = match protocol {
         Protocol::LiquidLegionsV2(settings) => Case::LiquidLegionsV2(mpc_settings(settings)),
@@ -128,7 +130,7 @@ fn mpc_settings(settings: &LiquidLegionsSettings) -> mpc_protocol_config::Liquid
 }
 
 /// The protocol for data providers and measurement consumers.
-pub fn protocol_config(state: &State, measurement: &Measurement) -> api::ProtocolConfig {
+pub fn protocol_config(measurement: &Measurement) -> api::ProtocolConfig {
     use protocol_config::protocol::Protocol as Case;
     let (measurement_type, maximum_frequency) = match &measurement.spec.measurement_type {
         Some(MeasurementType::ReachAndFrequency(spec)) => {
@@ -136,7 +138,7 @@ pub fn protocol_config(state: &State, measurement: &Measurement) -> api::Protoco
         }
         _ => (ProtocolMeasurementType::Reach, 1),
     };
-    let case = match &state.config.protocol {
+    let case = match &measurement.protocol {
         Protocol::LiquidLegionsV2(settings) => Case::LiquidLegionsV2(protocol_config::LiquidLegionsV2 {
             sketch_params: Some(api::LiquidLegionsSketchParams {
                 decay_rate: settings.decay_rate,
@@ -216,7 +218,7 @@ pub fn measurement_state(state: ComputationState) -> MeasurementState {
 }
 
 /// A measurement for its measurement consumer.
-pub fn measurement(state: &State, measurement: &Measurement) -> api::Measurement {
+pub fn measurement(measurement: &Measurement) -> api::Measurement {
     let requisitions = measurement.requisitions.values();
     api::Measurement {
         name: MeasurementName { consumer: measurement.consumer.clone(), measurement: measurement.id }
@@ -224,7 +226,7 @@ pub fn measurement(state: &State, measurement: &Measurement) -> api::Measurement
         measurement_consumer_certificate: measurement.consumer_certificate.clone(),
         measurement_spec: Some(measurement.signed_spec.clone()),
         data_providers: requisitions.map(data_provider_entry).collect(),
-        protocol_config: Some(protocol_config(state, measurement)),
+        protocol_config: Some(protocol_config(measurement)),
         state: measurement_state(measurement.state).into(),
         results: measurement
             .result
@@ -257,12 +259,7 @@ fn data_provider_entry(requisition: &Requisition) -> api::measurement::DataProvi
 }
 
 /// A requisition for its data provider.
-pub fn requisition(
-    state: &State,
-    measurement: &Measurement,
-    id: ExternalId,
-    requisition: &Requisition,
-) -> api::Requisition {
+pub fn requisition(measurement: &Measurement, id: ExternalId, requisition: &Requisition) -> api::Requisition {
     let consumer = measurement.consumer.clone();
     let data_provider = requisition.data_provider.clone();
     let context = requisition.fulfillment_context.clone();
@@ -272,12 +269,12 @@ pub fn requisition(
         measurement: MeasurementName { consumer, measurement: measurement.id }.to_string(),
         measurement_consumer_certificate: measurement.consumer_certificate.clone(),
         measurement_spec: Some(measurement.signed_spec.clone()),
-        protocol_config: Some(protocol_config(state, measurement)),
+        protocol_config: Some(protocol_config(measurement)),
         data_provider_certificate: requisition.data_provider_certificate.clone(),
         encrypted_requisition_spec_ciphertext: requisition.encrypted_spec.ciphertext.clone(),
         duchies: participants
             .filter_map(|(duchy, participant)| {
-                duchy_entry(&state.config.protocol, duchy, participant, requisition)
+                duchy_entry(&measurement.protocol, duchy, participant, requisition)
             })
             .collect(),
         state: public_requisition_state(requisition.state).into(),

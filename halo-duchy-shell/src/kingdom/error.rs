@@ -77,6 +77,18 @@ pub enum KingdomError {
     /// A certificate is not known here, or was revoked.
     #[error("certificate {0:?} is not known or was revoked")]
     CertificateInvalid(String),
+    /// The measurement to be planned exists.
+    #[error("the measurement of request {request_id:?} exists already")]
+    MeasurementExists {
+        /// The request's id.
+        request_id: String,
+    },
+    /// The Kingdom was not started to misbehave.
+    #[error("faults are not allowed: the Kingdom was started without --insecure-dev-faults")]
+    FaultsForbidden,
+    /// The change could not be written to the database and did not happen.
+    #[error("the Kingdom's database: {0}")]
+    NotSaved(String),
     /// The aggregator has set a result already.
     #[error("computation {0} has a result")]
     ResultExists(ExternalId),
@@ -93,8 +105,10 @@ impl KingdomError {
             Self::ComputationState { .. }
             | Self::ParticipantState { .. }
             | Self::RequisitionState { .. }
-            | Self::CertificateInvalid(_) => Code::FailedPrecondition,
-            Self::ResultExists(_) => Code::AlreadyExists,
+            | Self::CertificateInvalid(_)
+            | Self::FaultsForbidden => Code::FailedPrecondition,
+            Self::ResultExists(_) | Self::MeasurementExists { .. } => Code::AlreadyExists,
+            Self::NotSaved(_) => Code::Unavailable,
         }
     }
 

@@ -4,6 +4,7 @@ use tonic::{Request, Response, Status};
 
 use super::error::KingdomError;
 use super::resource_name::{ExternalId, ParticipantName};
+use super::state::{LogEntry, State};
 use super::{Kingdom, not_found};
 use crate::identity::calling_duchy;
 use crate::proto::system::computation_log_entries_server::ComputationLogEntries;
@@ -21,7 +22,7 @@ impl ComputationLogEntries for Kingdom {
         let key = ParticipantName::parse(&parent)
             .ok_or_else(|| KingdomError::name("parent", "participant", &parent))?;
         let missing = || KingdomError::invalid("computation_log_entry", "missing");
-        let mut entry = computation_log_entry.ok_or_else(missing)?;
+        let entry = computation_log_entry.ok_or_else(missing)?;
         if key.duchy != caller {
             return Err(KingdomError::NotOwner("the computation participant").into());
         }
@@ -33,15 +34,25 @@ impl ComputationLogEntries for Kingdom {
             );
         }
         // A log entry is no change of a computation: the streams stay asleep.
-        let mut state = self.state();
-        let measurement = state.measurements.get(&key.computation);
-        if measurement.is_none_or(|found| !found.participants.contains_key(&key.duchy)) {
-            return Err(not_found("computation participant", parent).into());
-        }
-        entry.name = format!("{key}/logEntries/{}", ExternalId::random(&mut state.rng));
-        state.check_text(key.computation, &key.duchy, &entry.log_message);
-        state.check_attempt(key.computation, &key.duchy, entry.stage_attempt.as_ref());
-        state.log_entries.entry(key.computation).or_default().push((key.duchy, entry.clone()));
-        Ok(Response::new(entry))
+        Ok(Response::new(self.update(|state| create(state, key, entry))?))
     }
+}
+
+fn create(
+    state: &mut State,
+    key: ParticipantName,
+    mut entry: ComputationLogEntry,
+) -> Result<ComputationLogEntry, KingdomError> {
+    let measurement = state.records.measurements.get(&key.computation);
+    if measurement.is_none_or(|found| !found.participants.contains_key(&key.duchy)) {
+        return Err(not_found("computation participant", key.to_string()));
+    }
+    entry.name = format!("{key}/logEntries/{}", ExternalId::random(&mut state.rng));
+    state.check_text(key.computation, &key.duchy, &entry.log_message);
+    state.check_attempt(key.computation, &key.duchy, entry.stage_attempt.as_ref());
+    let last =
+        state.records.log_entries_of(key.computation).next_back().map_or(0, |((_, number), _)| *number);
+    let logged = LogEntry { duchy: key.duchy, entry: entry.clone() };
+    state.records.log_entries.insert((key.computation, last.saturating_add(1)), logged);
+    Ok(entry)
 }

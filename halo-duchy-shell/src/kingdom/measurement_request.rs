@@ -44,11 +44,7 @@ pub struct DataProviderRequest {
 
 impl MeasurementRequest {
     /// Checks what `consumer` (a measurement consumer's id) asks for.
-    pub fn check(
-        measurement: Measurement,
-        consumer: &str,
-        protocol: &Protocol,
-    ) -> Result<Self, KingdomError> {
+    pub fn check(measurement: Measurement, consumer: &str) -> Result<Self, KingdomError> {
         let field = "measurement.measurement_consumer_certificate";
         let consumer_certificate = certificate_name(field, &measurement.measurement_consumer_certificate)?;
         if single(&consumer_certificate.owner, "measurementConsumers") != Some(consumer) {
@@ -59,7 +55,7 @@ impl MeasurementRequest {
         let spec_bytes = signed_bytes(&signed_spec)?;
         let spec =
             MeasurementSpec::decode(spec_bytes.as_slice()).map_err(|_| invalid_spec("not a message"))?;
-        check_spec(&spec, protocol)?;
+        check_spec(&spec)?;
 
         let entries = measurement.data_providers;
         if entries.is_empty() || entries.len() > MAXIMUM_DATA_PROVIDERS {
@@ -76,6 +72,15 @@ impl MeasurementRequest {
             spec_bytes,
             spec,
             data_providers,
+        })
+    }
+
+    /// The first of `protocols` that can measure what is asked for.
+    pub fn protocol<'a>(&self, protocols: &'a [Protocol]) -> Result<&'a Protocol, KingdomError> {
+        let asked = self.spec.measurement_type.as_ref();
+        let found = asked.and_then(|asked| protocols.iter().find(|protocol| protocol.measures(asked)));
+        found.ok_or_else(|| {
+            invalid_spec("no protocol of this Kingdom measures that; are they for reach only?")
         })
     }
 }
@@ -134,15 +139,12 @@ fn signed_bytes(spec: &SignedMessage) -> Result<Vec<u8>, KingdomError> {
     Ok(bytes.clone())
 }
 
-fn check_spec(spec: &MeasurementSpec, protocol: &Protocol) -> Result<(), KingdomError> {
+fn check_spec(spec: &MeasurementSpec) -> Result<(), KingdomError> {
     if spec.measurement_public_key.is_none() && spec.serialized_measurement_public_key.is_empty() {
         return Err(invalid_spec("no measurement_public_key"));
     }
     match &spec.measurement_type {
         Some(MeasurementType::ReachAndFrequency(reach_and_frequency)) => {
-            if matches!(protocol, Protocol::ReachOnlyLiquidLegionsV2(_)) {
-                return Err(invalid_spec("this Kingdom measures reach only"));
-            }
             check_privacy(reach_and_frequency.reach_privacy_params.as_ref())?;
             check_privacy(reach_and_frequency.frequency_privacy_params.as_ref())?;
             if reach_and_frequency.maximum_frequency <= 1 {

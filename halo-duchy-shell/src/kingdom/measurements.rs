@@ -33,13 +33,16 @@ impl Measurements for Kingdom {
         let measurement = measurement.ok_or_else(missing)?;
         let created = self.change(|state| {
             let key = (consumer.clone(), request_id);
-            if let Some(computation) = state.requests.get(&key) {
+            if let Some(computation) = state.records.requests.get(&key) {
                 return message(state, *computation);
             }
-            let request = MeasurementRequest::check(measurement, &consumer, &state.config.protocol)?;
-            let computation = create(state, consumer, request)?;
+            let request = MeasurementRequest::check(measurement, &consumer)?;
+            let planned = state.records.plans.get(&key).map(std::slice::from_ref);
+            let protocol = request.protocol(planned.unwrap_or(&state.config.protocols))?.clone();
+            let computation = create(state, consumer, protocol, request)?;
             if !key.1.is_empty() {
-                state.requests.insert(key, computation);
+                state.records.plans.remove(&key);
+                state.records.requests.insert(key, computation);
             }
             message(state, computation)
         });
@@ -66,14 +69,15 @@ fn check_consumer<T>(request: &Request<T>, consumer: &str) -> Result<(), Status>
 }
 
 fn message(state: &State, computation: ExternalId) -> Result<api::Measurement, KingdomError> {
-    let measurement = state.measurements.get(&computation);
+    let measurement = state.records.measurements.get(&computation);
     let measurement = measurement.ok_or_else(|| not_found("measurement", computation.to_string()))?;
-    Ok(convert::measurement(state, measurement))
+    Ok(convert::measurement(measurement))
 }
 
 fn create(
     state: &mut State,
     consumer: String,
+    protocol: Protocol,
     request: MeasurementRequest,
 ) -> Result<ExternalId, KingdomError> {
     state.valid_certificate(&request.consumer_certificate)?;
@@ -81,12 +85,13 @@ fn create(
         state.valid_certificate(&entry.certificate)?;
     }
     let time = state.tick();
-    let participants = state.config.participants().into_iter().map(|duchy| (duchy, participant(time)));
+    let participants =
+        protocol.participants(&state.config.duchies).into_iter().map(|duchy| (duchy, participant(time)));
     let participants = participants.collect();
     let mut requisitions = BTreeMap::new();
     for entry in request.data_providers {
         let id = ExternalId::random(&mut state.rng);
-        let fulfilling_duchy = match &state.config.protocol {
+        let fulfilling_duchy = match &protocol {
             Protocol::LiquidLegionsV2(_) | Protocol::ReachOnlyLiquidLegionsV2(_) => None,
             Protocol::HonestMajorityShareShuffle(settings) => {
                 let [first, second] = &settings.workers;
@@ -100,6 +105,7 @@ fn create(
         id: ExternalId::random(&mut state.rng),
         consumer,
         consumer_certificate: request.consumer_certificate.to_string(),
+        protocol,
         reference_id: request.reference_id,
         signed_spec: request.signed_spec,
         spec_bytes: request.spec_bytes,
@@ -112,7 +118,7 @@ fn create(
         result: None,
         failure: None,
     };
-    state.measurements.insert(computation, measurement);
+    state.records.measurements.insert(computation, measurement);
     Ok(computation)
 }
 

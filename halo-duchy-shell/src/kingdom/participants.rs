@@ -5,7 +5,7 @@ use tonic::{Request, Response, Status};
 use super::config::Protocol;
 use super::error::KingdomError;
 use super::resource_name::{ExternalId, ParticipantName};
-use super::state::{Participant, RequisitionState, State, UpdateTime, is_terminal};
+use super::state::{Measurement, Participant, RequisitionState, State, UpdateTime, is_terminal};
 use super::{Kingdom, Violation, certificate_name, convert, not_found};
 use crate::identity::calling_duchy;
 use crate::proto::api::measurement::{Failure as MeasurementFailure, failure::Reason};
@@ -81,10 +81,13 @@ fn own_participant<T>(request: &Request<T>, name: &str) -> Result<ParticipantNam
 }
 
 fn participant_message(state: &State, key: &ParticipantName) -> Result<ComputationParticipant, KingdomError> {
-    let measurement = state.measurements.get(&key.computation);
-    let measurement = measurement.ok_or_else(|| not_found("computation participant", key.to_string()))?;
-    let participant = measurement.participant(key.computation, &key.duchy)?;
+    let participant = measurement(state, key)?.participant(key.computation, &key.duchy)?;
     Ok(convert::computation_participant(state, key.computation, &key.duchy, participant))
+}
+
+fn measurement<'a>(state: &'a State, key: &ParticipantName) -> Result<&'a Measurement, KingdomError> {
+    let measurement = state.records.measurements.get(&key.computation);
+    measurement.ok_or_else(|| not_found("computation participant", key.to_string()))
 }
 
 /// Where a participant and its computation are.
@@ -95,8 +98,7 @@ struct Found {
 
 /// The states of a participant and its computation, if `etag` is up to date.
 fn find(state: &State, key: &ParticipantName, etag: &str) -> Result<Found, KingdomError> {
-    let measurement = state.measurements.get(&key.computation);
-    let measurement = measurement.ok_or_else(|| not_found("computation participant", key.to_string()))?;
+    let measurement = measurement(state, key)?;
     let participant = measurement.participant(key.computation, &key.duchy)?;
     participant.check_etag(etag)?;
     Ok(Found { computation: measurement.state, participant: participant.state })
@@ -136,13 +138,13 @@ fn set_params(
             "belongs to another than the computation participant",
         ));
     }
-    check_protocol(&state.config.protocol, &key.duchy, &params)?;
+    check_protocol(&measurement(state, key)?.protocol, &key.duchy, &params)?;
     state.valid_certificate(&certificate)?;
     let found = find(state, key, etag)?;
     watch_params(state, key, &params);
     found.expect(key, ComputationState::PendingRequisitionParams, ParticipantState::Created)?;
 
-    let set = match &state.config.protocol {
+    let set = match &measurement(state, key)?.protocol {
         Protocol::LiquidLegionsV2(_) | Protocol::ReachOnlyLiquidLegionsV2(_) => {
             ParticipantState::RequisitionParamsSet
         }
@@ -154,7 +156,7 @@ fn set_params(
         participant.state = set;
         participant.params = Some(params);
     });
-    let Some(measurement) = state.measurements.get_mut(&key.computation) else { return Ok(()) };
+    let Some(measurement) = state.records.measurements.get_mut(&key.computation) else { return Ok(()) };
     if measurement.all_participants(set) {
         measurement.advance(ComputationState::PendingRequisitionFulfillment, time);
         for requisition in measurement.requisitions.values_mut() {
@@ -191,11 +193,11 @@ fn check_protocol(protocol: &Protocol, duchy: &str, params: &RequisitionParams) 
 /// A retry brings the same keys again. Other keys would let ciphertexts under two keys meet.
 fn watch_params(state: &mut State, key: &ParticipantName, params: &RequisitionParams) {
     let participant =
-        state.measurements.get(&key.computation).and_then(|found| found.participants.get(&key.duchy));
+        state.records.measurements.get(&key.computation).and_then(|found| found.participants.get(&key.duchy));
     let set = participant.and_then(|participant| participant.params.as_ref());
     if set.is_some_and(|set| set.protocol != params.protocol) {
         let (computation, duchy) = (key.computation, key.duchy.clone());
-        state.violations.push(Violation::ParamsChanged { computation, duchy });
+        state.report(Violation::ParamsChanged { computation, duchy });
     }
 }
 
@@ -207,7 +209,7 @@ fn confirm(state: &mut State, key: &ParticipantName, etag: &str) -> Result<(), K
 
     let time = state.tick();
     update(state, key, time, |participant| participant.state = ParticipantState::Ready);
-    let Some(measurement) = state.measurements.get_mut(&key.computation) else { return Ok(()) };
+    let Some(measurement) = state.records.measurements.get_mut(&key.computation) else { return Ok(()) };
     if measurement.all_participants(ParticipantState::Ready) {
         measurement.advance(ComputationState::PendingComputation, time);
     }
@@ -219,7 +221,7 @@ fn watch_confirmation(state: &mut State, computation: ExternalId, duchy: &str, f
         found,
         ComputationState::PendingRequisitionParams | ComputationState::PendingRequisitionFulfillment
     ) {
-        state.violations.push(Violation::ConfirmedEarly { computation, duchy: duchy.to_owned() });
+        state.report(Violation::ConfirmedEarly { computation, duchy: duchy.to_owned() });
     }
 }
 
@@ -245,7 +247,7 @@ fn fail(
         participant.state = ParticipantState::Failed;
         participant.failure = Some(failure);
     });
-    let Some(measurement) = state.measurements.get_mut(&key.computation) else { return Ok(()) };
+    let Some(measurement) = state.records.measurements.get_mut(&key.computation) else { return Ok(()) };
     measurement.withdraw_requisitions(time);
     measurement.failure =
         Some(MeasurementFailure { reason: Reason::ComputationParticipantFailed.into(), message });
@@ -254,7 +256,7 @@ fn fail(
 }
 
 fn update(state: &mut State, key: &ParticipantName, time: UpdateTime, change: impl FnOnce(&mut Participant)) {
-    let measurement = state.measurements.get_mut(&key.computation);
+    let measurement = state.records.measurements.get_mut(&key.computation);
     if let Some(participant) = measurement.and_then(|found| found.participants.get_mut(&key.duchy)) {
         change(participant);
         participant.update_time = time;

@@ -74,7 +74,7 @@ fn list(
     };
     let filter = request.filter.clone().unwrap_or_default();
     let mut found: Vec<(ExternalId, Requisition)> = Vec::new();
-    for measurement in state.measurements.values() {
+    for measurement in state.records.measurements.values() {
         for (id, requisition) in &measurement.requisitions {
             if requisition.data_provider != data_provider
                 || requisition.state == RequisitionState::PendingParams
@@ -82,7 +82,7 @@ fn list(
             {
                 continue;
             }
-            let message = convert::requisition(state, measurement, *id, requisition);
+            let message = convert::requisition(measurement, *id, requisition);
             let wanted = |wanted: &[i32], state: i32| wanted.is_empty() || wanted.contains(&state);
             if wanted(&filter.states, message.state)
                 && wanted(&filter.measurement_states, message.measurement_state)
@@ -109,6 +109,7 @@ fn refuse(
 ) -> Result<Requisition, KingdomError> {
     let absent = || not_found("requisition", key.to_string());
     let (computation, measurement) = state
+        .records
         .measurements
         .iter()
         .find(|(_, measurement)| {
@@ -128,7 +129,7 @@ fn refuse(
     }
 
     let time = state.tick();
-    let measurement = state.measurements.get_mut(&computation).ok_or_else(absent)?;
+    let measurement = state.records.measurements.get_mut(&computation).ok_or_else(absent)?;
     if let Some(requisition) = measurement.requisitions.get_mut(&key.requisition) {
         requisition.state = RequisitionState::Refused;
         requisition.update_time = time;
@@ -140,7 +141,7 @@ fn refuse(
         message: format!("ID of refused Requisition: {}", key.requisition),
     });
     measurement.advance(ComputationState::Failed, time);
-    let measurement = state.measurements.get(&computation).ok_or_else(absent)?;
+    let measurement = state.records.measurements.get(&computation).ok_or_else(absent)?;
     let requisition = measurement.requisitions.get(&key.requisition).ok_or_else(absent)?;
-    Ok(convert::requisition(state, measurement, key.requisition, requisition))
+    Ok(convert::requisition(measurement, key.requisition, requisition))
 }

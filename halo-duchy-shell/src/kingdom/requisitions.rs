@@ -38,7 +38,7 @@ fn fulfill(
 ) -> Result<Requisition, KingdomError> {
     let computation = key.computation;
     let absent = || not_found("requisition", key.to_string());
-    let measurement = state.measurements.get(&computation).ok_or_else(absent)?;
+    let measurement = state.records.measurements.get(&computation).ok_or_else(absent)?;
     // Upstream answers a duchy of another computation as if there were no such requisition.
     measurement.participants.get(&duchy).ok_or_else(absent)?;
     let requisition = measurement.requisitions.get(&key.requisition).ok_or_else(absent)?;
@@ -50,25 +50,25 @@ fn fulfill(
     if measurement.state != ComputationState::PendingRequisitionFulfillment {
         return Err(KingdomError::ComputationState { computation, state: measurement.state });
     }
-    if Sha256::digest(request.nonce.to_be_bytes()).as_slice() != requisition.nonce_hash {
-        let (requisition, duchy) = (key.requisition, duchy.clone());
-        state.violations.push(Violation::WrongNonce { computation, requisition, duchy });
-    }
-
-    if requisition.fulfilling_duchy.as_ref().is_some_and(|assigned| *assigned != duchy) {
-        let (requisition, duchy) = (key.requisition, duchy.clone());
-        state.violations.push(Violation::FulfilledElsewhere { computation, requisition, duchy });
-    }
-
+    let wrong_nonce = Sha256::digest(request.nonce.to_be_bytes()).as_slice() != requisition.nonce_hash;
+    let elsewhere = requisition.fulfilling_duchy.as_ref().is_some_and(|assigned| *assigned != duchy);
     // Without a confirmation phase the duchies begin at once.
-    let next = match state.config.protocol {
+    let next = match measurement.protocol {
         Protocol::LiquidLegionsV2(_) | Protocol::ReachOnlyLiquidLegionsV2(_) => {
             ComputationState::PendingParticipantConfirmation
         }
         Protocol::HonestMajorityShareShuffle(_) => ComputationState::PendingComputation,
     };
+    if wrong_nonce {
+        let (requisition, duchy) = (key.requisition, duchy.clone());
+        state.report(Violation::WrongNonce { computation, requisition, duchy });
+    }
+    if elsewhere {
+        let (requisition, duchy) = (key.requisition, duchy.clone());
+        state.report(Violation::FulfilledElsewhere { computation, requisition, duchy });
+    }
     let time = state.tick();
-    let measurement = state.measurements.get_mut(&computation).ok_or_else(absent)?;
+    let measurement = state.records.measurements.get_mut(&computation).ok_or_else(absent)?;
     let requisition = measurement.requisitions.get_mut(&key.requisition).ok_or_else(absent)?;
     requisition.state = RequisitionState::Fulfilled;
     requisition.update_time = time;

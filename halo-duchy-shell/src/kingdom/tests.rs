@@ -27,6 +27,8 @@ use crate::proto::api::{
     CreateMeasurementRequest, DifferentialPrivacyParams, EncryptedMessage, Measurement, MeasurementSpec,
     SignedMessage,
 };
+use crate::proto::dev_kingdom::dev_kingdom_client::DevKingdomClient;
+use crate::proto::system::computation::State as ComputationState;
 use crate::proto::system::computation_participant::{
     RequisitionParams, State as ParticipantState, requisition_params,
 };
@@ -38,9 +40,14 @@ use crate::proto::system::{
     GetComputationParticipantRequest, SetParticipantRequisitionParamsRequest,
 };
 
+mod admin;
+mod faults;
 mod life_cycle;
+mod persistence;
+mod plans;
 mod public_api;
 mod refusals;
+mod results;
 mod share_shuffle;
 mod stream;
 
@@ -71,6 +78,7 @@ fn believe_header(mut request: Request<()>) -> Result<Request<()>, Status> {
         Some(("measurementConsumers", id)) => {
             Caller::MeasurementConsumer(format!("measurementConsumers/{id}"))
         }
+        None if name.as_deref() == Some("kingdom") => Caller::Kingdom,
         _ => return Ok(request),
     };
     request.extensions_mut().insert(caller);
@@ -94,13 +102,12 @@ impl Trial {
     }
 
     async fn of(protocol: Protocol, stream: StreamSettings) -> Self {
-        let config = KingdomConfig {
-            duchies: DUCHIES.map(str::to_owned).into(),
-            protocol,
-            stream,
-            certificate_errors_unknown: false,
-        };
-        let kingdom = Kingdom::new(config, Arc::new(SystemClock), ChaCha20Rng::seed_from_u64(1));
+        let config = config(vec![protocol], stream);
+        Self::around(Kingdom::new(config, Arc::new(SystemClock), ChaCha20Rng::seed_from_u64(1))).await
+    }
+
+    /// Tells `kingdom` the certificates of everyone and serves it.
+    async fn around(kingdom: Kingdom) -> Self {
         let owners = DUCHIES.map(|id| format!("duchies/{id}")).into_iter();
         let owners =
             owners.chain(DATA_PROVIDERS.map(|id| format!("dataProviders/{id}"))).chain([CONSUMER.to_owned()]);
@@ -135,6 +142,10 @@ impl Trial {
 
     fn data_provider(&self, id: &str) -> PublicRequisitionsClient<Stub> {
         self.as_caller(&format!("dataProviders/{id}"), PublicRequisitionsClient::with_interceptor)
+    }
+
+    fn admin(&self) -> DevKingdomClient<Stub> {
+        self.as_caller("kingdom", DevKingdomClient::with_interceptor)
     }
 
     fn consumer(&self) -> MeasurementsClient<Stub> {
@@ -210,6 +221,16 @@ impl Trial {
         for duchy in DUCHIES {
             self.confirm(computation, duchy, "").await.unwrap();
         }
+    }
+}
+
+fn config(protocols: Vec<Protocol>, stream: StreamSettings) -> KingdomConfig {
+    KingdomConfig {
+        duchies: DUCHIES.map(str::to_owned).into(),
+        protocols,
+        stream,
+        certificate_errors_unknown: false,
+        allow_faults: true,
     }
 }
 

@@ -1,10 +1,13 @@
 //! What a duchy must never do, although the real Kingdom would not notice (spec services-ops.md §3.2).
 
+use serde::{Deserialize, Serialize};
+
 use super::resource_name::ExternalId;
+use super::saved::number;
 use crate::proto::system::computation::State as ComputationState;
 
 /// A broken invariant. Tests assert that there is none.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Deserialize, Serialize)]
 #[non_exhaustive]
 pub enum Violation {
     /// A duchy, having set its keys, came with others.
@@ -31,10 +34,35 @@ pub enum Violation {
         /// The duchy.
         duchy: String,
         /// The computation's state at the time.
+        #[serde(with = "number")]
         state: ComputationState,
     },
-    /// A result came for the second time.
-    #[error("{duchy} set the result of computation {computation} again")]
+    /// A result is not encrypted to the measurement consumer's key.
+    #[error("{duchy} set a result of computation {computation} that its measurement consumer cannot decrypt")]
+    ResultNotDecrypted {
+        /// The computation.
+        computation: ExternalId,
+        /// The duchy.
+        duchy: String,
+    },
+    /// A result's signature is not one under the certificate that the duchy named.
+    #[error("{duchy} set a result of computation {computation} that its certificate did not sign")]
+    ResultNotSigned {
+        /// The computation.
+        computation: ExternalId,
+        /// The duchy.
+        duchy: String,
+    },
+    /// A result is of another type than the measurement's spec asks for, or of none.
+    #[error("{duchy} set a result of computation {computation} that is not of the type asked for")]
+    ResultType {
+        /// The computation.
+        computation: ExternalId,
+        /// The duchy.
+        duchy: String,
+    },
+    /// A second result came that is not the first one repeated, or encrypted anew.
+    #[error("{duchy} set another result of computation {computation}")]
     SecondResult {
         /// The computation.
         computation: ExternalId,
@@ -88,4 +116,23 @@ pub enum Violation {
         /// The duchy.
         duchy: String,
     },
+}
+
+impl Violation {
+    /// The computation it happened in.
+    pub const fn computation(&self) -> ExternalId {
+        match self {
+            Self::ParamsChanged { computation, .. }
+            | Self::ConfirmedEarly { computation, .. }
+            | Self::UnexpectedResult { computation, .. }
+            | Self::ResultNotDecrypted { computation, .. }
+            | Self::ResultNotSigned { computation, .. }
+            | Self::ResultType { computation, .. }
+            | Self::SecondResult { computation, .. }
+            | Self::AttemptDecreased { computation, .. }
+            | Self::WrongNonce { computation, .. }
+            | Self::FulfilledElsewhere { computation, .. }
+            | Self::SecretDisclosed { computation, .. } => *computation,
+        }
+    }
 }

@@ -156,6 +156,7 @@ impl World {
         if part == Part::Kingdom {
             flags.push(format!("--pki={}", folder.display()));
             flags.push("--stream-throttle=0s".to_owned());
+            flags.push("--insecure-dev-faults".to_owned());
             return flags;
         }
         let tls = self.pki.tls(self.duchy);

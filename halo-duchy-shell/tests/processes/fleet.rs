@@ -79,6 +79,7 @@ pub struct Fleet {
     whole: Option<&'static str>,
     /// Variables of every process.
     environment: Vec<(&'static str, String)>,
+    settings: Settings,
     processes: Vec<Process>,
 }
 
@@ -106,6 +107,7 @@ impl Fleet {
             publishers: publishers.iter().map(|name| String::from(*name)).collect(),
             whole,
             environment,
+            settings,
             processes: Vec::new(),
             folder,
         };
@@ -115,11 +117,7 @@ impl Fleet {
             format!("--data-providers={}", publishers.join(",")),
         ];
         fleet.tool("pki", &pki);
-        let mut kingdom = fleet.server_flags(fleet.kingdom);
-        kingdom.push(format!("--pki={}", fleet.pki("").display()));
-        kingdom.push("--stream-throttle=20ms".into());
-        kingdom.extend(settings.kingdom_flags());
-        fleet.spawn(KINGDOM, KINGDOM, &kingdom);
+        fleet.start_kingdom();
         for part in Part::SERVERS {
             fleet.start_part(part);
         }
@@ -136,6 +134,46 @@ impl Fleet {
             fleet.spawn(publisher, "edp", &flags);
         }
         fleet
+    }
+
+    /// Starts the Kingdom, from what it remembers if it ran before.
+    fn start_kingdom(&mut self) {
+        let mut flags = self.server_flags(self.kingdom);
+        flags.push(format!("--pki={}", self.pki("").display()));
+        flags.push(format!("--database={}", self.folder.path().join("kingdom.sqlite").display()));
+        flags.push("--stream-throttle=20ms".into());
+        flags.push("--insecure-dev-faults".into());
+        flags.extend(self.settings.kingdom_flags());
+        self.spawn(KINGDOM, KINGDOM, &flags);
+    }
+
+    /// Ends the Kingdom without warning (SIGKILL) and starts it again.
+    pub fn restart_kingdom(&mut self) {
+        self.processes.retain(|process| process.name != KINGDOM);
+        self.start_kingdom();
+        self.await_server(self.kingdom);
+    }
+
+    /// Has the measurement of this index computed as `settings` say.
+    pub fn plan(&self, index: usize, settings: Settings) {
+        let mut flags = vec![
+            "--measurement-consumer=measurementConsumers/mc".to_owned(),
+            format!("--request-id=measurement-{index}"),
+        ];
+        flags.extend(settings.kingdom_flags());
+        self.kingdom("plan", &flags);
+    }
+
+    /// Runs a command to the Kingdom, which must succeed; the JSON that it prints.
+    pub fn kingdom(&self, command: &str, flags: &[String]) -> Vec<Value> {
+        let target = [
+            command.to_owned(),
+            format!("--pki={}", self.pki("").display()),
+            format!("--target=127.0.0.1:{}", self.kingdom),
+        ];
+        let output = self.tool(KINGDOM, &[&target[..], flags].concat());
+        let printed = String::from_utf8(output.stdout).expect("text");
+        printed.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
     }
 
     /// Starts a part of every duchy.
@@ -273,18 +311,22 @@ impl Fleet {
     }
 
     fn await_servers(&mut self) {
-        let start = Instant::now();
         let ports = DUCHIES.iter().zip(&self.ports).flat_map(|(duchy, ports)| match self.whole {
             // Nobody else calls its internal servers.
             Some(whole) if whole == *duchy => &ports[2..],
             _ => &ports[..],
         });
         for port in ports.chain([&self.kingdom]).copied().collect::<Vec<_>>() {
-            while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
-                let ended = self.processes.iter_mut().find_map(Process::ended);
-                assert!(ended.is_none() && start.elapsed() < PATIENCE, "{ended:?}\n{}", self.logs());
-                sleep(GLANCE);
-            }
+            self.await_server(port);
+        }
+    }
+
+    fn await_server(&mut self, port: u16) {
+        let start = Instant::now();
+        while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
+            let ended = self.processes.iter_mut().find_map(Process::ended);
+            assert!(ended.is_none() && start.elapsed() < PATIENCE, "{ended:?}\n{}", self.logs());
+            sleep(GLANCE);
         }
     }
 

@@ -7,6 +7,7 @@
 mod collector;
 mod demo;
 mod fleet;
+mod kingdom;
 mod settings;
 mod store;
 mod telemetry;
@@ -52,6 +53,8 @@ fn measure(settings: Settings, whole: Option<&'static str>, measurements: usize,
         let frequencies = result["frequency"].as_object().expect("frequencies").len();
         assert_eq!(frequencies > 0, metrics[index % metrics.len()] == REACH_AND_FREQUENCY, "{result}");
     }
+    // Results of the right type, signed and encrypted for the right key, and whatever else the Kingdom looks at.
+    assert_eq!(fleet.kingdom("violations", &[]), [serde_json::Value::Null; 0]);
     // Told to stop, every process ends in order.
     fleet.stop();
 }

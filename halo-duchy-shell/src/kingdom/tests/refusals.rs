@@ -170,8 +170,10 @@ async fn result_needs_the_aggregators_certificate_and_comes_once() {
     assert_eq!(code(aggregator.set_computation_result(unknown).await), Code::Unknown);
 
     aggregator.set_computation_result(with(&|_| ())).await.unwrap();
-    assert_eq!(trial.kingdom.violations(), []);
     assert_eq!(code(aggregator.set_computation_result(with(&|_| ())).await), Code::Unknown);
+    assert_eq!(trial.kingdom.violations(), []);
+    let another = with(&|request| request.encrypted_result.push(0));
+    assert_eq!(code(aggregator.set_computation_result(another).await), Code::Unknown);
     assert!(matches!(trial.kingdom.violations().as_slice(), [Violation::SecondResult { .. }]));
 }
 
@@ -187,7 +189,7 @@ async fn early_result_is_taken_and_reported() {
     ));
 }
 
-fn fail_request(computation: &str, duchy: &str, text: &str) -> FailComputationParticipantRequest {
+pub(super) fn fail_request(computation: &str, duchy: &str, text: &str) -> FailComputationParticipantRequest {
     FailComputationParticipantRequest {
         name: participant_name(computation, duchy),
         failure: Some(Failure { error_message: text.into(), ..Default::default() }),
@@ -283,4 +285,30 @@ async fn secret_in_a_text_is_noticed() {
     let refused = trial.participants("worker2").fail_computation_participant(disclosing).await;
     assert_eq!(code(refused), Code::FailedPrecondition);
     assert!(matches!(trial.kingdom.violations().as_slice(), [Violation::SecretDisclosed { .. }]));
+}
+
+#[tokio::test]
+async fn secret_is_noticed_however_it_is_written() {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+    let trial = Trial::start().await;
+    let (_, computation) = trial.create().await;
+    let secret = b"?>a secret of 25 bytes <?";
+    trial.kingdom.register_secret(secret);
+    let mut worker1 = trial.as_caller("duchies/worker1", ComputationLogEntriesClient::with_interceptor);
+    let texts = [
+        format!("the key {} is bad", String::from_utf8_lossy(secret)),
+        hex::encode_upper(secret),
+        format!("Key({})", STANDARD.encode([secret, &b"and more"[..]].concat())),
+        URL_SAFE_NO_PAD.encode(secret),
+        format!("{:?}", [&[1], &secret[..], &[2]].concat()),
+    ];
+    for (noticed, log_message) in texts.into_iter().enumerate() {
+        let request = CreateComputationLogEntryRequest {
+            parent: participant_name(&computation, "worker1"),
+            computation_log_entry: Some(ComputationLogEntry { log_message, ..Default::default() }),
+        };
+        worker1.create_computation_log_entry(request).await.unwrap();
+        assert_eq!(trial.kingdom.violations().len(), noticed + 1);
+    }
 }

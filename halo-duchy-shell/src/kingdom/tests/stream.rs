@@ -92,7 +92,7 @@ async fn update_times_strictly_increase() {
     let state = trial.kingdom.state();
     let times = names.iter().map(|name| {
         let ComputationName(id) = ComputationName::parse(name).unwrap();
-        state.measurements[&id].update_time
+        state.records.measurements[&id].update_time
     });
     assert!(times.is_sorted_by(|a, b| a < b));
 }

@@ -15,6 +15,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 API = "wfa.measurement.api.v2alpha"
 SYSTEM = "wfa.measurement.system.v1alpha"
 INTERNAL = "wfa.measurement.internal.duchy"
+DEV_KINGDOM = "halo.dev.kingdom.v1.DevKingdom"
 
 LLV2 = "liquid_legions_sketch_aggregation_v2"
 INITIALIZATION, WAIT_KEYS, CONFIRMATION, WAIT_SETUP, SETUP, COMPLETE = 1, 2, 3, 5, 6, 13
@@ -86,7 +87,7 @@ class Party:
         return result
 
 
-parties = {name: Party(name) for name in [*DUCHIES, "edp1", "edp2", "mc"]}
+parties = {name: Party(name) for name in [*DUCHIES, "edp1", "edp2", "mc", "kingdom"]}
 consumer, duchy = parties["mc"], parties[config["duchy"]]
 
 
@@ -371,8 +372,34 @@ def failed_measurements():
     assert measurement_state(name) == 4
 
 
+def dev_kingdom(method, /, **fields):
+    """Calls an RPC of the development Kingdom's own service, as the Kingdom."""
+    request = pool.FindMethodByName(f"{DEV_KINGDOM}.{method}").input_type.full_name
+    return parties["kingdom"].call("kingdom", f"{DEV_KINGDOM}.{method}", message(request, **fields))
+
+
+def administration():
+    """What is left of the measurements, and all that the Kingdom can be told."""
+    name, computation = pending_measurement()
+    assert dev_kingdom("DescribeMeasurement", name=name).computation.name == computation.name
+    assert dev_kingdom("CancelMeasurement", name=name).state == 7
+    assert len(dev_kingdom("ListMeasurements").measurements) == 4
+    assert not dev_kingdom("ExpireMeasurements", time_to_live={"seconds": 0}).measurements
+    assert len(dev_kingdom("PurgeMeasurements", time_to_live={"seconds": 0}).measurements) == 4
+    sketch = {"sketch_params": {"decay_rate": 12, "max_size": 100}, "noise_mechanism": 1}
+    sketch["mpc_noise"] = {kind: {"epsilon": 1, "delta": 1} for kind in ("blinded_histogram_noise", "publisher_noise")}
+    protocol = {"parameters": {"liquid_legions_v2": sketch}, "sampling_indicator_size": 9}
+    dev_kingdom("PlanMeasurement", parent="measurementConsumers/mc", request_id="later", protocol=protocol)
+    dev_kingdom("ListViolations")
+    fault = {"method": "GetCertificate", "calls": 1, "refuse": {"code": 14}}
+    fault = dev_kingdom("InjectFault", fault=fault)
+    assert list(dev_kingdom("ListFaults").faults) == [fault]
+    assert dev_kingdom("ClearFaults", ids=[fault.id]).cleared == 1
+
+
 whole_measurement()
 failed_measurements()
+administration()
 name = "dataProviders/edp1/certificates/1"
 request = message(f"{API}.GetCertificateRequest", name=name)
 assert duchy.call("kingdom", f"{API}.Certificates.GetCertificate", request).x509_der
