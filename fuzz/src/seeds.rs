@@ -8,8 +8,8 @@ use halo_protocols::proto::frequency_count::FrequencyVector;
 use halo_protocols::proto::protocol::honest_majority_share_shuffle::AggregationPhaseInput;
 use prost::Message as _;
 
-use crate::METHODS;
 use crate::requisition_shares::peer_message;
+use crate::{METHODS, certificates, config_files, event_log, fulfillments, keysets, names, signatures};
 
 /// Requests above this size teach nothing that smaller ones do not, and cost seconds each.
 const LARGEST_REQUEST: u64 = 40_000;
@@ -30,6 +30,13 @@ pub fn seeds(target: &str) -> io::Result<Vec<Vec<u8>>> {
         }
         "stage_kernels" => requests()?,
         "requisition_shares" => shares(),
+        "certificates" => certificates::seeds(),
+        "signatures" => signatures::seeds(),
+        "keysets" => keysets::seeds(),
+        "config_files" => config_files::seeds(),
+        "event_log" => event_log::seeds(),
+        "fulfillments" => fulfillments::seeds(),
+        "names" => names::seeds(),
         // Nothing is invalid here: a few patterns do.
         _ => (0..16_u8)
             .map(|pattern| (0..=255).map(|i: u8| i.wrapping_mul(pattern) ^ pattern << 2).collect())
@@ -38,7 +45,7 @@ pub fn seeds(target: &str) -> io::Result<Vec<Vec<u8>>> {
 }
 
 /// The encodings of the first multiples of the generator.
-fn points<G: Group>(count: usize) -> Vec<u8> {
+pub(crate) fn points<G: Group>(count: usize) -> Vec<u8> {
     let scalars: Vec<G::Scalar> = (1..=count as u64).map(G::Scalar::from).collect();
     let points = G::fixed_base_multiples(G::fixed_generator(), &scalars);
     let mut encoded = vec![0; count * G::POINT_LENGTH];

@@ -8,6 +8,9 @@
 //! duchy's name are refused (spec services.md §8.2, §8.4).
 
 mod duration;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod setup;
 mod textproto;
 

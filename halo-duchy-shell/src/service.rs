@@ -18,6 +18,9 @@ pub use computation_control::{AdvanceLimits, ComputationControlService};
 pub use computation_stats::ComputationStatsService;
 pub use computations::ComputationsService;
 pub use continuation_tokens::ContinuationTokensService;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub use requisition_fulfillment::fuzzing;
 pub use requisition_fulfillment::{FulfillmentLimits, RequisitionFulfillmentService};
 
 pub(crate) use computations::queue;

@@ -9,6 +9,8 @@
 
 mod body;
 mod deprecated;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod header;
 mod registers;
 mod shares;
