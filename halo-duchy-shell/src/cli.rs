@@ -42,6 +42,7 @@ use clap::{Parser, Subcommand};
 use halo_crypto::Backend;
 
 use crate::demo::args::DemoArgs;
+use crate::demo::report::html::Page;
 use crate::pki::{Pki, PkiSpec};
 use crate::proto::DESCRIPTORS;
 use process::Process;
@@ -164,5 +165,9 @@ fn demo(args: &DemoArgs) -> Result<(), CliError> {
     } else {
         println!("{report}");
     }
-    Ok(())
+    match &args.report {
+        Some(path) => std::fs::write(path, Page(&report).to_string())
+            .map_err(|source| CliError::Write { path: path.clone(), source }),
+        None => Ok(()),
+    }
 }

@@ -31,7 +31,7 @@ use crate::trial::{Trial, TrialConfig, TrialError};
 use args::{DemoArgs, Misuse, Noise, Protocol};
 use people::People;
 use progress::Progress;
-use report::Report;
+use report::{Parameters, Report};
 
 /// The pause between two looks at the measurement.
 const GLANCE: Duration = Duration::from_millis(50);
@@ -115,6 +115,7 @@ pub async fn run(args: &DemoArgs) -> Result<Report, DemoError> {
         protocol: args.protocol.name(),
         suite: args.suite().map(args::Suite::name),
         noise: args.noise.name(),
+        parameters: Parameters::of(args),
         reach: result.reach,
         frequency: result.frequency,
         stages,

@@ -11,6 +11,8 @@ pub mod exporters;
 pub mod instruments;
 pub mod logs;
 pub mod memory;
+#[cfg(test)]
+mod prometheus;
 pub mod rpc;
 
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -19,7 +19,8 @@ pub(super) fn expected(args: &DemoArgs, people: &People) -> Result<Report, DemoE
     let maximum_frequency = u32::try_from(args.max_frequency()).unwrap_or(1);
     let truth = people.log.truth(maximum_frequency, |_| true);
     let in_sample = people.truth_in_sample(args, maximum_frequency)?;
-    let accuracy = Accuracy::new(args, people, &truth)?;
+    let accuracy = Accuracy::new(args, args.noise, people, &truth)?;
+    let without_noise = Accuracy::new(args, Noise::None, people, &truth)?;
     let frequency_standard_deviation = match maximum_frequency {
         1 => BTreeMap::new(),
         _ => {
@@ -29,6 +30,7 @@ pub(super) fn expected(args: &DemoArgs, people: &People) -> Result<Report, DemoE
     };
     Ok(Report {
         reach_standard_deviation: accuracy.of_reach(),
+        reach_standard_deviation_without_noise: without_noise.of_reach(),
         frequency_standard_deviation,
         true_reach: truth.reach,
         true_reach_in_sample: in_sample.reach,
@@ -44,10 +46,10 @@ enum Accuracy {
 }
 
 impl Accuracy {
-    fn new(args: &DemoArgs, people: &People, truth: &Truth) -> Result<Self, DemoError> {
+    fn new(args: &DemoArgs, noise: Noise, people: &People, truth: &Truth) -> Result<Self, DemoError> {
         let (reach, width) = (truth.reach as f64, args.vid_sampling_width);
         // By how much one person changes what is noised: the reach by 1, a histogram by 2.
-        let variance = |sensitivity| match args.noise {
+        let variance = |sensitivity| match noise {
             Noise::None => 0.0,
             Noise::DiscreteGaussian => discrete_gaussian_noise_variance(args.epsilon, args.delta),
             Noise::Geometric => geometric_noise_variance(args.epsilon, sensitivity),

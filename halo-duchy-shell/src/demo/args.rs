@@ -75,6 +75,9 @@ pub struct DemoArgs {
     /// Print one JSON object on standard output, and nothing else there.
     #[arg(long)]
     pub json: bool,
+    /// Also write the result, with charts, as one HTML page that needs nothing else.
+    #[arg(long, value_name = "OUT.html")]
+    pub report: Option<PathBuf>,
 }
 
 /// Protocols that the demo can run.

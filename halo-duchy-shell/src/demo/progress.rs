@@ -75,15 +75,10 @@ impl Progress {
         (stages, bytes_sent)
     }
 
-    fn finished(&self, report: &StageReport, registers: u64, sent_bytes: u64, seconds: f64) {
+    fn finished(&self, stage: StageTime) {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        *seen.bytes_sent.entry(report.duchy.clone()).or_default() += sent_bytes;
-        seen.stages.push(StageTime {
-            duchy: report.duchy.clone(),
-            stage: report.stage.to_owned(),
-            seconds,
-            registers,
-        });
+        *seen.bytes_sent.entry(stage.duchy.clone()).or_default() += stage.bytes_sent;
+        seen.stages.push(stage);
     }
 }
 
@@ -96,9 +91,16 @@ impl StageObserver for Progress {
                 format!("{stage:<22} {records:>9} records  {:>6.1} s", elapsed.as_secs_f64())
             }
             StageEvent::Waiting { peer } => format!("{stage:<22} waits for {peer}"),
-            StageEvent::Finished { registers, sent_bytes, elapsed, .. } => {
+            StageEvent::Finished { registers, sent_bytes, computing, elapsed } => {
                 let seconds = elapsed.as_secs_f64();
-                self.finished(&report, *registers, *sent_bytes, seconds);
+                self.finished(StageTime {
+                    duchy: report.duchy.clone(),
+                    stage: stage.to_owned(),
+                    seconds,
+                    computing_seconds: computing.as_secs_f64(),
+                    registers: *registers,
+                    bytes_sent: *sent_bytes,
+                });
                 format!("{stage:<22} {registers:>9} registers {seconds:>6.1} s, done")
             }
             StageEvent::Interrupted { reason } => format!("{stage:<22} tries again: {reason}"),

@@ -1,9 +1,13 @@
-//! What a demo run found: as a table and a bar chart for people, as one JSON object for programs.
+//! What a demo run found: as a table and a bar chart, or as a page with charts, for people; as one JSON object for programs.
+
+pub mod html;
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::Serialize;
+
+use super::args::DemoArgs;
 
 /// Columns of the widest bar.
 const BAR: f64 = 40.0;
@@ -17,10 +21,14 @@ pub struct Report {
     pub suite: Option<&'static str>,
     /// The noise mechanism's name.
     pub noise: &'static str,
+    /// What else was measured by.
+    pub parameters: Parameters,
     /// Estimated number of distinct people.
     pub reach: i64,
     /// One standard deviation of that estimate: noise, sampling, and the sketch if there is one.
     pub reach_standard_deviation: f64,
+    /// The same if no noise were added.
+    pub reach_standard_deviation_without_noise: f64,
     /// Estimated share of the reached people per frequency; the last is "or more". Empty if only reach was asked for.
     pub frequency: BTreeMap<i64, f64>,
     /// One standard deviation of each of those shares: noise, and the sketch or the sample.
@@ -39,6 +47,48 @@ pub struct Report {
     pub seconds: f64,
 }
 
+/// What a run measures by, besides its protocol.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Parameters {
+    /// Duchies that take part.
+    pub duchies: u8,
+    /// Highest frequency told apart; 1 if only reach is measured.
+    pub maximum_frequency: i32,
+    /// ε of every kind of noise.
+    pub epsilon: f64,
+    /// δ of every kind of noise.
+    pub delta: f64,
+    /// Start of the sampled interval of virtual person ids.
+    pub vid_sampling_start: f32,
+    /// Its width.
+    pub vid_sampling_width: f32,
+    /// Registers of a sketch; `None` if the protocol has none.
+    pub sketch_size: Option<u32>,
+    /// Decay rate of the distribution over them; `None` if the protocol has none.
+    pub decay_rate: Option<f64>,
+    /// Whether random choices come from a seed.
+    pub seeded: bool,
+}
+
+impl Parameters {
+    /// Those of a run with these options.
+    pub fn of(args: &DemoArgs) -> Self {
+        // The protocols with a group are those with a sketch, which is encrypted in it.
+        let has_sketch = args.suite().is_some();
+        Self {
+            duchies: args.duchies(),
+            maximum_frequency: args.max_frequency(),
+            epsilon: args.epsilon,
+            delta: args.delta,
+            vid_sampling_start: args.vid_sampling_start,
+            vid_sampling_width: args.vid_sampling_width,
+            sketch_size: has_sketch.then(|| args.sketch_size()),
+            decay_rate: has_sketch.then(|| args.decay_rate()),
+            seeded: args.seed.is_some(),
+        }
+    }
+}
+
 /// One stage at one duchy.
 #[derive(Clone, Debug, Serialize)]
 pub struct StageTime {
@@ -48,8 +98,12 @@ pub struct StageTime {
     pub stage: String,
     /// How long it took, with reading, sending and bookkeeping.
     pub seconds: f64,
+    /// How much of it the protocol's own step took.
+    pub computing_seconds: f64,
     /// Registers (tuples, matrix cells) that it put out.
     pub registers: u64,
+    /// Bytes that it sent in requests that carry data.
+    pub bytes_sent: u64,
 }
 
 impl fmt::Display for Report {
@@ -105,7 +159,7 @@ impl Report {
     fn write_stages(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let width = self.stages.iter().map(|stage| stage.duchy.len()).max().unwrap_or(0).max(5);
         writeln!(f, "  {:<width$}  {:<30} {:>9} {:>10}", "duchy", "stage", "seconds", "registers")?;
-        for StageTime { duchy, stage, seconds, registers } in &self.stages {
+        for StageTime { duchy, stage, seconds, registers, .. } in &self.stages {
             writeln!(f, "  {duchy:<width$}  {stage:<30} {seconds:>9.2} {registers:>10}")?;
         }
         writeln!(f)
@@ -135,16 +189,29 @@ fn bar(estimate: f64, truth: f64) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn report() -> Report {
+    /// Two duchies, few people.
+    pub(super) fn report() -> Report {
         Report {
             protocol: "llv2",
             suite: Some("p256"),
             noise: "none",
+            parameters: Parameters {
+                duchies: 2,
+                maximum_frequency: 2,
+                epsilon: 1.0,
+                delta: 1e-5,
+                vid_sampling_start: 0.0,
+                vid_sampling_width: 1.0,
+                sketch_size: Some(100_000),
+                decay_rate: Some(12.0),
+                seeded: false,
+            },
             reach: 99,
             reach_standard_deviation: 2.5,
+            reach_standard_deviation_without_noise: 1.5,
             frequency: [(1, 0.75), (2, 0.25)].into(),
             frequency_standard_deviation: [(1, 0.1), (2, 0.1)].into(),
             true_reach: 100,
@@ -154,7 +221,9 @@ mod tests {
                 duchy: "worker1".into(),
                 stage: "SETUP_PHASE".into(),
                 seconds: 0.5,
+                computing_seconds: 0.25,
                 registers: 12,
+                bytes_sent: 2376,
             }],
             bytes_sent: [("worker1".to_owned(), 2376)].into(),
             seconds: 1.0,
@@ -169,6 +238,10 @@ mod tests {
         assert_eq!(value["frequency"]["1"], 0.75);
         assert_eq!(value["true_frequency"]["2"], 0.5);
         assert_eq!(value["stages"][0]["registers"], 12);
+        assert_eq!(
+            (&value["stages"][0]["bytes_sent"], &value["parameters"]["epsilon"]),
+            (&2376.into(), &1.0.into())
+        );
         for key in ["true_reach", "true_reach_in_sample", "bytes_sent", "seconds"] {
             assert!(value.get(key).is_some(), "{key}");
         }

@@ -36,7 +36,9 @@ const SHARES: [f64; 10] = [0.3574, 0.2144, 0.1499, 0.0840, 0.0610, 0.0342, 0.034
 
 #[test]
 fn json_is_one_object_near_the_truth_and_all_that_is_printed() {
-    let output = demo(&["--noise", "none", "--json"]);
+    let folder = tempfile::tempdir().expect("a folder");
+    let page = folder.path().join("out.html");
+    let output = demo(&["--noise", "none", "--json", "--report", page.to_str().expect("a path")]);
     assert!(output.status.success(), "{}", complaint(&output));
     // Nothing but the object, or this would not parse.
     let report: Value = serde_json::from_slice(&output.stdout).expect("one object");
@@ -59,7 +61,26 @@ fn json_is_one_object_near_the_truth_and_all_that_is_printed() {
             assert!(entry["seconds"].as_f64().is_some_and(|seconds| seconds > 0.0), "{entry}");
             assert!(entry["registers"].is_u64(), "{entry}");
         }
+        let sent =
+            stages.iter().filter(|entry| entry["duchy"] == duchy).map(|entry| entry["bytes_sent"].as_u64());
+        assert_eq!(sent.sum::<Option<u64>>(), report["bytes_sent"][duchy].as_u64(), "{duchy}");
     }
+    let page = std::fs::read_to_string(page).expect("the page");
+    assert!(page.starts_with("<!DOCTYPE html>") && page.ends_with("</html>\n"), "{page}");
+    for found in ["A measurement by llv2 on p256", "2\u{202f}048", "EXECUTION_PHASE_THREE", "edp-JFK", "10+"]
+    {
+        assert!(page.contains(found), "{found}");
+    }
+}
+
+#[test]
+fn a_report_that_cannot_be_written_takes_no_result_along() {
+    let options = ["--protocol", "hmss", "--noise", "none", "--json", "--report", "/no/such/folder/out.html"];
+    let output = demo(&options);
+    assert_eq!(output.status.code(), Some(1), "{}", complaint(&output));
+    let report: Value = serde_json::from_slice(&output.stdout).expect("one object");
+    assert_eq!(report["reach"], 2048);
+    assert!(complaint(&output).contains("cannot write /no/such/folder/out.html"), "{}", complaint(&output));
 }
 
 #[test]
