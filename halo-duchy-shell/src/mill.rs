@@ -45,7 +45,7 @@ use crate::shutdown::Shutdown;
 use crate::system_api::SystemApi;
 use crate::telemetry::cpu::{self, PoolMeter};
 use crate::telemetry::instruments::CLAIMS;
-use crate::x509::TrustedRoots;
+use crate::tls::TlsIdentity;
 use slot::Slot;
 use work::Work;
 
@@ -99,9 +99,9 @@ pub struct Consent {
     /// The resource name of its certificate, `duchies/{duchy}/certificates/{certificate}`.
     pub certificate_name: String,
     /// The known duchies.
-    pub directory: DuchyDirectory,
-    /// The roots of their certificates.
-    pub roots: Arc<TrustedRoots>,
+    pub directory: Live<DuchyDirectory>,
+    /// Has the roots of their certificates.
+    pub tls: TlsIdentity,
 }
 
 /// What a mill computes.

@@ -3,7 +3,6 @@
 //! Whoever asks for a certificate knows whose it should be. The Kingdom only hands it out: that it belongs to that
 //! party is shown by the root that issued it, as everywhere (spec services.md §8.2).
 
-use std::sync::Arc;
 use std::time::SystemTime;
 
 use tonic::Status;
@@ -13,7 +12,8 @@ use crate::identity::{Caller, Identities};
 use crate::proto::api::GetCertificateRequest;
 use crate::proto::api::certificate::RevocationState;
 use crate::proto::api::certificates_client::CertificatesClient;
-use crate::x509::{self, CertificateError, TrustedRoots};
+use crate::tls::TlsIdentity;
+use crate::x509::{self, CertificateError};
 
 /// Why there is no certificate to rely on.
 #[derive(Debug, thiserror::Error)]
@@ -52,14 +52,15 @@ pub enum PartyCertificateError {
 #[derive(Clone, Debug)]
 pub struct PartyCertificates {
     client: CertificatesClient<Channel>,
-    roots: Arc<TrustedRoots>,
+    tls: TlsIdentity,
     principals: Identities,
 }
 
 impl PartyCertificates {
-    /// Asks the Kingdom behind `kingdom`; believes `roots`, each of which is of the party that `principals` says.
-    pub fn new(kingdom: Channel, roots: Arc<TrustedRoots>, principals: Identities) -> Self {
-        Self { client: CertificatesClient::new(kingdom), roots, principals }
+    /// Asks the Kingdom behind `kingdom`; believes the roots that `tls` has at the time, each of which is of the party that
+    /// `principals` says.
+    pub fn new(kingdom: Channel, tls: TlsIdentity, principals: Identities) -> Self {
+        Self { client: CertificatesClient::new(kingdom), tls, principals }
     }
 
     /// The certificate `name` of `owner`, in DER, valid now.
@@ -85,11 +86,12 @@ impl PartyCertificates {
     fn check(&self, name: &str, der: &[u8], owner: &Caller) -> Result<(), PartyCertificateError> {
         let refused = |source| PartyCertificateError::Certificate { name: name.to_owned(), source };
         let certificate = x509::parse(der).map_err(refused)?;
-        let root = self.roots.issuer(&certificate).map_err(refused)?;
+        let roots = self.tls.roots();
+        let root = roots.issuer(&certificate).map_err(refused)?;
         if self.principals.current().get(root) != Some(owner) {
             let (name, expected) = (name.to_owned(), owner.clone());
             return Err(PartyCertificateError::OtherParty { name, expected });
         }
-        self.roots.verify(&certificate, root, SystemTime::now()).map_err(refused)
+        roots.verify(&certificate, root, SystemTime::now()).map_err(refused)
     }
 }

@@ -90,11 +90,18 @@ impl Reloader {
         let (directory, others) = (duchies.to_owned(), map.map(Path::to_owned));
         let identities = identities.clone();
         self.watch("the principals", [Some(duchies), map].into_iter().flatten(), move || {
-            let directory = DuchyDirectory::load(&directory)?;
-            if directory.get(&duchy).is_none() {
-                return Err(format!("duchy {duchy}, which is this one, is not listed").into());
-            }
+            let directory = directory_with(&duchy, &directory)?;
             identities.replace(load_principals(&directory, others.as_deref())?);
+            Ok::<_, Box<dyn Error + Send + Sync>>(())
+        })
+    }
+
+    /// Keeps the known duchies as the configuration at `path` says. One without `duchy`, which is this one, is refused.
+    #[must_use]
+    pub fn directory(self, duchy: &str, path: &Path, known: &Live<DuchyDirectory>) -> Self {
+        let (duchy, source, known) = (duchy.to_owned(), path.to_owned(), known.clone());
+        self.watch("the duchies", [path], move || {
+            known.replace(directory_with(&duchy, &source)?);
             Ok::<_, Box<dyn Error + Send + Sync>>(())
         })
     }
@@ -135,6 +142,15 @@ impl Reloader {
             }
         }
     }
+}
+
+/// The duchies that the configuration at `path` lists, `duchy` among them.
+fn directory_with(duchy: &str, path: &Path) -> Result<DuchyDirectory, Box<dyn Error + Send + Sync>> {
+    let directory = DuchyDirectory::load(path)?;
+    if directory.get(duchy).is_none() {
+        return Err(format!("duchy {duchy}, which is this one, is not listed").into());
+    }
+    Ok(directory)
 }
 
 /// A digest of the files' contents; one that cannot be read counts as such.

@@ -265,7 +265,7 @@ impl BoundDuchy {
         let Self { config, listeners, addresses } = self;
         let channels = Channels::open(&config, addresses, kingdom)?;
         let peers = peers.iter().map(|(duchy, target)| (duchy.as_str(), target.as_str()));
-        let peers = Peers::new(&config.tls, &config.consent.directory, peers, config.peer)?;
+        let peers = Peers::new(&config.tls, &config.consent.directory.current(), peers, config.peer)?;
         let (stop_daemons, daemons_stop) = shutdown::channel();
         let (stop_servers, servers_stop) = shutdown::channel();
         let (mut daemons, mut servers) = (JoinSet::new(), JoinSet::new());
@@ -368,7 +368,7 @@ impl BoundDuchy {
             private_keys: config.private_keys,
             certificates: PartyCertificates::new(
                 channels.kingdom_public,
-                config.tls.roots(),
+                config.tls.clone(),
                 config.identities,
             ),
         };

@@ -357,8 +357,8 @@ impl Base {
             consent: Consent {
                 signer: self.signer(duchy)?,
                 certificate_name: certificate_name(&format!("duchies/{duchy}")),
-                directory: self.directory.clone(),
-                roots: tls.roots(),
+                directory: self.directory.clone().into(),
+                tls: tls.clone(),
             },
             tls,
             private_keys: Some(PrivateKeyStore::new(blobs.clone(), key)),

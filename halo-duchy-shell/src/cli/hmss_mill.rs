@@ -57,7 +57,7 @@ impl HmssMillCommand {
             &setup,
         );
         let kingdom = self.kingdom_public.channel(tls)?;
-        let certificates = PartyCertificates::new(kingdom, tls.roots(), identities);
+        let certificates = PartyCertificates::new(kingdom, tls.clone(), identities);
         let parts = ShareShuffleParts { setup, private_keys, certificates };
         Ok((Specialty::ShareShuffle(Box::new(parts)), reloader))
     }

@@ -22,6 +22,7 @@ use crate::kingdom::resource_name::CertificateName;
 use crate::mill::{ClaimedWork, Consent, Mill, MillOptions, MillParts, Silent, Specialty};
 use crate::peer::{PeerOptions, Peers};
 use crate::protocol_stages::Protocol;
+use crate::live::Live;
 use crate::reload::Reloader;
 use crate::seeds::SeedSource;
 use crate::server::MAX_MESSAGE_BYTES;
@@ -171,7 +172,7 @@ impl ConsentOptions {
     pub(super) fn load(
         &self,
         duchy: &str,
-        directory: DuchyDirectory,
+        directory: Live<DuchyDirectory>,
         tls: &TlsIdentity,
     ) -> Result<Consent, CliError> {
         let name = &self.consent_signaling_certificate_resource_name;
@@ -184,7 +185,7 @@ impl ConsentOptions {
             &self.consent_signaling_certificate_der_file,
             &self.consent_signaling_private_key_der_file,
         )?;
-        Ok(Consent { signer, certificate_name: name.clone(), directory, roots: tls.roots() })
+        Ok(Consent { signer, certificate_name: name.clone(), directory, tls: tls.clone() })
     }
 }
 
@@ -230,15 +231,17 @@ impl MillProcess {
         let workshop = Workshop { tls, directory, blobs };
         let (specialty, reloader) = specialty(&workshop, reloader)?;
         let Workshop { tls, directory, blobs } = workshop;
+        let directory = Live::new(directory);
+        let reloader = reloader.directory(duchy, &self.duchy_info.duchy_info_config, &directory);
         let claimed = self.claimed.work(specialty.protocols())?;
         tokio::spawn(reloader.run(shutdown.clone()));
-        let targets = self.peers.targets(&directory, duchy)?;
+        let targets = self.peers.targets(&directory.current(), duchy)?;
         let parts = MillParts {
             duchy: duchy.clone(),
             specialty,
             internal: InternalApi::new(self.internal_api.channel(&tls)?, self.internal_api.policy()),
             kingdom: SystemApi::new(duchy, self.kingdom.channel(&tls)?, CallPolicy::default()),
-            peers: Peers::new(&tls, &directory, targets, self.mill.peer_options())?,
+            peers: Peers::new(&tls, &directory.current(), targets, self.mill.peer_options())?,
             blobs,
             consent: self.consent.load(duchy, directory, &tls)?,
             seeds: SeedSource::OperatingSystem,

@@ -314,7 +314,7 @@ impl PublicApiOptions {
         let directory = DuchyDirectory::load(&self.duchy_info.duchy_info_config)?;
         let map = &self.authority_key_identifier_to_principal_map_file;
         let principals = Identities::new(load_principals(&directory, Some(map))?);
-        let certificates = PartyCertificates::new(kingdom.clone(), tls.roots(), principals);
+        let certificates = PartyCertificates::new(kingdom.clone(), tls.clone(), principals);
         Ok((kingdom, certificates))
     }
 }

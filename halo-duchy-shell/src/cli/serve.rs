@@ -103,6 +103,7 @@ impl ServeCommand {
             .reloader()
             .tls(&self.tls, &config.tls)
             .principals(&config.duchy, duchies, Some(map), &config.identities)
+            .directory(&config.duchy, duchies, &config.consent.directory)
             .setup(&config.duchy, &self.herald.protocols_setup_config, duchies, &config.setup);
         tokio::spawn(reloader.run(shutdown.clone()));
         let kingdom = self.kingdom(&config.setup.current())?;
@@ -148,7 +149,7 @@ impl ServeCommand {
             identities: Identities::new(load_principals(&directory, Some(map))?),
             private_keys: self.key_encryption.open(Some(&blobs), &setup)?,
             setup: setup.into(),
-            consent: self.consent.load(duchy, directory, &tls)?,
+            consent: self.consent.load(duchy, directory.into(), &tls)?,
             tls,
             store: self.store.open().await?,
             blobs,

@@ -200,9 +200,8 @@ impl World {
     }
 
     fn certificates(&self, party: &str) -> PartyCertificates {
-        let roots = self.tls(party).roots();
         let principals = Identities::new(Principals::clone(&self.principals));
-        PartyCertificates::new(self.to_kingdom(party), roots, principals)
+        PartyCertificates::new(self.to_kingdom(party), self.tls(party), principals)
     }
 
     pub(crate) fn signer(&self, party: &str) -> Signer {

@@ -47,6 +47,7 @@ impl<C: RingProtocol> Milled for C {
 /// One line for each participant whose key is not to be believed.
 fn refused_keys<C: RingProtocol>(state: &C, work: &Work) -> Vec<String> {
     let consent = &work.mill.parts.consent;
+    let (directory, roots) = (consent.directory.current(), consent.tls.roots());
     let participants = state.ring().map(|ring| ring.participants()).unwrap_or_default();
     let refused = participants.iter().filter_map(|participant| {
         let key = ParticipantKey {
@@ -56,7 +57,7 @@ fn refused_keys<C: RingProtocol>(state: &C, work: &Work) -> Vec<String> {
             signature: &participant.signature,
             signature_algorithm_oid: &participant.signature_algorithm_oid,
         };
-        verify_participant_key(&key, &consent.directory, &consent.roots, SystemTime::now()).err()
+        verify_participant_key(&key, &directory, &roots, SystemTime::now()).err()
     });
     refused.map(|error| error.to_string()).collect()
 }

@@ -57,6 +57,8 @@ impl World {
         let folder = tempfile::tempdir().expect("a folder");
         let [protocol, ..] = protocols();
         let config = TrialConfig {
+            blobs: None,
+            store: None,
             directory: folder.path().to_owned(),
             duchies: DUCHIES.map(str::to_owned).into(),
             data_providers: vec![
