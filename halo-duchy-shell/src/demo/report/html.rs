@@ -1,6 +1,6 @@
 //! The report as one HTML page that fetches nothing: styles and charts are within it, and there are no scripts.
 //!
-//! The same report always makes the same page. Names come from an event log, so every text is [`Escaped`].
+//! The same report always makes the same page. Names come from an event log, so every text is escaped.
 
 mod charts;
 mod stages;
