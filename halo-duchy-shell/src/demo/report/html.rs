@@ -1,6 +1,6 @@
 //! The report as one HTML page that fetches nothing: styles and charts are within it, and there are no scripts.
 //!
-//! The same report always makes the same page. Names come from an event log, so every text is [`Escaped`].
+//! The same report always makes the same page. Names come from an event log, so every text is escaped.
 
 mod charts;
 mod stages;
@@ -55,14 +55,16 @@ fn grouped(number: impl Display) -> String {
     grouped
 }
 
-/// Bytes in a unit that leaves three digits.
+/// Bytes in three digits and a unit.
 fn bytes(count: u64) -> String {
-    match count as f64 {
-        count if count < 1e3 => format!("{count} B"),
-        count if count < 1e6 => format!("{:.1} kB", count / 1e3),
-        count if count < 1e9 => format!("{:.2} MB", count / 1e6),
-        count => format!("{:.2} GB", count / 1e9),
-    }
+    let (scaled, unit) = match count as f64 {
+        few if few < 1e3 => return format!("{count} B"),
+        count if count < 1e6 => (count / 1e3, "kB"),
+        count if count < 1e9 => (count / 1e6, "MB"),
+        count => (count / 1e9, "GB"),
+    };
+    let decimals = if scaled < 10.0 { 2 } else { usize::from(scaled < 100.0) };
+    format!("{scaled:.decimals$} {unit}")
 }
 
 /// A number with its sign, or nothing for what is not a number.

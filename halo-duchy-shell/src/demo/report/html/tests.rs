@@ -94,7 +94,8 @@ fn extremes_stay_within_the_page() {
 fn numbers_are_grouped_and_shortened() {
     assert_eq!([grouped(0), grouped(999), grouped(1000)], ["0", "999", "1\u{202f}000"]);
     assert_eq!(grouped(-1_234_567), "−1\u{202f}234\u{202f}567");
-    assert_eq!([bytes(999), bytes(2376), bytes(3_067_218)], ["999 B", "2.4 kB", "3.07 MB"]);
+    assert_eq!([bytes(12_345), bytes(184_810_000)], ["12.3 kB", "185 MB"]);
+    assert_eq!([bytes(999), bytes(2376), bytes(3_067_218)], ["999 B", "2.38 kB", "3.07 MB"]);
     assert_eq!([signed(-1.2, 1), signed(0.256, 2), signed(f64::NAN, 2)], ["−1.2", "+0.26", "–"]);
     assert_eq!(shortened("short"), "short");
     assert_eq!(shortened(&"é".repeat(23)), format!("{}…", "é".repeat(21)));
