@@ -1,6 +1,7 @@
 use halo_protocols::hmss;
 use halo_protocols::role::Role;
 
+use super::textproto::MAXIMUM_DEPTH;
 use super::*;
 
 const DUCHIES: &str = r#"
@@ -49,6 +50,25 @@ fn ambiguous_or_malformed_duchies_are_refused() {
     for text in ["duchies {", "duchy { }", "duchies { duchy_id: 3 }", "\0"] {
         assert!(matches!(refused(text), ConfigError::Textproto(TextprotoError::Text { .. })), "{text}");
     }
+}
+
+/// In brackets a message may stand in any other, and so in itself: to no depth that a parser survives.
+#[test]
+fn endless_nesting_is_refused() {
+    for (open, close) in [("{", "}"), ("<", ">")] {
+        let field = format!("[a/{DUCHY_CERT_CONFIG}] {open} ");
+        for depth in [MAXIMUM_DEPTH, 100_000] {
+            let text = field.repeat(depth) + &close.repeat(depth);
+            assert!(matches!(DuchyDirectory::parse(&text), Err(ConfigError::Textproto(_))), "{depth}");
+        }
+    }
+    // What stands in a string or a comment nests nothing.
+    let braces = "{".repeat(100);
+    let text = format!(
+        "# {braces}'\nduchies {{ duchy_id: 'a' computation_control_service_cert_host: '{braces}\\'<' \
+         root_certificate_skid: \"<<<<{braces}\" }} # {braces}"
+    );
+    assert!(DuchyDirectory::parse(&text).is_ok(), "{text}");
 }
 
 #[test]

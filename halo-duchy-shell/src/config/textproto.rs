@@ -7,6 +7,9 @@ use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor};
 
 use crate::proto::DESCRIPTORS;
 
+/// How deep messages may lie in one another. Those of a configuration lie one deep; the parser calls itself for each.
+pub const MAXIMUM_DEPTH: usize = 16;
+
 /// Why a text is not a message.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -38,10 +41,39 @@ fn descriptor(message: &'static str) -> Result<MessageDescriptor, TextprotoError
 /// If `text` is malformed or has unknown fields.
 pub fn parse<M: Message + Default>(message: &'static str, text: &str) -> Result<M, TextprotoError> {
     let refused = |reason: String| TextprotoError::Text { message, reason };
+    if is_too_deep(text) {
+        return Err(refused(format!("more than {MAXIMUM_DEPTH} messages in one another")));
+    }
     DynamicMessage::parse_text_format(descriptor(message)?, text)
         .map_err(|error| refused(error.to_string()))?
         .transcode_to()
         .map_err(|error| refused(error.to_string()))
+}
+
+/// Whether messages lie deeper in one another than [`MAXIMUM_DEPTH`]. Brackets in strings and comments are none.
+fn is_too_deep(text: &str) -> bool {
+    let mut depth = 0_usize;
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'{' | b'<' if depth == MAXIMUM_DEPTH => return true,
+            b'{' | b'<' => depth += 1,
+            b'}' | b'>' => depth = depth.saturating_sub(1),
+            b'#' => {
+                bytes.find(|byte| *byte == b'\n');
+            }
+            b'"' | b'\'' => {
+                // A string ends with its line at the latest, or the parser refuses it.
+                while let Some(next) = bytes.next().filter(|next| *next != byte && *next != b'\n') {
+                    if next == b'\\' {
+                        bytes.next();
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    false
 }
 
 /// Writes `value`, a message with the full name `message`, one field to a line.
