@@ -459,8 +459,7 @@ impl Base {
     fn to_kingdom(&self, party: &str, kingdom: &Target) -> Result<(Channel, PartyCertificates), TrialError> {
         let tls = self.pki.tls(party).load()?;
         let to_kingdom = channel(&tls, &kingdom.address, kingdom.cert_host.as_deref())?;
-        let roots = tls.roots();
-        let certificates = PartyCertificates::new(to_kingdom.clone(), roots, self.identities.clone());
+        let certificates = PartyCertificates::new(to_kingdom.clone(), tls, self.identities.clone());
         Ok((to_kingdom, certificates))
     }
 

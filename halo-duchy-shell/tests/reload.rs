@@ -219,3 +219,26 @@ fn roles_follow_their_file() {
     reloader.check();
     assert_ne!(*setup.current(), *before);
 }
+
+#[test]
+fn the_known_duchies_are_those_of_the_day() {
+    let dir = tempfile::tempdir().expect("temporary folder");
+    let pki = Pki::create(&PkiSpec::default(), &dir.path().join("pki")).expect("sound spec");
+    let path = dir.path().join("duchies");
+    let text = fs::read_to_string(pki.duchy_cert_config()).expect("own configuration");
+    fs::write(&path, &text).expect("written");
+    let known = Live::new(DuchyDirectory::load(&path).expect("own configuration"));
+    let mut reloader = Reloader::new(INTERVAL).directory("worker1", &path, &known);
+    let knows = |duchy| known.current().get(duchy).is_some();
+    reloader.check();
+    assert!(knows("worker2") && !knows("worker3"));
+
+    fs::write(&path, text.replace("\"worker2\"", "\"worker3\"")).expect("written");
+    reloader.check();
+    assert!(!knows("worker2") && knows("worker3"));
+
+    // Without the duchy itself it is refused, and what was known stays.
+    fs::write(&path, text.replace("\"worker1\"", "\"worker4\"")).expect("written");
+    reloader.check();
+    assert!(knows("worker3") && knows("worker1"));
+}
