@@ -166,7 +166,9 @@ impl World {
         path("cert-collection-file", tls.collection);
         match part {
             Part::Kingdom => {}
-            Part::InternalApi => path("database", self.home("computations.sqlite")),
+            Part::InternalApi => {
+                path("store", format!("sqlite:{}", self.home("computations.sqlite").display()).into());
+            }
             Part::AsyncControl | Part::Control => path("duchy-info-config", self.pki.duchy_cert_config()),
             Part::Fulfillment => {
                 path("authority-key-identifier-to-principal-map-file", self.pki.principal_map());
