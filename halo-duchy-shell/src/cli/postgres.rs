@@ -13,8 +13,10 @@ use zeroize::Zeroizing;
 use super::CliError;
 use crate::config::parse_duration;
 
-/// What names are written with as they are.
-const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
+/// What names and passwords are not written with as they are.
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+/// The same for values of parameters, most of which are paths.
+const RESERVED_IN_VALUES: &AsciiSet = &RESERVED.remove(b'/');
 const SECRET_NAME: &str = "--postgres-credential-secret-name";
 
 /// Upstream's way to name a PostgreSQL database.
@@ -89,7 +91,7 @@ impl PostgresOptions {
         let (Some(host), Some(database)) = (&self.postgres_host, &self.postgres_database) else {
             return Ok(None);
         };
-        let encoded = |name: &str| Zeroizing::new(utf8_percent_encode(name, PLAIN).to_string());
+        let encoded = |name: &str| Zeroizing::new(utf8_percent_encode(name, RESERVED).to_string());
         let (user, password) = self.user().await?;
         let password = password.map(|password| format!(":{}", *encoded(&password)));
         let password = Zeroizing::new(password.unwrap_or_default());
@@ -109,7 +111,9 @@ impl PostgresOptions {
         ];
         let parameters: Vec<_> = parameters
             .into_iter()
-            .filter_map(|(name, value)| Some(format!("{name}={}", *encoded(&value?))))
+            .filter_map(|(name, value)| {
+                Some(format!("{name}={}", utf8_percent_encode(&value?, RESERVED_IN_VALUES)))
+            })
             .collect();
         let separator = if parameters.is_empty() { "" } else { "?" };
         Ok(Some(Zeroizing::new(format!(
@@ -187,9 +191,14 @@ mod tests {
             "--postgres-root-certificates=/etc/rds.pem",
             "--statement-timeout=1m30s",
         ];
-        let expected = "postgres://o%27me%40x:p%3A%40/%3F%26%3D%25@[::1]:5432/a%20b\
+        let expected = "postgres://o%27me%40x:p%3A%40%2F%3F%26%3D%25@[::1]:5432/a%20b\
             ?sslrootcert=/etc/rds.pem&statement_timeout=90000ms";
         assert_eq!(address(&odd).await.as_deref(), Some(expected));
+        #[cfg(feature = "postgres")]
+        assert!(
+            expected.parse::<crate::store::StoreAddress>().is_ok(),
+            "a slash in a password is none of the address's"
+        );
         let file =
             [&PLACE[..], &["--postgres-user=me", "--postgres-password-file=/run/db password"]].concat();
         let expected = "postgres://me@db.example.com:5432/duchy?password_file=/run/db%20password";

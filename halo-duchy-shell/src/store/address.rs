@@ -222,7 +222,7 @@ impl StoreAddress {
         }
     }
 
-    /// A database beside this one for a duchy of several: `FILE` with `-{duchy}` before its extension, or a Cloud Spanner
+    /// A database beside this one for a duchy of several: `FILE` with `-{duchy}` before its extension, or another
     /// database with `-{duchy}` behind its name.
     ///
     /// # Errors
