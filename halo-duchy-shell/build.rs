@@ -20,6 +20,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let duchy = ".wfa.measurement.internal.duchy";
     let ours = "::halo_protocols::proto::wfa::measurement::internal::duchy";
     let mut builder = tonic_prost_build::configure()
+        .codec_path("crate::codec::Codec")
         .btree_map(".")
         .bytes(".wfa.measurement.api.v2alpha.FulfillRequisitionRequest.BodyChunk")
         .bytes(".wfa.measurement.system.v1alpha.AdvanceComputationRequest.BodyChunk")
@@ -37,7 +38,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     ] {
         builder = builder.extern_path(format!("{duchy}.{message}"), format!("{ours}::{message}"));
     }
-    builder.compile_fds(descriptors)?;
+    let mut config = tonic_prost_build::Config::new();
+    // The codec finds what a message consists of by its name.
+    config.enable_type_names();
+    builder.compile_fds_with_config(descriptors, config)?;
     Ok(())
 }
 

@@ -1,4 +1,4 @@
-//! The examples `embed_llv2` and `embed_hmss` come to an end, with an estimate that noise allows.
+//! The examples that embed the state machines come to an end, with an estimate that noise allows.
 
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -31,7 +31,7 @@ fn result(printed: &str) -> Option<(f64, BTreeMap<u32, f64>)> {
 #[test]
 fn the_state_machines_can_be_embedded() -> TestResult {
     // Noise is drawn afresh each time: eight standard deviations, which chance exceeds once in 10^15 times.
-    for (example, deviation) in [("embed_llv2", 12.0), ("embed_hmss", 6.0)] {
+    for (example, deviation) in [("embed_llv2", 12.0), ("custom_transport", 12.0), ("embed_hmss", 6.0)] {
         let printed = run(example)?;
         let (reach, shares) = result(&printed).ok_or_else(|| format!("no result in {printed}"))?;
         assert!((reach - 1500.0_f64).abs() <= 8.0 * deviation, "{printed}");

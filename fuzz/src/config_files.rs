@@ -30,7 +30,7 @@ const PRINCIPALS: &str = r#"entries {
 entries < authority_key_identifier: "\011" principal_resource_name: "measurementConsumers/mc" >
 entries { authority_key_identifier: "\012" principal_resource_name: "kingdom" }
 "#;
-const SETUP: &str = r#"liquid_legions_v2 { role: NON_AGGREGATOR external_aggregator_duchy_id: "aggregator" }
+pub(crate) const SETUP: &str = r#"liquid_legions_v2 { role: NON_AGGREGATOR external_aggregator_duchy_id: "aggregator" }
 reach_only_liquid_legions_v2 { role: NON_AGGREGATOR external_aggregator_duchy_id: "aggregator" }
 honest_majority_share_shuffle {
   role: FIRST_NON_AGGREGATOR
@@ -41,8 +41,8 @@ honest_majority_share_shuffle {
 "#;
 
 /// The duchy that reads a setup.
-const OWN: &str = "worker1";
-static DIRECTORY: LazyLock<DuchyDirectory> =
+pub(crate) const OWN: &str = "worker1";
+pub(crate) static DIRECTORY: LazyLock<DuchyDirectory> =
     LazyLock::new(|| DuchyDirectory::parse(DUCHIES).expect("well formed"));
 
 /// Any text as one of the configuration files, or as a duration; the first byte chooses.
@@ -75,7 +75,10 @@ fn duchies(text: &str) {
     for (id, entry) in directory.iter() {
         assert!(is_valid_id(id));
         assert_eq!(directory.get(id), Some(entry));
-        assert_eq!(principals.get(&entry.root_skid), Some(&Caller::Duchy(id.to_owned())));
+        assert!(!entry.root_skids.is_empty());
+        for root in &entry.root_skids {
+            assert_eq!(principals.get(root), Some(&Caller::Duchy(id.to_owned())));
+        }
     }
 }
 

@@ -9,7 +9,10 @@ use halo_protocols::proto::protocol::honest_majority_share_shuffle::AggregationP
 use prost::Message as _;
 
 use crate::requisition_shares::peer_message;
-use crate::{METHODS, certificates, config_files, event_log, fulfillments, keysets, names, signatures};
+use crate::{
+    METHODS, audit_log, certificates, config_files, console, event_log, fulfillments, keysets, messages,
+    names, services, signatures, store_import,
+};
 
 /// Requests above this size teach nothing that smaller ones do not, and cost seconds each.
 const LARGEST_REQUEST: u64 = 40_000;
@@ -37,6 +40,11 @@ pub fn seeds(target: &str) -> io::Result<Vec<Vec<u8>>> {
         "event_log" => event_log::seeds(),
         "fulfillments" => fulfillments::seeds(),
         "names" => names::seeds(),
+        "messages" => messages::seeds(),
+        "services" => services::seeds(),
+        "store_import" => store_import::seeds(),
+        "audit_log" => audit_log::seeds(),
+        "console" => console::seeds(),
         // Nothing is invalid here: a few patterns do.
         _ => (0..16_u8)
             .map(|pattern| (0..=255).map(|i: u8| i.wrapping_mul(pattern) ^ pattern << 2).collect())

@@ -1,6 +1,6 @@
 //! Work split over fixed-size chunks: the same output at any number of threads.
 //!
-//! A kernel takes an [`Executor`]: a thread pool (or none), a cancel flag and a progress callback. It never uses
+//! A kernel takes an [`Executor`]: a thread pool (or none), a cancel flag and counters of its progress. It never uses
 //! rayon's global pool. Randomness is derived per chunk index (see [`StreamSeed`](crate::prg::StreamSeed)), never
 //! per thread.
 
@@ -21,11 +21,32 @@ pub struct Executor {
     control: Control,
 }
 
-/// A way to stop a running kernel and to watch it.
+/// A way to stop a running kernel and to watch it. Clones share it.
 #[derive(Clone, Default)]
-pub struct Control {
-    cancelled: Arc<AtomicBool>,
-    done: Arc<AtomicU64>,
+pub struct Control(Arc<State>);
+
+#[derive(Default)]
+struct State {
+    cancelled: AtomicBool,
+    /// Records finished, over all steps.
+    done: AtomicU64,
+    steps: AtomicU64,
+    /// What was done when the current step began.
+    before: AtomicU64,
+    /// Records of the current step.
+    total: AtomicU64,
+}
+
+/// How far a kernel is. A kernel goes through its records several times; each time is a step. How many there will be is
+/// known to nobody before, since some depend on what was found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// The number of the current step, from 1; 0 before the first.
+    pub step: u64,
+    /// Records finished in it, at most `total`.
+    pub done: u64,
+    /// Records that it has.
+    pub total: u64,
 }
 
 /// The work was cancelled through its [`Control`].
@@ -36,17 +57,29 @@ pub struct Cancelled;
 impl Control {
     /// Asks the kernel to stop; it answers [`Cancelled`] at its next chunk.
     pub fn cancel(&self) {
-        self.cancelled.store(true, atomic::Ordering::Relaxed);
+        self.0.cancelled.store(true, atomic::Ordering::Relaxed);
     }
 
     /// Whether [`Control::cancel`] was called.
     pub fn is_cancelled(&self) -> bool {
-        self.cancelled.load(atomic::Ordering::Relaxed)
+        self.0.cancelled.load(atomic::Ordering::Relaxed)
     }
 
     /// Records finished so far, over all steps of the kernel.
     pub fn done(&self) -> u64 {
-        self.done.load(atomic::Ordering::Relaxed)
+        self.0.done.load(atomic::Ordering::Relaxed)
+    }
+
+    /// How far the current step is. Read while the kernel goes on to its next step, it may be of neither.
+    pub fn progress(&self) -> Progress {
+        let load = |value: &AtomicU64| value.load(atomic::Ordering::Relaxed);
+        let total = load(&self.0.total);
+        let done = self.done().saturating_sub(load(&self.0.before)).min(total);
+        Progress { step: load(&self.0.steps), done, total }
+    }
+
+    fn advance(&self, records: usize) {
+        self.0.done.fetch_add(records as u64, atomic::Ordering::Relaxed);
     }
 }
 
@@ -84,6 +117,14 @@ impl Executor {
         self.pool.as_ref().map_or(1, |pool| pool.current_num_threads())
     }
 
+    /// Begins a step over `records`; [`Self::for_each_chunk`] does so by itself.
+    pub fn begin(&self, records: usize) {
+        let Control(state) = &self.control;
+        state.before.store(self.control.done(), atomic::Ordering::Relaxed);
+        state.total.store(records as u64, atomic::Ordering::Relaxed);
+        state.steps.fetch_add(1, atomic::Ordering::Relaxed);
+    }
+
     /// Counts `records` that were finished on the calling thread, for work that has an order.
     ///
     /// # Errors
@@ -92,7 +133,7 @@ impl Executor {
         if self.control.is_cancelled() {
             return Err(Cancelled);
         }
-        self.control.done.fetch_add(records as u64, atomic::Ordering::Relaxed);
+        self.control.advance(records);
         Ok(())
     }
 
@@ -156,12 +197,13 @@ impl Executor {
         F: Fn(usize, &[I], &mut [O]) -> Result<(), E> + Sync,
     {
         assert_eq!(input.len() * output_size, output.len() * input_size, "as many records out as in");
+        self.begin(input.len() / input_size);
         let run = |index: usize, input: &[I], output: &mut [O]| {
             if self.control.is_cancelled() {
                 return Err((index, E::from(Cancelled)));
             }
             work(index, input, output).map_err(|error| (index, error))?;
-            self.control.done.fetch_add((input.len() / input_size) as u64, atomic::Ordering::Relaxed);
+            self.control.advance(input.len() / input_size);
             Ok(())
         };
         let failures = match &self.pool {
@@ -245,5 +287,22 @@ mod tests {
         assert_eq!(doubled(&executor), Err(Cancelled));
         assert_eq!(executor.advance(1), Err(Cancelled));
         assert_eq!(executor.control().done(), 0);
+    }
+
+    #[test]
+    fn steps_are_told_apart() -> Result<(), Cancelled> {
+        let executor = Executor::serial();
+        let control = executor.control().clone();
+        assert_eq!(control.progress(), Progress::default());
+        executor.begin(300);
+        executor.advance(100)?;
+        assert_eq!(control.progress(), Progress { step: 1, done: 100, total: 300 });
+        doubled(&executor)?;
+        assert_eq!(control.progress(), Progress { step: 2, done: 5000, total: 5000 });
+        assert_eq!(control.done(), 5100);
+        // Whoever counts more than was expected is not ahead of the end.
+        executor.advance(1)?;
+        assert_eq!(control.progress().done, 5000);
+        Ok(())
     }
 }

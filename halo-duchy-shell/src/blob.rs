@@ -42,6 +42,11 @@ const ONE_REQUEST: u64 = 8 << 20;
 /// The folder of private keys; upstream's.
 const PRIVATE_KEYS: &str = "tink-private-key";
 
+/// Where an upstream duchy has the private key with this id: whose it is, its path does not tell.
+pub(crate) fn upstreams_private_key_path(id: &str) -> String {
+    format!("{PRIVATE_KEYS}/{id}")
+}
+
 /// The blobs of one duchy.
 #[derive(Clone, Debug)]
 pub struct BlobStore {

@@ -7,6 +7,7 @@ use tonic::{Code, Status};
 
 use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::internal_api::InternalApi;
+use crate::proto::internal::computation_details::CompletedReason;
 use crate::protocol_stages::Protocol;
 use crate::shutdown::Shutdown;
 use crate::sweep::{SweepOptions, Swept};
@@ -15,10 +16,12 @@ use crate::sweep::{SweepOptions, Swept};
 const PURGE_CALLS: u32 = 100;
 
 /// What a cleaner deletes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CleanerOptions {
     /// How long computations are kept after their last change, which is their end.
     pub time_to_live: Duration,
+    /// The ends after which they go at all; all if there are none.
+    pub end_states: Vec<CompletedReason>,
     /// How long the blobs of stages are kept after the end of their computation.
     pub intermediate_ttl: Duration,
     /// How long blobs are kept that no computation refers to.
@@ -56,7 +59,8 @@ impl Cleaner {
     /// # Errors
     /// The server's status.
     pub async fn clean(&self) -> Result<Cleaned, Status> {
-        let CleanerOptions { time_to_live, intermediate_ttl, orphan_ttl, deadline, dry_run } = self.options;
+        let CleanerOptions { time_to_live, intermediate_ttl, orphan_ttl, deadline, dry_run, .. } =
+            self.options;
         let mut cleaned = Cleaned::default();
         let ttl = i64::try_from(time_to_live.as_millis()).unwrap_or(i64::MAX);
         let updated_before = Timestamp::from_millis(SystemClock.now().millis().saturating_sub(ttl).max(0));
@@ -87,8 +91,8 @@ impl Cleaner {
     async fn purge(&self, protocol: Protocol, updated_before: Timestamp) -> Result<u64, Status> {
         let mut calls = 1;
         loop {
-            let purged =
-                self.internal.purge(protocol, updated_before, !self.options.dry_run, self.options.deadline);
+            let CleanerOptions { end_states, dry_run, deadline, .. } = &self.options;
+            let purged = self.internal.purge(protocol, updated_before, end_states, !dry_run, *deadline);
             match purged.await {
                 Err(status) if status.code() == Code::DeadlineExceeded && calls < PURGE_CALLS => {
                     tracing::info!(protocol = protocol.name(), "there is more to purge than one call can");

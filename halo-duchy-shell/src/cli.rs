@@ -8,9 +8,12 @@
 //! Exit status: 0 after an orderly end (SIGTERM and SIGINT included), 1 after a failure, which one line on standard
 //! error explains, 2 if the command line is refused. Logs go to standard error, as `RUST_LOG` says.
 
+mod admin;
 mod async_control;
+mod audit;
 mod blobs;
 mod cleaner;
+mod computations;
 mod control;
 mod edp;
 mod error;
@@ -18,6 +21,7 @@ mod fulfillment;
 mod herald;
 mod hmss_mill;
 mod internal_api;
+mod key_encryption;
 mod kingdom;
 mod llv2_mill;
 mod measurement;
@@ -38,7 +42,8 @@ pub use error::CliError;
 
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
 use halo_crypto::Backend;
 
 use crate::demo::args::DemoArgs;
@@ -80,9 +85,15 @@ enum Command {
     /// Delete what a duchy no longer needs: computations that ended long ago, intermediate blobs, blobs that nothing
     /// refers to.
     ComputationsCleaner(cleaner::CleanerCommand),
+    /// Look at a duchy's computations, and get those going again, or end them, that are stuck.
+    #[command(subcommand)]
+    Computations(computations::ComputationsCommand),
     /// Look after a duchy's database: its schema, and what is in it.
     #[command(subcommand)]
     Store(store::StoreCommand),
+    /// Look into audit logs.
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
     /// Run a Kingdom for development, for parties whose keys `pki` made; or look at one and tell it what to do.
     Kingdom(Box<kingdom::KingdomCommand>),
     /// Answer requisitions, as a data provider.
@@ -101,6 +112,18 @@ enum Command {
     },
     /// Run a whole measurement on this machine.
     Demo(DemoArgs),
+    /// Print a script that completes this program's command lines in a shell.
+    Completions {
+        /// The shell.
+        #[arg(value_name = "SHELL", value_enum)]
+        shell: Shell,
+    },
+    /// Write the manual pages of this program and its subcommands.
+    Man {
+        /// Folder to write to, which must exist. Pages of the same names are overwritten.
+        #[arg(value_name = "DIR")]
+        folder: PathBuf,
+    },
     /// Write the interfaces as a serialised FileDescriptorSet.
     Descriptors {
         /// File to write.
@@ -145,12 +168,20 @@ impl Cli {
             Command::ComputationControlServer(command) => command.run(),
             Command::RequisitionFulfillmentServer(command) => command.run(),
             Command::ComputationsCleaner(command) => command.run(),
+            Command::Computations(command) => command.run(),
             Command::Store(command) => command.run(),
+            Command::Audit(command) => command.run(),
             Command::Kingdom(command) => command.run(),
             Command::Edp(command) => command.run(),
             Command::Measurement(command) => command.run(),
             Command::Pki { out, spec } => Ok(Pki::create(&spec, &out).map(drop)?),
             Command::Demo(args) => demo(&args),
+            Command::Completions { shell } => {
+                clap_complete::generate(shell, &mut Self::command(), "halo-duchy", &mut std::io::stdout());
+                Ok(())
+            }
+            Command::Man { folder } => clap_mangen::generate_to(Self::command(), &folder)
+                .map_err(|source| CliError::Write { path: folder, source }),
             Command::Descriptors { out } => {
                 std::fs::write(&out, DESCRIPTORS).map_err(|source| CliError::Write { path: out, source })
             }

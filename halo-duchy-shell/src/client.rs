@@ -4,21 +4,29 @@
 //! `UNAVAILABLE`, 100 ms apart at first, then 1.5 times longer each time up to a second (spec services.md §1.5). tonic
 //! has no service config: [`CallPolicy::unary`] does the same for the calls given to it, which must be repeatable.
 
+use std::io;
 use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
 use rustls_pki_types::ServerName;
 use tokio::net::TcpStream;
-use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use tonic::codegen::http::Uri;
 use tonic::codegen::http::uri::Authority;
 use tonic::transport::Endpoint;
-use tonic::{Response, Status};
+use tonic::{Code, Response, Status};
 
+use crate::audit::{Entry, Event, Outcome};
+use crate::guarded::Guarded;
+use crate::retry::{Backoff, Class, Retries, deadline};
+use crate::tls::standing::Standing;
 use crate::tls::{TlsError, TlsIdentity};
 
+mod line;
 mod traced;
+
+use line::{Expiry, Line};
 
 pub use traced::Channel;
 
@@ -73,17 +81,6 @@ fn open(
             .map_err(|_| malformed())
     };
 
-    let tls = tls.clone();
-    let connect = tower::service_fn(move |_: Uri| {
-        // The certificate and roots of the day: they may have been replaced since the last connection.
-        let connector = TlsConnector::from(tls.client());
-        let (host, name) = (host.clone(), name.clone());
-        async move {
-            let stream = TcpStream::connect((host, port)).await?;
-            stream.set_nodelay(true)?;
-            connector.connect(name, stream).await.map(TokioIo::new)
-        }
-    });
     // tonic would set up TLS itself for an `https` address, and then also speak TLS 1.2.
     let endpoint = Endpoint::from(uri("http")?)
         .origin(uri("https")?)
@@ -94,22 +91,63 @@ fn open(
         Some(deadline) => endpoint.timeout(deadline),
         None => endpoint,
     };
-    Ok(endpoint.connect_with_connector_lazy(connect).into())
+    let address = Address { tls: tls.clone(), target: target.to_owned(), host, port, name };
+    let dial = move |expiry: &Expiry| {
+        let (address, expiry) = (address.clone(), expiry.clone());
+        let connect = move |_: Uri| address.clone().connect(expiry.clone());
+        endpoint.connect_with_connector_lazy(tower::service_fn(connect))
+    };
+    Ok(Line::new(tls, dial).into())
+}
+
+/// A server and how to prove who it is.
+#[derive(Clone)]
+struct Address {
+    tls: TlsIdentity,
+    /// As an operator names it.
+    target: String,
+    host: String,
+    port: u16,
+    /// The name in its certificate.
+    name: ServerName<'static>,
+}
+
+impl Address {
+    /// Connects, and tells until when the server's certificate is good.
+    async fn connect(self, expiry: Expiry) -> io::Result<TokioIo<Guarded<TlsStream<TcpStream>>>> {
+        let Self { tls, target, host, port, name } = self;
+        let stream = TcpStream::connect((host, port)).await?;
+        stream.set_nodelay(true)?;
+        // The certificate and roots of the day: they may have been replaced since the last connection.
+        let (config, version) = tls.connector();
+        let stream = TlsConnector::from(config).connect(name, stream).await?;
+        let leaf = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+        let standing = Standing::new(&tls, version, leaf.map_or(&[], |leaf| leaf));
+        expiry.set(standing.lasts());
+        let cut = async move {
+            standing.revoked().await;
+            tracing::warn!(
+                target,
+                "cut a connection: the root of the server's certificate is not trusted any more"
+            );
+            Entry::new(Event::ConnectionRefused, Outcome::Refused)
+                .principal(&format!("server:{target}"))
+                .reason("the root of the server's certificate is not trusted any more: the open connection is cut")
+                .record();
+        };
+        Ok(TokioIo::new(Guarded::new(stream, cut)))
+    }
 }
 
 /// How long a unary call may take and how often it is tried.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct CallPolicy {
-    /// For all attempts together.
+    /// For all attempts together. A call that is made for another one has no longer than that one.
     pub deadline: Duration,
     /// At most this many attempts.
     pub attempts: u32,
-    /// Before the second attempt.
-    pub initial_backoff: Duration,
-    /// Before any attempt.
-    pub max_backoff: Duration,
-    /// By how much the pause grows.
-    pub multiplier: f64,
+    /// The pauses between them.
+    pub backoff: Backoff,
 }
 
 impl Default for CallPolicy {
@@ -117,9 +155,7 @@ impl Default for CallPolicy {
         Self {
             deadline: Duration::from_secs(30),
             attempts: 10,
-            initial_backoff: Duration::from_millis(100),
-            max_backoff: Duration::from_secs(1),
-            multiplier: 1.5,
+            backoff: Backoff::new(Duration::from_millis(100), 1.5, Duration::from_secs(1)),
         }
     }
 }
@@ -135,7 +171,7 @@ impl CallPolicy {
         Self { deadline, attempts: 1, ..Self::default() }
     }
 
-    /// Makes a unary call that may be repeated: `call` starts one attempt.
+    /// Makes a unary call that may be repeated: `call` starts one attempt. The server is told how long there is.
     ///
     /// # Errors
     /// The status of the last attempt, or `DEADLINE_EXCEEDED`.
@@ -155,42 +191,24 @@ impl CallPolicy {
     /// # Ok(())
     /// # }
     /// ```
-    pub async fn unary<T, Attempt>(&self, mut call: impl FnMut() -> Attempt) -> Result<T, Status>
+    pub async fn unary<T, Attempt>(&self, call: impl FnMut() -> Attempt) -> Result<T, Status>
     where
         Attempt: Future<Output = Result<Response<T>, Status>>,
     {
-        let attempts = async {
-            let mut backoff = self.initial_backoff;
-            for attempt in 1.. {
-                match call().await {
-                    Ok(response) => return Ok(response.into_inner()),
-                    Err(status) if status.code() != tonic::Code::Unavailable || attempt >= self.attempts => {
-                        return Err(status);
-                    }
-                    Err(status) => tracing::debug!(%status, attempt, "trying again"),
-                }
-                tokio::time::sleep(jittered(backoff)).await;
-                backoff = backoff.mul_f64(self.multiplier).min(self.max_backoff);
-            }
-            Err(Status::internal("attempts cannot be counted that far"))
-        };
-        timeout(self.deadline, attempts).await.unwrap_or_else(|_| {
-            Err(Status::deadline_exceeded(format!("no answer within {:?}", self.deadline)))
-        })
+        let Self { attempts, backoff, .. } = *self;
+        // What else may pass does not by asking the same again, or has taken all the time there was.
+        let class = |status: &Status| Class::transient_if(status.code() == Code::Unavailable);
+        let retries = Retries { attempts, limited: 1, backoff };
+        match deadline::within(self.deadline, retries.run(class, call)).await {
+            Ok(answer) => answer.map(Response::into_inner),
+            Err(_) => Err(Status::deadline_exceeded(format!("no answer within {:?}", self.deadline))),
+        }
     }
-}
-
-/// Between 0.8 and 1.2 times `pause`, so that callers refused together do not return together.
-pub(crate) fn jittered(pause: Duration) -> Duration {
-    let unit = getrandom::u32().map_or(0.5, |random| f64::from(random) / f64::from(u32::MAX));
-    pause.mul_f64(0.8 + 0.4 * unit)
 }
 
 #[cfg(test)]
 mod tests {
     use std::cell::Cell;
-
-    use tonic::Code;
 
     use super::*;
 
@@ -208,7 +226,9 @@ mod tests {
     }
 
     fn quick() -> CallPolicy {
-        CallPolicy { initial_backoff: Duration::from_millis(1), ..CallPolicy::default() }
+        let policy = CallPolicy::default();
+        let backoff = Backoff { initial: Duration::from_millis(1), ..policy.backoff };
+        CallPolicy { backoff, ..policy }
     }
 
     #[tokio::test]
@@ -233,13 +253,5 @@ mod tests {
         assert_eq!(attempts(policy, &[Code::Unavailable]).await.0, Err(Code::DeadlineExceeded));
         let never = policy.unary(std::future::pending::<Result<Response<()>, Status>>).await;
         assert_eq!(never.expect_err("no answer").code(), Code::DeadlineExceeded);
-    }
-
-    #[test]
-    fn jitter_stays_near_the_pause() {
-        for _ in 0..100 {
-            let pause = jittered(Duration::from_secs(10));
-            assert!((Duration::from_secs(8)..=Duration::from_secs(12)).contains(&pause));
-        }
     }
 }

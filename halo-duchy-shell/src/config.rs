@@ -20,10 +20,24 @@ use std::path::{Path, PathBuf};
 pub use duration::{DurationError, parse_duration, parse_positive_duration};
 pub use setup::{ProtocolsSetup, ShareShuffleSetup, SketchSetup};
 pub use textproto::TextprotoError;
-pub(crate) use textproto::print as print_textproto;
+pub(crate) use textproto::{parse as parse_textproto, print as print_textproto};
 
 use crate::identity::{Caller, Principals, PrincipalsError};
 use crate::proto::config::{AuthorityKeyToPrincipalMap, DuchyCertConfig};
+
+/// Whether a host, as an address has it, is this machine.
+#[cfg(any(
+    feature = "aws-kms",
+    feature = "aws-secrets",
+    feature = "gcp-kms",
+    feature = "gcs",
+    feature = "postgres",
+    feature = "s3"
+))]
+pub(crate) fn is_this_machine(host: &str) -> bool {
+    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    host == "localhost" || host.parse().is_ok_and(|address: std::net::IpAddr| address.is_loopback())
+}
 
 pub(crate) const DUCHY_CERT_CONFIG: &str = "wfa.measurement.config.DuchyCertConfig";
 pub(crate) const PRINCIPAL_MAP: &str = "wfa.measurement.config.AuthorityKeyToPrincipalMap";
@@ -48,8 +62,8 @@ pub enum ConfigError {
     /// An id or resource name has characters that may not be part of a blob key.
     #[error("`{0}` is not a valid name: ids are made of A-Z, a-z, 0-9, _ and -")]
     MalformedName(String),
-    /// A duchy is listed twice.
-    #[error("duchy {0} is listed twice")]
+    /// A duchy is listed twice, but not for another root.
+    #[error("duchy {0} is listed twice; only its root_certificate_skid may differ")]
     DuplicateDuchy(String),
     /// A duchy has no root certificate.
     #[error("duchy {0} has no root_certificate_skid")]
@@ -107,8 +121,8 @@ fn valid_id(id: &str) -> Result<&str, ConfigError> {
 pub struct DuchyEntry {
     /// The name to expect in the certificate of its computation control server; empty for that of the target.
     pub cert_host: String,
-    /// The subject key identifier of its root certificate.
-    pub root_skid: Vec<u8>,
+    /// The subject key identifiers of its root certificates: one, or several while its root is replaced.
+    pub root_skids: Vec<Vec<u8>>,
 }
 
 /// Every known duchy.
@@ -116,25 +130,28 @@ pub struct DuchyEntry {
 pub struct DuchyDirectory(BTreeMap<String, DuchyEntry>);
 
 impl DuchyDirectory {
-    /// Reads a `DuchyCertConfig` in protobuf text.
+    /// Reads a `DuchyCertConfig` in protobuf text. A duchy that is listed more than once has as many roots, which is our
+    /// own addition: to upstream the last one counts.
     ///
     /// # Errors
-    /// If it is malformed, or lists an id or a root twice.
+    /// If it is malformed, or lists a root twice, or a duchy with two hosts.
     pub fn parse(text: &str) -> Result<Self, ConfigError> {
         let config: DuchyCertConfig = textproto::parse(DUCHY_CERT_CONFIG, text)?;
-        let mut duchies = BTreeMap::new();
+        let mut duchies: BTreeMap<_, DuchyEntry> = BTreeMap::new();
         for duchy in config.duchies {
             if duchy.root_certificate_skid.is_empty() {
                 return Err(ConfigError::MissingRoot(duchy.duchy_id));
             }
             let id = valid_id(&duchy.duchy_id)?.to_owned();
-            let entry = DuchyEntry {
-                cert_host: duchy.computation_control_service_cert_host,
-                root_skid: duchy.root_certificate_skid,
-            };
-            if duchies.insert(id, entry).is_some() {
+            let (cert_host, root) =
+                (duchy.computation_control_service_cert_host, duchy.root_certificate_skid);
+            let entry = duchies
+                .entry(id)
+                .or_insert_with(|| DuchyEntry { cert_host: cert_host.clone(), root_skids: Vec::new() });
+            if entry.cert_host != cert_host || entry.root_skids.contains(&root) {
                 return Err(ConfigError::DuplicateDuchy(duchy.duchy_id));
             }
+            entry.root_skids.push(root);
         }
         let directory = Self(duchies);
         Principals::new(directory.principals())?;
@@ -161,7 +178,9 @@ impl DuchyDirectory {
 
     /// The authority of each duchy's certificates, with the duchy.
     pub fn principals(&self) -> impl Iterator<Item = (Vec<u8>, Caller)> {
-        self.0.iter().map(|(id, entry)| (entry.root_skid.clone(), Caller::Duchy(id.clone())))
+        self.0.iter().flat_map(|(id, entry)| {
+            entry.root_skids.iter().map(|root| (root.clone(), Caller::Duchy(id.clone())))
+        })
     }
 }
 
@@ -173,11 +192,9 @@ impl DuchyDirectory {
 /// If it is malformed or names other parties.
 pub fn parse_principal_map(text: &str) -> Result<Vec<(Vec<u8>, Caller)>, ConfigError> {
     let map: AuthorityKeyToPrincipalMap = textproto::parse(PRINCIPAL_MAP, text)?;
-    let entry = |name: String| match name.split_once('/') {
-        Some(("dataProviders", id)) if is_valid_id(id) => Ok(Caller::DataProvider(name)),
-        Some(("measurementConsumers", id)) if is_valid_id(id) => Ok(Caller::MeasurementConsumer(name)),
-        None if name == "kingdom" => Ok(Caller::Kingdom),
-        _ => Err(ConfigError::MalformedName(name)),
+    let entry = |name: String| match Caller::of_name(&name) {
+        Some(Caller::Duchy(_)) | None => Err(ConfigError::MalformedName(name)),
+        Some(caller) => Ok(caller),
     };
     map.entries
         .into_iter()

@@ -24,10 +24,15 @@ use zeroize::Zeroizing;
 
 use crate::config::DuchyDirectory;
 use crate::hybrid_encryption::{HybridEncryptionError, PrivateKeyset, PublicKeyset};
+use crate::pkcs11::{self, Pkcs11Error, Pkcs11Uri};
 use crate::proto::api::measurement::Result as MeasurementResult;
 use crate::proto::api::{EncryptionPublicKey, SignedMessage, encryption_public_key};
 use crate::signature::{SignatureAlgorithm, SignatureError, SigningKey};
 use crate::x509::{self, CertificateError, TrustedRoots};
+
+mod signing_identity;
+
+pub use signing_identity::{CertificateNameSource, SigningFiles, SigningIdentity, SuccessionError};
 
 const API_PACKAGE: &str = "type.googleapis.com/wfa.measurement.api.v2alpha";
 
@@ -50,9 +55,20 @@ pub enum ConsentError {
          `openssl pkcs8 -topk8 -nocrypt -outform DER` converts other forms"
     )]
     UnsupportedKey,
+    /// The name of the signing key's certificate is not that of one of the duchy's.
+    #[error("`{name}` is not duchies/{duchy}/certificates/ID")]
+    CertificateName {
+        /// The name found.
+        name: String,
+        /// Whose key it is.
+        duchy: String,
+    },
     /// The signing key is not the certificate's.
     #[error("the consent-signaling key is not that of its certificate")]
     KeyMismatch,
+    /// The key in a token cannot be used.
+    #[error(transparent)]
+    Token(#[from] Pkcs11Error),
     /// The key failed to sign.
     #[error(transparent)]
     Sign(#[from] SignatureError),
@@ -104,6 +120,17 @@ pub enum ConsentError {
     MalformedResult,
 }
 
+impl ConsentError {
+    /// Whether trying again later may help: only a token that is away comes back.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Token(error) => error.is_transient(),
+            Self::Sign(SignatureError::Token { transient, .. }) => *transient,
+            _ => false,
+        }
+    }
+}
+
 /// A signature and how it was made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Signature {
@@ -132,18 +159,29 @@ impl Signer {
     /// # Errors
     /// If one is malformed, the key is of a kind that does not sign, or they do not belong together.
     pub fn new(certificate: Vec<u8>, key: &[u8]) -> Result<Self, ConsentError> {
-        let certificate = if is_pem(&certificate) {
-            CertificateDer::from_pem_slice(&certificate).map_err(|_| CertificateError::MalformedPem)?.to_vec()
-        } else {
-            certificate
-        };
+        let certificate = in_der(certificate)?;
         let key = if is_pem(key) {
             let der = PrivatePkcs8KeyDer::from_pem_slice(key).map_err(|_| ConsentError::UnsupportedKey)?;
             SigningKey::from_pkcs8(der.secret_pkcs8_der())
         } else {
             SigningKey::from_pkcs8(key)
         };
-        let signer = Self { certificate, key: key.ok_or(ConsentError::UnsupportedKey)? };
+        Self::checked(certificate, key.ok_or(ConsentError::UnsupportedKey)?)
+    }
+
+    /// Takes a certificate, in DER or PEM, whose key is in a token.
+    ///
+    /// # Errors
+    /// If the certificate is malformed, or the token has no such key of the certificate's.
+    pub fn in_token(certificate: Vec<u8>, key: &Pkcs11Uri) -> Result<Self, ConsentError> {
+        let certificate = in_der(certificate)?;
+        let key = pkcs11::SigningKey::open(key, x509::parse(&certificate)?.public_key())?;
+        Self::checked(certificate, key.into())
+    }
+
+    /// The two, if they belong together.
+    fn checked(certificate: Vec<u8>, key: SigningKey) -> Result<Self, ConsentError> {
+        let signer = Self { certificate, key };
         let probe = signer.sign(b"")?;
         verify(&x509::parse(&signer.certificate)?, b"", &probe.bytes, &probe.algorithm_oid).map_err(
             |error| match error {
@@ -159,9 +197,6 @@ impl Signer {
     /// # Errors
     /// As [`Self::new`], and if a file cannot be read.
     pub fn load(certificate: &Path, key: &Path) -> Result<Self, ConsentError> {
-        let read = |path: &Path| {
-            std::fs::read(path).map_err(|source| ConsentError::Read { path: path.to_owned(), source })
-        };
         Self::new(read(certificate)?, &Zeroizing::new(read(key)?))
     }
 
@@ -202,6 +237,19 @@ impl Signer {
             signature_algorithm_oid: algorithm_oid,
         })
     }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, ConsentError> {
+    std::fs::read(path).map_err(|source| ConsentError::Read { path: path.to_owned(), source })
+}
+
+/// A certificate in DER, or in PEM, as tools like to write it.
+fn in_der(certificate: Vec<u8>) -> Result<Vec<u8>, CertificateError> {
+    if !is_pem(&certificate) {
+        return Ok(certificate);
+    }
+    let der = CertificateDer::from_pem_slice(&certificate).map_err(|_| CertificateError::MalformedPem)?;
+    Ok(der.to_vec())
 }
 
 /// Whether a file is text rather than DER, which begins with a sequence's tag.
@@ -274,7 +322,7 @@ pub fn verify_participant_key(
     let duchy = participant.duchy;
     let entry = directory.get(duchy).ok_or_else(|| ConsentError::UnknownDuchy(duchy.to_owned()))?;
     let verified = x509::parse(participant.certificate).and_then(|certificate| {
-        roots.verify(&certificate, &entry.root_skid, now)?;
+        roots.verify_any(&certificate, &entry.root_skids, now)?;
         verify(&certificate, participant.key, participant.signature, participant.signature_algorithm_oid)
     });
     verified.map_err(|source| ConsentError::Participant { duchy: duchy.to_owned(), source })

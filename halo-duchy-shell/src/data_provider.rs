@@ -35,6 +35,7 @@ pub(crate) mod tests;
 use consent_check::DataOrder;
 pub use error::DataProviderError;
 pub use shares::ShareShuffleSide;
+pub use upload::Misbehaviour;
 
 /// A data provider with its impressions.
 pub struct DataProvider {
@@ -48,6 +49,7 @@ pub struct DataProvider {
     seed: StreamSeed,
     sketch_salt: Option<u64>,
     share_shuffle: Option<ShareShuffleSide>,
+    misbehaviour: Option<Misbehaviour>,
     calls: CallPolicy,
     uploads: CallPolicy,
 }
@@ -121,6 +123,7 @@ impl DataProvider {
             seed,
             sketch_salt: None,
             share_shuffle: None,
+            misbehaviour: None,
             calls: CallPolicy::default(),
             uploads: CallPolicy::with_deadline(Duration::from_secs(600)),
         }
@@ -138,6 +141,13 @@ impl DataProvider {
     #[must_use]
     pub fn with_share_shuffle(mut self, side: Option<ShareShuffleSide>) -> Self {
         self.share_shuffle = side;
+        self
+    }
+
+    /// The same data provider, which does to its uploads what it should not.
+    #[must_use]
+    pub fn with_misbehaviour(mut self, misbehaviour: Option<Misbehaviour>) -> Self {
+        self.misbehaviour = misbehaviour;
         self
     }
 

@@ -4,11 +4,15 @@
 //! time ([`HeraldOptions::concurrency`]); the position in the stream is remembered only up to the first item that is
 //! not done (`progress`), so each item is worked on at least once and every action can be repeated.
 //!
+//! A Kingdom that is away for a while is waited for (`outage`).
+//!
 //! A computation whose local stage is not there yet is waited for without taking part in the concurrency. One that
 //! cannot be worked on is failed at the Kingdom with the reason; the others go on.
 
 mod creation;
+mod ended;
 mod item;
+mod outage;
 mod progress;
 
 use std::collections::BTreeSet;
@@ -18,8 +22,10 @@ use std::time::Duration;
 use halo_protocols::llv2::NoisePolicy;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tonic::{Code, Status, Streaming};
 
+use crate::computation_secrets::ComputationSecrets;
 use crate::config::ProtocolsSetup;
 use crate::internal_api::InternalApi;
 use crate::live::Live;
@@ -29,6 +35,7 @@ use crate::proto::system::computation::State;
 use crate::seeds::SeedSource;
 use crate::shutdown::Shutdown;
 use crate::system_api::SystemApi;
+use outage::Outage;
 use progress::Progress;
 
 /// Items whose outcome is open: more are not read from the stream, so that memory is bounded.
@@ -39,9 +46,14 @@ const OPEN_ITEMS: usize = 1024;
 pub struct HeraldOptions {
     /// Items worked on at once.
     pub concurrency: usize,
-    /// Consecutive failures to open or read the stream before the herald gives up.
+    /// Failures in a row to open or read the stream, at least, before the herald gives up.
     pub stream_attempts: u32,
-    /// Tries of one item whose error may pass.
+    /// For how long the stream must have failed, at least, before the herald gives up.
+    pub stream_patience: Duration,
+    /// The pause after the first of the failures; later ones grow.
+    pub stream_pause: Duration,
+    /// Tries of one item whose error may be the answer. While errors are transient it is tried for as long as a stage is
+    /// waited for.
     pub item_attempts: u32,
     /// How long to wait for a local computation to reach the stage that the Kingdom's state asks for.
     pub stage_patience: Duration,
@@ -60,6 +72,8 @@ impl Default for HeraldOptions {
         Self {
             concurrency: 5,
             stream_attempts: 5,
+            stream_patience: Duration::from_secs(15 * 60),
+            stream_pause: Duration::from_millis(500),
             item_attempts: 3,
             stage_patience: Duration::from_secs(15 * 60),
             stage_poll: Duration::from_millis(100),
@@ -86,7 +100,7 @@ pub enum HeraldError {
          (--key-encryption-key-file)"
     )]
     NoPrivateKeyStore,
-    /// The Kingdom's stream failed too often in a row.
+    /// The Kingdom's stream failed too often and for too long, or in a way that does not pass.
     #[error("the Kingdom's stream of computations failed")]
     Stream(#[source] Status),
 }
@@ -112,6 +126,8 @@ pub struct HeraldParts {
     pub internal: InternalApi,
     /// Where the private keys of a worker of share shuffles go.
     pub private_keys: Option<PrivateKeyStore>,
+    /// How it keeps the secrets of computations.
+    pub secrets: ComputationSecrets,
     /// Where a worker's seeds and keys come from.
     pub seeds: SeedSource,
 }
@@ -120,7 +136,8 @@ pub struct HeraldParts {
 struct Inner {
     parts: HeraldParts,
     options: HeraldOptions,
-    permits: Semaphore,
+    permits: Arc<Semaphore>,
+    ended: ended::Ended,
 }
 
 impl Herald {
@@ -136,8 +153,8 @@ impl Herald {
         if parts.private_keys.is_none() && parts.setup.current().is_share_shuffle_worker() {
             return Err(HeraldError::NoPrivateKeyStore);
         }
-        let permits = Semaphore::new(options.concurrency.max(1));
-        Ok(Self { inner: Arc::new(Inner { parts, options, permits }) })
+        let permits = Arc::new(Semaphore::new(options.concurrency.max(1)));
+        Ok(Self { inner: Arc::new(Inner { parts, options, permits, ended: ended::Ended::default() }) })
     }
 
     /// Follows the stream until told to stop. Items in progress are left to the next herald: nothing is half done that
@@ -153,24 +170,22 @@ impl Herald {
         let Inner { parts: HeraldParts { kingdom, internal, .. }, options, .. } = &*self.inner;
         let position = internal.continuation_token().await.map_err(HeraldError::Position)?;
         let mut progress = Progress::new(position, internal.clone());
-        let mut failures = 0;
+        let mut outage = Outage::default();
         loop {
-            let opened = tokio::time::Instant::now();
+            let opened = Instant::now();
             let read = match kingdom.stream_active_computations(progress.position()).await {
-                Ok(stream) => self.read(stream, &mut progress).await,
+                Ok(stream) => self.read(stream, &mut progress, &mut outage).await,
                 Err(status) => Err(status),
             };
             match read {
-                Ok(()) => failures = 0,
+                Ok(()) => outage.end(),
                 Err(status) => {
-                    failures += 1;
                     let may_pass = matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded);
-                    if !may_pass || failures >= options.stream_attempts {
-                        return Err(HeraldError::Stream(status));
-                    }
-                    tracing::warn!(%status, failures, "the Kingdom's stream broke, opening it again");
-                    tokio::time::sleep(Duration::from_millis(500).mul_f64(1.5f64.powi(failures as i32 - 1)))
-                        .await;
+                    let pause = may_pass.then(|| outage.fail(options, opened, Instant::now())).flatten();
+                    let Some(pause) = pause else { return Err(HeraldError::Stream(status)) };
+                    let failures = outage.failures();
+                    tracing::warn!(%status, failures, ?pause, "the Kingdom's stream broke, opening it again");
+                    tokio::time::sleep(pause).await;
                 }
             }
             tokio::time::sleep_until(opened + options.stream_floor).await;
@@ -182,6 +197,7 @@ impl Herald {
         &self,
         mut stream: Streaming<StreamActiveComputationsResponse>,
         progress: &mut Progress,
+        outage: &mut Outage,
     ) -> Result<(), Status> {
         let mut open = JoinSet::new();
         let read = loop {
@@ -192,14 +208,17 @@ impl Herald {
             while open.try_join_next().is_some() {}
             match stream.message().await {
                 Ok(Some(item)) => {
+                    outage.end();
                     let done = progress.begin(item.continuation_token);
                     let inner = Arc::clone(&self.inner);
                     let Some(computation) = item.computation else {
                         done.report();
                         continue;
                     };
+                    // Begun in the order of the stream: tasks would come to it in any.
+                    let permit = Arc::clone(&inner.permits).acquire_owned().await.ok();
                     open.spawn(async move {
-                        inner.process(computation).await;
+                        inner.process(computation, permit).await;
                         done.report();
                     });
                 }

@@ -27,6 +27,7 @@ mod sealed;
 mod tink;
 
 pub use sealed::KeyEncryptionKey;
+pub(crate) use sealed::encrypted_part;
 
 use std::fmt;
 
@@ -76,6 +77,11 @@ pub enum HybridEncryptionError {
     /// The primary key is missing or not enabled.
     #[error("the keyset has no enabled key {0}, which it names as its primary")]
     NoPrimaryKey(u32),
+    /// A keyset that is to take another's place lacks its primary key.
+    #[error(
+        "the keyset lacks the key {0}, the primary of the one in force, by which private keys are encrypted"
+    )]
+    PrimaryDropped(u32),
     /// The public key cannot be encrypted to.
     #[error("encryption to key {0} failed")]
     Seal(u32),

@@ -15,10 +15,13 @@ use std::sync::Arc;
 use tonic::service::Interceptor;
 use tonic::{Request, Status};
 
+use crate::audit::{self, Entry, Event, Outcome};
+use crate::config::is_valid_id;
 use crate::live::Live;
+use crate::tls::standing::Standing;
 
 /// The party at the other end of a connection.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Caller {
     /// A duchy, by its id.
     Duchy(String),
@@ -28,6 +31,20 @@ pub enum Caller {
     Kingdom,
     /// A measurement consumer, by its resource name `measurementConsumers/{id}`.
     MeasurementConsumer(String),
+}
+
+impl Caller {
+    /// The party called `name`: `duchies/{id}`, `dataProviders/{id}`, `measurementConsumers/{id}` or `kingdom`.
+    pub fn of_name(name: &str) -> Option<Self> {
+        match name.split_once('/') {
+            Some((_, id)) if !is_valid_id(id) => None,
+            Some(("duchies", id)) => Some(Self::Duchy(id.to_owned())),
+            Some(("dataProviders", _)) => Some(Self::DataProvider(name.to_owned())),
+            Some(("measurementConsumers", _)) => Some(Self::MeasurementConsumer(name.to_owned())),
+            None if name == "kingdom" => Some(Self::Kingdom),
+            _ => None,
+        }
+    }
 }
 
 impl fmt::Display for Caller {
@@ -156,9 +173,32 @@ impl Authenticate {
         Self { identities, only: None }
     }
 
+    /// Waits until the root of a client, whose key identifier is `authority`, is not trusted any more, and records it.
+    pub(crate) async fn until_revoked(self, standing: Standing, authority: Arc<[u8]>) {
+        standing.revoked().await;
+        let principal = name(&self.identities.current(), &authority);
+        tracing::info!(%principal, "cut a connection: the root of its certificate is not trusted any more");
+        Entry::new(Event::ConnectionRefused, Outcome::Refused)
+            .principal(&principal)
+            .reason("the root of the certificate is not trusted any more: the open connection is cut")
+            .record();
+    }
+
     /// Lets only `caller` through: for the internal servers of a duchy, which only the duchy itself may call.
     pub fn only(identities: Identities, caller: Caller) -> Self {
         Self { identities, only: Some(caller) }
+    }
+
+    /// Whether calls of whoever has this authority get through.
+    pub(crate) fn admits(&self, authority: &[u8]) -> bool {
+        let principals = self.identities.current();
+        let caller = principals.get(authority);
+        caller.is_some_and(|caller| self.only.as_ref().is_none_or(|only| only == caller))
+    }
+
+    /// Whether nobody but one party gets through.
+    pub(crate) const fn admits_one(&self) -> bool {
+        self.only.is_some()
     }
 }
 
@@ -169,6 +209,7 @@ impl Interceptor for Authenticate {
             request.extensions().get::<PeerAuthority>().filter(|authority| !authority.0.is_empty());
         let authority = authority.ok_or_else(unauthenticated)?;
         let caller = principals.get(&authority.0);
+        audit::name_principal(|| name(&principals, &authority.0));
         // A trusted root has vouched for the caller, so it is somebody, and nobody but one may call.
         if let Some(only) = self.only.as_ref().filter(|only| Some(*only) != caller) {
             return Err(Status::permission_denied(format!("only {only} may call this server")));
@@ -176,6 +217,14 @@ impl Interceptor for Authenticate {
         let caller = caller.ok_or_else(unauthenticated)?.clone();
         request.extensions_mut().insert(caller);
         Ok(request)
+    }
+}
+
+/// What whoever has this authority is called in the audit log.
+fn name(principals: &Principals, authority: &[u8]) -> String {
+    match principals.get(authority) {
+        Some(caller) => caller.to_string(),
+        None => format!("akid:{}", hex::encode(authority)),
     }
 }
 
@@ -216,6 +265,16 @@ mod tests {
             assert_eq!(authenticate.call(unknown).expect_err("unknown").code(), Code::Unauthenticated);
         }
         assert_eq!(caller(&Request::new(())).expect_err("no caller").code(), Code::Unauthenticated);
+    }
+
+    #[test]
+    fn names_are_told_and_read() {
+        for name in ["duchies/a_1", "dataProviders/B-2", "measurementConsumers/3", "kingdom"] {
+            assert_eq!(Caller::of_name(name).expect("a party").to_string(), name);
+        }
+        for name in ["", "Kingdom", "duchies", "duchies/", "duchies/a/b", "dataProviders/a b", "models/1"] {
+            assert_eq!(Caller::of_name(name), None, "{name}");
+        }
     }
 
     #[test]

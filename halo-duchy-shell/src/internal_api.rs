@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use tokio::time::timeout;
-use tonic::{Code, Request, Status};
+use tonic::{Code, Status};
 
 use crate::client::{CallPolicy, Channel};
 use crate::clock::Timestamp;
@@ -13,14 +13,17 @@ use crate::proto::internal::computation_stats_client::ComputationStatsClient;
 use crate::proto::internal::computations_client::ComputationsClient;
 use crate::proto::internal::continuation_tokens_client::ContinuationTokensClient;
 use crate::proto::internal::get_computation_token_request::Key;
+use crate::proto::internal::purge_computations_request::Ended;
 use crate::proto::internal::{
-    AdvanceComputationStageRequest, AwaitWorkRequest, ClaimWorkRequest, ComputationDetails, ComputationToken,
-    CreateComputationRequest, CreateComputationStatRequest, DeleteComputationRequest,
-    EnqueueComputationRequest, ExtendWorkLockRequest, FinishComputationRequest, GetComputationTokenRequest,
-    GetContinuationTokenRequest, PurgeComputationsRequest, RecordOutputBlobPathRequest, RequisitionEntry,
-    SetContinuationTokenRequest, SweepBlobsRequest, UpdateComputationDetailsRequest,
+    AdvanceComputationStageRequest, AwaitWorkRequest, ClaimWorkRequest, ComputationDetails, ComputationStage,
+    ComputationToken, CreateComputationRequest, CreateComputationStatRequest, DeleteComputationRequest,
+    EnqueueComputationRequest, ExtendWorkLockRequest, FinishComputationRequest, GetComputationIdsRequest,
+    GetComputationTokenRequest, GetContinuationTokenRequest, PurgeComputationsRequest,
+    RecordOutputBlobPathRequest, RequisitionEntry, SetContinuationTokenRequest, SweepBlobsRequest,
+    UpdateComputationDetailsRequest,
 };
 use crate::protocol_stages::{Protocol, ProtocolStage};
+use crate::retry::deadline;
 use crate::sweep::{SweepOptions, Swept};
 
 /// A client of the internal API.
@@ -70,6 +73,15 @@ impl InternalApi {
         }
     }
 
+    /// The global ids of the computations in any of `stages`, which are of one protocol.
+    ///
+    /// # Errors
+    /// The server's status.
+    pub async fn ids_in(&self, stages: &[ProtocolStage]) -> Result<Vec<String>, Status> {
+        let stages = stages.iter().map(|stage| ComputationStage::from(*stage)).collect();
+        Ok(unary!(self.computations.get_computation_ids(GetComputationIdsRequest { stages }))?.global_ids)
+    }
+
     /// Creates a computation.
     ///
     /// # Errors
@@ -103,11 +115,9 @@ impl InternalApi {
     /// # Errors
     /// The server's status; `UNIMPLEMENTED` from upstream's.
     pub async fn await_work(&self, seen: i64, patience: Duration) -> Result<i64, Status> {
-        let mut request =
-            Request::new(AwaitWorkRequest { seen, timeout: prost_types::Duration::try_from(patience).ok() });
-        let deadline = patience.saturating_add(self.policy.deadline);
-        request.set_timeout(deadline);
-        let answer = timeout(deadline, self.computations.clone().await_work(request)).await;
+        let request = AwaitWorkRequest { seen, timeout: prost_types::Duration::try_from(patience).ok() };
+        let limit = patience.saturating_add(self.policy.deadline);
+        let answer = deadline::within(limit, self.computations.clone().await_work(request)).await;
         let answer = answer.map_err(|_| Status::deadline_exceeded("no answer about work"))?;
         Ok(answer?.into_inner().seen)
     }
@@ -165,7 +175,8 @@ impl InternalApi {
         present(unary!(self.computations.advance_computation_stage(request))?.token)
     }
 
-    /// Ends the computation in `terminal`.
+    /// Ends the computation in `terminal`. `error` says why it does not succeed, if anybody knows: upstream's server does
+    /// not keep it.
     ///
     /// # Errors
     /// The server's status; `ABORTED` if the computation has changed.
@@ -174,25 +185,35 @@ impl InternalApi {
         token: ComputationToken,
         terminal: ProtocolStage,
         reason: CompletedReason,
+        error: &str,
     ) -> Result<ComputationToken, Status> {
         let request = FinishComputationRequest {
             token: Some(token),
             ending_computation_stage: Some(terminal.into()),
             reason: reason as i32,
+            error_message: error.to_owned(),
         };
         present(unary!(self.computations.finish_computation(request))?.token)
     }
 
-    /// Gives work back, for anybody to claim after `delay` (rounded up to seconds).
+    /// Gives work back, for anybody to claim after `delay` (rounded up to seconds). `error` says why, as in
+    /// [`finish`](Self::finish).
     ///
     /// # Errors
     /// The server's status; `ABORTED` if the computation has changed.
-    pub async fn enqueue(&self, token: ComputationToken, owner: &str, delay: Duration) -> Result<(), Status> {
+    pub async fn enqueue(
+        &self,
+        token: ComputationToken,
+        owner: &str,
+        delay: Duration,
+        error: &str,
+    ) -> Result<(), Status> {
         let seconds = delay.as_secs() + u64::from(delay.subsec_nanos() > 0);
         let request = EnqueueComputationRequest {
             token: Some(token),
             delay_second: i32::try_from(seconds).unwrap_or(i32::MAX),
             expected_owner: owner.to_owned(),
+            error_message: error.to_owned(),
         };
         unary!(self.computations.enqueue_computation(request)).map(drop)
     }
@@ -206,25 +227,29 @@ impl InternalApi {
             .map(drop)
     }
 
-    /// Deletes the ended computations of `protocol` that last changed before, with their blobs; only counts them unless
-    /// `force` is set.
+    /// Deletes the ended computations of `protocol` that last changed before, with their blobs: those that ended for one of
+    /// `reasons`, or all if there are none. Only counts them unless `force` is set.
     ///
     /// # Errors
-    /// The server's status; `DEADLINE_EXCEEDED` if that takes longer than `deadline`, when some may be deleted.
+    /// The server's status; `DEADLINE_EXCEEDED` if that takes longer than `limit`, when some may be deleted.
     pub async fn purge(
         &self,
         protocol: Protocol,
         updated_before: Timestamp,
+        reasons: &[CompletedReason],
         force: bool,
-        deadline: Duration,
+        limit: Duration,
     ) -> Result<u64, Status> {
-        let mut request = Request::new(PurgeComputationsRequest {
-            updated_before: Some(updated_before.into()),
-            stages: vec![protocol.terminal_stage().into()],
-            force,
-        });
-        request.set_timeout(deadline);
-        let purged = timeout(deadline, self.computations.clone().purge_computations(request)).await;
+        let stage = ComputationStage::from(protocol.terminal_stage());
+        let updated_before = Some(updated_before.into());
+        let request = if reasons.is_empty() {
+            PurgeComputationsRequest { updated_before, stages: vec![stage], force, ended: None }
+        } else {
+            let reasons = reasons.iter().map(|reason| *reason as i32).collect();
+            let ended = Some(Ended { stage: Some(stage), reasons });
+            PurgeComputationsRequest { updated_before, stages: Vec::new(), force, ended }
+        };
+        let purged = deadline::within(limit, self.computations.clone().purge_computations(request)).await;
         let purged = purged.map_err(|_| Status::deadline_exceeded("no answer about a purge"))?;
         Ok(u64::try_from(purged?.into_inner().purge_count).unwrap_or_default())
     }

@@ -23,16 +23,16 @@
 //!
 //! [`Kingdom::new`] keeps its state in memory, [`Kingdom::open`] in a file, from which it goes on after the end of the
 //! process. Whoever embeds it must put [`identity::Authenticate`](crate::identity::Authenticate) in front of
-//! [`Kingdom::routes`].
+//! [`Kingdom::routes`], or, where nobody can lie, [`plaintext::believe`].
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rand_chacha::ChaCha20Rng;
-use tokio::sync::watch;
 use tonic::service::Routes;
 use zeroize::Zeroizing;
 
+use crate::changes::Changes;
 use crate::clock::Clock;
 use crate::hybrid_encryption::PrivateKeyset;
 use crate::proto::api::certificates_server::CertificatesServer;
@@ -50,6 +50,7 @@ mod admin;
 mod certificates;
 mod computations;
 pub mod config;
+pub mod config_file;
 mod convert;
 mod database;
 mod error;
@@ -58,6 +59,7 @@ mod log_entries;
 mod measurement_request;
 mod measurements;
 mod participants;
+pub mod plaintext;
 mod protocol;
 mod public_requisitions;
 mod requisitions;
@@ -97,7 +99,8 @@ struct Shared {
     state: Mutex<State>,
     /// Locked after the state.
     database: Option<Mutex<Database>>,
-    changes: watch::Sender<()>,
+    /// How many there were.
+    changes: Changes<u64>,
 }
 
 impl Kingdom {
@@ -142,8 +145,7 @@ impl Kingdom {
             rng,
             clock,
         };
-        let changes = watch::Sender::new(());
-        Self { shared: Arc::new(Shared { state: Mutex::new(state), database, changes }) }
+        Self { shared: Arc::new(Shared { state: Mutex::new(state), database, changes: Changes::new(0) }) }
     }
 
     /// All its services: the system API, the public API and its own.
@@ -179,7 +181,8 @@ impl Kingdom {
         let key = (owner.to_owned(), request_id.to_owned());
         self.update(|state| {
             let duchies = &state.config.duchies;
-            if let Some(stranger) = protocol.participants(duchies).difference(duchies).next() {
+            if let Some(stranger) = protocol.named_duchies().into_iter().find(|id| !duchies.contains_key(*id))
+            {
                 return Err(KingdomError::invalid(
                     "protocol",
                     format!("{stranger} is no duchy of this Kingdom"),
@@ -328,7 +331,7 @@ impl Kingdom {
         change: impl FnOnce(&mut State) -> Result<T, KingdomError>,
     ) -> Result<T, KingdomError> {
         let changed = self.update(change)?;
-        self.shared.changes.send_replace(());
+        self.shared.changes.update(|count| *count += 1);
         Ok(changed)
     }
 }

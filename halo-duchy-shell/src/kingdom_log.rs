@@ -144,6 +144,7 @@ mod tests {
             requisitions: Vec::new(),
             lock_owner: None,
             lock_expiration: None,
+            unknown: Default::default(),
         }
     }
 

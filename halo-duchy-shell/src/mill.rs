@@ -11,7 +11,9 @@ mod error;
 mod failure;
 mod idle;
 mod lease;
+mod lost;
 mod milled;
+mod noise;
 mod observer;
 mod seeds;
 mod slot;
@@ -19,20 +21,25 @@ mod statistics;
 mod work;
 
 pub use error::MillError;
+pub(crate) use failure::stage_attempt;
 pub(crate) use idle::Idle;
 pub use observer::{Silent, StageEvent, StageObserver, StageReport};
+pub(crate) use statistics::PROGRESS_STATISTICS;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use halo_protocols::llv2::NoisePolicy;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tonic::Status;
 
 use crate::blob::BlobStore;
+use crate::computation_secrets::ComputationSecrets;
 use crate::config::{DuchyDirectory, ProtocolsSetup};
-use crate::consent::Signer;
+use crate::consent::SigningIdentity;
+use crate::fail_point::{self, Side};
 use crate::internal_api::InternalApi;
 use crate::live::Live;
 use crate::party_certificates::PartyCertificates;
@@ -66,12 +73,16 @@ pub struct MillOptions {
     pub retry_unit: Duration,
     /// How long to wait for a peer to reach the stage in which it awaits our data.
     pub peer_patience: Duration,
+    /// The pause between two looks for computations that wait for a message that is lost.
+    pub lost_message_interval: Duration,
     /// The pause between two looks for work when there is none. It doubles from look to look.
     pub polling_delay: Duration,
     /// The longest such pause. News of work end it.
     pub max_polling_delay: Duration,
     /// The largest blob read.
     pub max_blob_bytes: u64,
+    /// Whether to work on computations without noise.
+    pub noise_policy: NoisePolicy,
 }
 
 impl Default for MillOptions {
@@ -84,9 +95,11 @@ impl Default for MillOptions {
             max_attempts: 10,
             retry_unit: Duration::from_secs(1),
             peer_patience: Duration::from_secs(15 * 60),
+            lost_message_interval: Duration::from_secs(5 * 60),
             polling_delay: Duration::from_secs(2),
             max_polling_delay: Duration::from_secs(30),
             max_blob_bytes: halo_protocols::kernel::MAXIMUM_MESSAGE_BYTES,
+            noise_policy: NoisePolicy::Required,
         }
     }
 }
@@ -95,9 +108,7 @@ impl Default for MillOptions {
 #[derive(Clone, Debug)]
 pub struct Consent {
     /// The duchy's consent-signaling key.
-    pub signer: Signer,
-    /// The resource name of its certificate, `duchies/{duchy}/certificates/{certificate}`.
-    pub certificate_name: String,
+    pub own: Live<SigningIdentity>,
     /// The known duchies.
     pub directory: Live<DuchyDirectory>,
     /// Has the roots of their certificates.
@@ -157,6 +168,8 @@ pub struct MillParts {
     pub peers: Peers,
     /// The duchy's blobs.
     pub blobs: BlobStore,
+    /// How it keeps the secrets of computations.
+    pub secrets: ComputationSecrets,
     /// Its signing key and whom it believes.
     pub consent: Consent,
     /// Where seeds come from.
@@ -195,6 +208,7 @@ struct Inner {
     slots: Arc<Semaphore>,
     /// Counts claims.
     turn: AtomicUsize,
+    used_seeds: noise::UsedSeeds,
 }
 
 impl std::fmt::Debug for Inner {
@@ -219,14 +233,16 @@ impl Mill {
             .build()
             .map_err(|source| MillStartError::Threads { threads, source })?;
         let slots = Arc::new(Semaphore::new(options.concurrency.max(1)));
-        let turn = AtomicUsize::default();
-        Ok(Self { inner: Arc::new(Inner { parts, options, pool: Arc::new(pool), meter, slots, turn }) })
+        let pool = Arc::new(pool);
+        let (turn, used_seeds) = (AtomicUsize::default(), noise::UsedSeeds::default());
+        Ok(Self { inner: Arc::new(Inner { parts, options, pool, meter, slots, turn, used_seeds }) })
     }
 
     /// Claims and does work until told to stop; then the work in progress is given back.
     pub async fn run(&self, shutdown: Shutdown) {
         let protocols = self.inner.parts.specialty.protocols();
         let mut working = JoinSet::new();
+        working.spawn(lost::watch(Arc::clone(&self.inner), shutdown.clone()));
         let Inner { parts, options, .. } = &*self.inner;
         let mut idle = Idle::new(options.polling_delay, options.max_polling_delay);
         while !shutdown.is_requested() {
@@ -240,7 +256,11 @@ impl Mill {
                     continue;
                 }
                 Ok(None) => drop(slot),
-                Err(status) => tracing::warn!(%status, "no work could be claimed"),
+                Err(status) => {
+                    tracing::warn!(%status, "no work could be claimed");
+                    // The news that there is some has been heard, and will not come again.
+                    idle.over();
+                }
             }
             shutdown.unless_requested(idle.wait(&parts.internal)).await;
         }
@@ -266,7 +286,8 @@ impl Mill {
             let Some(token) = self.claim(&[claimed.protocol]).await? else { break };
             self.work_on(token, &shutdown).await;
         }
-        Ok(())
+        // Nobody else looks where all mills are jobs.
+        shutdown.unless_requested(self.inner.look()).await.unwrap_or(Ok(()))
     }
 
     async fn work_on(&self, token: ComputationToken, shutdown: &Shutdown) {
@@ -288,9 +309,9 @@ impl Mill {
                 Err(_) => "error",
             };
             CLAIMS.add(1, [protocol.type_name(), result]);
-            let claimed = claimed?;
-            if claimed.is_some() {
-                return Ok(claimed);
+            if let Some(token) = claimed? {
+                fail_point::pass(Side::After, "claim", fail_point::stage_of(Some(&token)));
+                return Ok(Some(token));
             }
         }
         Ok(None)

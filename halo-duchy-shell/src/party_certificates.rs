@@ -3,12 +3,11 @@
 //! Whoever asks for a certificate knows whose it should be. The Kingdom only hands it out: that it belongs to that
 //! party is shown by the root that issued it, as everywhere (spec services.md §8.2).
 
-use std::time::SystemTime;
-
 use tonic::Status;
 
 use crate::client::{CallPolicy, Channel};
 use crate::identity::{Caller, Identities};
+use crate::platform;
 use crate::proto::api::GetCertificateRequest;
 use crate::proto::api::certificate::RevocationState;
 use crate::proto::api::certificates_client::CertificatesClient;
@@ -92,6 +91,6 @@ impl PartyCertificates {
             let (name, expected) = (name.to_owned(), owner.clone());
             return Err(PartyCertificateError::OtherParty { name, expected });
         }
-        roots.verify(&certificate, root, SystemTime::now()).map_err(refused)
+        roots.verify(&certificate, root, platform::time()).map_err(refused)
     }
 }

@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use halo_protocols::{DuchyId, Payload};
-use tokio::time::timeout;
-use tonic::{Request, Status};
+use tonic::Status;
 
 use crate::client::{CallPolicy, Channel, channel};
 use crate::config::DuchyDirectory;
@@ -14,6 +13,7 @@ use crate::proto::system::advance_computation_request::{self, BodyChunk, Header}
 use crate::proto::system::computation_control_client::ComputationControlClient;
 use crate::proto::system::{AdvanceComputationRequest, GetComputationStageRequest};
 use crate::protocol_stages::{PeerMessage, ProtocolStage};
+use crate::retry::deadline;
 use crate::system_api::{computation_name, participant_name};
 use crate::tls::{TlsError, TlsIdentity};
 
@@ -63,6 +63,14 @@ impl Peers {
         Ok(Self { clients: clients.collect::<Result<_, TlsError>>()?, options })
     }
 
+    /// The duchies by their ids, over channels that somebody else has made.
+    #[cfg(test)]
+    pub(crate) fn over(channels: impl IntoIterator<Item = (String, Channel)>, options: PeerOptions) -> Self {
+        let clients = channels.into_iter();
+        let clients = clients.map(|(duchy, channel)| (duchy, ComputationControlClient::new(channel)));
+        Self { clients: clients.collect(), options }
+    }
+
     fn client(&self, duchy: &DuchyId) -> Result<ComputationControlClient<Channel>, Status> {
         self.clients.get(duchy.as_str()).cloned().ok_or_else(|| {
             Status::failed_precondition(format!("no --duchy-computation-control-target for {duchy}"))
@@ -103,13 +111,11 @@ impl Peers {
     ) -> Result<(), Status> {
         let mut client = self.client(duchy)?;
         let header = Header { name: computation_name(computation), protocol: Some(message.into()) };
-        let deadline = self.options.advance_deadline;
-        let mut request =
-            Request::new(tokio_stream::iter(stream(header, payload, self.options.bytes_per_chunk)));
-        request.set_timeout(deadline);
-        timeout(deadline, client.advance_computation(request))
+        let limit = self.options.advance_deadline;
+        let messages = tokio_stream::iter(stream(header, payload, self.options.bytes_per_chunk));
+        deadline::within(limit, client.advance_computation(messages))
             .await
-            .map_err(|_| Status::deadline_exceeded(format!("data not taken within {deadline:?}")))??;
+            .map_err(|_| Status::deadline_exceeded(format!("data not taken within {limit:?}")))??;
         Ok(())
     }
 }

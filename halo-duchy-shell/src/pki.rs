@@ -185,9 +185,15 @@ impl Pki {
     pub fn tls(&self, party: &str) -> TlsFiles {
         TlsFiles {
             cert: self.dir.join(format!("{party}_tls.pem")),
-            key: self.dir.join(format!("{party}_tls.key")),
+            key: Some(self.tls_key(party)),
+            key_uri: None,
             collection: self.collection(),
         }
+    }
+
+    /// The key by which `party` serves and calls.
+    pub fn tls_key(&self, party: &str) -> PathBuf {
+        self.dir.join(format!("{party}_tls.key"))
     }
 
     /// The certificate, in DER, of the key by which `party` signs.
@@ -242,7 +248,7 @@ impl Pki {
         let (certificate, key) = tls_leaf(spec, party, &issuer).map_err(refused)?;
         let files = self.tls(party);
         write(&files.cert, certificate.pem().as_bytes())?;
-        write_secret(&files.key, &key_pem(&key))?;
+        write_secret(&self.tls_key(party), &key_pem(&key))?;
 
         let (certificate, key) = consent_leaf(spec, party, &issuer).map_err(refused)?;
         write(&self.consent_certificate(party), certificate.der())?;

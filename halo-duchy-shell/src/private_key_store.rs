@@ -4,24 +4,19 @@
 //! A keyset lies among the duchy's blobs, encrypted under the key encryption key, in the form and under the name that
 //! upstream gives it; the computation knows it by its id. It is deleted when the computation ends.
 
-use std::sync::Arc;
-
-use getrandom::SysRng;
-use getrandom::rand_core::UnwrapErr;
 use halo_protocols::proto::duchy::{EncryptionKeyPair, EncryptionPublicKey, encryption_public_key};
 
-use crate::blob::{BlobError, BlobStore};
+use crate::blob::{BlobError, BlobStore, upstreams_private_key_path};
 use crate::convert::share_shuffle_details;
-use crate::hybrid_encryption::{
-    HybridEncryptionError, KeyEncryptionKey, MAXIMUM_KEYSET_BYTES, PrivateKeyset,
-};
+use crate::hybrid_encryption::{HybridEncryptionError, MAXIMUM_KEYSET_BYTES, PrivateKeyset, encrypted_part};
+use crate::key_encryption::{KeyEncryptionError, SharedKey};
 use crate::proto::internal::ComputationDetails;
 
 /// Stores and finds private keysets.
 #[derive(Clone, Debug)]
 pub struct PrivateKeyStore {
     blobs: BlobStore,
-    key: Arc<KeyEncryptionKey>,
+    key: SharedKey,
 }
 
 /// Why a keyset was not stored or found.
@@ -37,7 +32,16 @@ pub enum PrivateKeyError {
         #[source]
         source: BlobError,
     },
-    /// It cannot be encrypted, or is not encrypted under the key encryption key.
+    /// The key encryption key does not encrypt or open it.
+    #[error("private key {id}")]
+    Key {
+        /// The key's id.
+        id: String,
+        /// Why.
+        #[source]
+        source: KeyEncryptionError,
+    },
+    /// What is stored is no keyset.
     #[error("private key {id}")]
     Keyset {
         /// The key's id.
@@ -53,6 +57,7 @@ impl PrivateKeyError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Blob { source, .. } => source.is_transient(),
+            Self::Key { source, .. } => source.class().may_pass(),
             Self::Keyset { .. } => false,
         }
     }
@@ -60,8 +65,13 @@ impl PrivateKeyError {
 
 impl PrivateKeyStore {
     /// Keysets among `blobs`, encrypted under `key`.
-    pub fn new(blobs: BlobStore, key: KeyEncryptionKey) -> Self {
-        Self { blobs, key: Arc::new(key) }
+    pub fn new(blobs: BlobStore, key: SharedKey) -> Self {
+        Self { blobs, key }
+    }
+
+    /// What the key encryption key is called.
+    pub fn key_name(&self) -> &str {
+        self.key.name()
     }
 
     /// Stores a keyset; the key pair as a computation knows it.
@@ -70,9 +80,9 @@ impl PrivateKeyStore {
     /// [`PrivateKeyError`].
     pub async fn store(&self, keyset: &PrivateKeyset) -> Result<EncryptionKeyPair, PrivateKeyError> {
         let id = keyset.key_id();
-        let sealed = keyset.seal(&self.key, &mut UnwrapErr(SysRng));
-        let sealed = sealed.map_err(|source| PrivateKeyError::Keyset { id: id.clone(), source })?;
-        let written = self.blobs.write_private_key(&id, sealed).await;
+        let encrypted = self.key.encrypt(&keyset.to_bytes(), b"").await;
+        let encrypted = encrypted.map_err(|source| PrivateKeyError::Key { id: id.clone(), source })?;
+        let written = self.blobs.write_private_key(&id, keyset.sealed_as(encrypted)).await;
         written.map_err(|source| PrivateKeyError::Blob { id: id.clone(), source })?;
         let public_key = EncryptionPublicKey {
             format: encryption_public_key::Format::TinkKeyset as i32,
@@ -86,11 +96,17 @@ impl PrivateKeyStore {
     /// # Errors
     /// [`PrivateKeyError`].
     pub async fn find(&self, id: &str) -> Result<PrivateKeyset, PrivateKeyError> {
-        let path = self.blobs.private_key_path(id);
-        let sealed = self.blobs.read(&path, MAXIMUM_KEYSET_BYTES as u64).await;
+        let read = async |path: String| self.blobs.read(&path, MAXIMUM_KEYSET_BYTES as u64).await;
+        let sealed = match read(self.blobs.private_key_path(id)).await {
+            // Of a computation that an upstream duchy began, before ours took it over.
+            Err(BlobError::NotFound { .. }) => read(upstreams_private_key_path(id)).await,
+            sealed => sealed,
+        };
         let sealed = sealed.map_err(|source| PrivateKeyError::Blob { id: id.to_owned(), source })?;
-        PrivateKeyset::unseal(&sealed, &self.key)
-            .map_err(|source| PrivateKeyError::Keyset { id: id.to_owned(), source })
+        let malformed = |source| PrivateKeyError::Keyset { id: id.to_owned(), source };
+        let opened = self.key.decrypt(&encrypted_part(&sealed).map_err(malformed)?, b"").await;
+        let opened = opened.map_err(|source| PrivateKeyError::Key { id: id.to_owned(), source })?;
+        PrivateKeyset::parse(&opened).map_err(malformed)
     }
 }
 
@@ -109,18 +125,28 @@ pub async fn delete_private_key(
     details: &ComputationDetails,
 ) -> Result<(), PrivateKeyError> {
     let Some(id) = private_key_id(details) else { return Ok(()) };
-    let deleted = blobs.delete(&blobs.private_key_path(id)).await;
-    deleted.map_err(|source| PrivateKeyError::Blob { id: id.to_owned(), source })
+    // Nobody else's key has the same id.
+    for path in [blobs.private_key_path(id), upstreams_private_key_path(id)] {
+        let deleted = blobs.delete(&path).await;
+        deleted.map_err(|source| PrivateKeyError::Blob { id: id.to_owned(), source })?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::hybrid_encryption::Scheme;
+    use std::sync::Arc;
 
-    fn key() -> KeyEncryptionKey {
+    use getrandom::SysRng;
+    use getrandom::rand_core::UnwrapErr;
+
+    use super::*;
+    use crate::hybrid_encryption::{KeyEncryptionKey, Scheme};
+    use crate::key_encryption::FileKey;
+
+    fn key() -> SharedKey {
         let keyset = KeyEncryptionKey::generate_keyset(&mut UnwrapErr(SysRng));
-        KeyEncryptionKey::parse_file(&keyset).expect("a keyset")
+        Arc::new(FileKey::new("a test's", KeyEncryptionKey::parse_file(&keyset).expect("a keyset")))
     }
 
     fn details(pair: EncryptionKeyPair) -> ComputationDetails {
@@ -161,8 +187,27 @@ mod tests {
         assert!(!bytes.windows(part.len()).any(|found| found == part));
         let other = PrivateKeyStore::new(blobs, key());
         let refused = other.find(&id).await.expect_err("another key encryption key");
-        assert!(matches!(refused, PrivateKeyError::Keyset { source: HybridEncryptionError::Open, .. }));
-        assert!(!refused.is_transient());
+        let PrivateKeyError::Key { source: KeyEncryptionError::UnknownKey { .. }, .. } = refused else {
+            panic!("{refused:?}")
+        };
+        assert!(refused.is_transient(), "the other key may be in use already");
+    }
+
+    #[tokio::test]
+    async fn a_key_that_upstream_has_stored_is_found_and_deleted() {
+        let folder = tempfile::tempdir().expect("a directory");
+        let address = crate::blob::BlobAddress::File(folder.path().into());
+        let blobs = BlobStore::open(&address, "worker1").expect("a directory");
+        let store = PrivateKeyStore::new(blobs.clone(), key());
+        let keyset = PrivateKeyset::generate(Scheme::Hpke, &mut UnwrapErr(SysRng));
+        let pair = store.store(&keyset).await.expect("stored");
+        // As if an upstream duchy had stored it: at the root, whose duchy it is of is not told.
+        let upstreams = folder.path().join("tink-private-key");
+        std::fs::rename(folder.path().join("worker1/tink-private-key"), &upstreams).expect("moved");
+        let found = store.find(&pair.private_key_id).await.expect("found");
+        assert_eq!(found.to_bytes(), keyset.to_bytes());
+        delete_private_key(&blobs, &details(pair.clone())).await.expect("deleted");
+        assert!(!upstreams.join(pair.private_key_id).exists());
     }
 
     #[tokio::test]

@@ -4,6 +4,10 @@
 
 #![allow(missing_docs, unused_qualifications, clippy::all, clippy::unwrap_used, reason = "generated code")]
 
+use std::sync::LazyLock;
+
+use prost_reflect::DescriptorPool;
+
 pub mod wfa {
     pub mod measurement {
         pub mod api {
@@ -51,3 +55,7 @@ pub use wfa::measurement::system::v1alpha as system;
 
 /// The serialised `FileDescriptorSet` of everything in `proto/` and what it imports.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.binpb"));
+
+/// The same, to look up messages and services by name.
+pub(crate) static POOL: LazyLock<DescriptorPool> =
+    LazyLock::new(|| DescriptorPool::decode(DESCRIPTORS).unwrap_or_default());

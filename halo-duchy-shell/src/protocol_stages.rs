@@ -6,7 +6,8 @@ mod message;
 mod row;
 
 pub use message::PeerMessage;
-pub use row::{advance_request, participants, slot_of, slots};
+pub(crate) use row::role_name;
+pub use row::{advance_request, participants, received, slot_of, slots};
 
 use halo_protocols::llv2::StageKind;
 use halo_protocols::{hmss, llv2, reach_only_llv2, role};

@@ -11,11 +11,21 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
+use crate::audit::{Entry, Event, Outcome};
 use crate::config::{DuchyDirectory, ProtocolsSetup, load_principals};
+use crate::consent::{SigningFiles, SigningIdentity};
 use crate::identity::Identities;
+use crate::key_encryption::FileKey;
 use crate::live::Live;
 use crate::shutdown::Shutdown;
 use crate::tls::{TlsFiles, TlsIdentity};
+
+/// What the certificate, the key and the roots of connections are called.
+pub(crate) const TLS: &str = "TLS";
+/// What the key that signs what goes to other parties is called.
+const SIGNING: &str = "the consent-signaling key";
+/// What the key that other keys are encrypted under is called.
+const KEY_ENCRYPTION: &str = "the key encryption key";
 
 type Apply = Box<dyn Fn() -> Result<(), Box<dyn Error + Send + Sync>> + Send>;
 
@@ -32,6 +42,11 @@ struct FileSet {
     files: Vec<PathBuf>,
     /// The digest of what was last tried. None at first: a file may have changed since it was read at the start.
     tried: Option<[u8; 32]>,
+    /// Why that was refused, if it was. It is tried again even if no file changes: a key in a token may come after its
+    /// certificate, or the token be away.
+    refused: Option<String>,
+    /// Whether they are keys and certificates of this duchy's, or the roots that it trusts.
+    has_keys: bool,
     apply: Apply,
 }
 
@@ -41,6 +56,15 @@ impl fmt::Debug for FileSet {
             .field("what", &self.what)
             .field("files", &self.files)
             .finish_non_exhaustive()
+    }
+}
+
+impl FileSet {
+    /// An entry of the audit log: the files were read again, with this outcome.
+    fn entry(&self, outcome: Outcome) -> Entry {
+        let event = if self.has_keys { Event::KeyReloaded } else { Event::ConfigurationReloaded };
+        let files: Vec<_> = self.files.iter().map(|file| file.display().to_string()).collect();
+        Entry::new(event, outcome).detail("what", self.what).detail("files", files)
     }
 }
 
@@ -64,6 +88,8 @@ impl Reloader {
             what,
             files,
             tried: None,
+            refused: None,
+            has_keys: [TLS, SIGNING, KEY_ENCRYPTION].contains(&what),
             apply: Box::new(move || apply().map_err(Into::into)),
         });
         self
@@ -73,7 +99,7 @@ impl Reloader {
     #[must_use]
     pub fn tls(self, files: &TlsFiles, identity: &TlsIdentity) -> Self {
         let (source, identity) = (files.clone(), identity.clone());
-        self.watch("TLS", files.paths(), move || source.load().map(|newer| identity.replace(&newer)))
+        self.watch(TLS, files.paths(), move || source.load().map(|newer| identity.replace(&newer)))
     }
 
     /// Keeps `identities` as the duchy configuration at `duchies` and the principal map at `map` say. A configuration
@@ -87,11 +113,26 @@ impl Reloader {
         identities: &Identities,
     ) -> Self {
         let duchy = duchy.to_owned();
+        self.identities(duchies, map, identities, move |path| directory_with(&duchy, path))
+    }
+
+    /// As [`Self::principals`], for somebody who is none of the duchies.
+    #[must_use]
+    pub fn parties(self, duchies: &Path, map: &Path, identities: &Identities) -> Self {
+        self.identities(duchies, Some(map), identities, |path| Ok(DuchyDirectory::load(path)?))
+    }
+
+    fn identities(
+        self,
+        duchies: &Path,
+        map: Option<&Path>,
+        identities: &Identities,
+        load: impl Fn(&Path) -> Result<DuchyDirectory, Box<dyn Error + Send + Sync>> + Send + 'static,
+    ) -> Self {
         let (directory, others) = (duchies.to_owned(), map.map(Path::to_owned));
         let identities = identities.clone();
         self.watch("the principals", [Some(duchies), map].into_iter().flatten(), move || {
-            let directory = directory_with(&duchy, &directory)?;
-            identities.replace(load_principals(&directory, others.as_deref())?);
+            identities.replace(load_principals(&load(&directory)?, others.as_deref())?);
             Ok::<_, Box<dyn Error + Send + Sync>>(())
         })
     }
@@ -118,6 +159,27 @@ impl Reloader {
         })
     }
 
+    /// Keeps the consent-signaling key `own` as `files` say. A key, its certificate and the certificate's name change
+    /// together or not at all.
+    #[must_use]
+    pub fn signing(self, files: SigningFiles, own: &Live<SigningIdentity>) -> Self {
+        let own = own.clone();
+        let paths: Vec<_> = files.paths().into_iter().map(Path::to_owned).collect();
+        self.watch(SIGNING, paths, move || {
+            let newer = files.load()?;
+            own.current().may_become(&newer)?;
+            own.replace(newer);
+            Ok::<_, Box<dyn Error + Send + Sync>>(())
+        })
+    }
+
+    /// Keeps the key encryption key `key` as the keyset in the file at `path` says.
+    #[must_use]
+    pub fn key_encryption(self, path: &Path, key: &FileKey) -> Self {
+        let (source, key) = (path.to_owned(), key.clone());
+        self.watch(KEY_ENCRYPTION, [path], move || key.reload(&source))
+    }
+
     /// Looks at the files until told to stop.
     pub async fn run(mut self, shutdown: Shutdown) {
         while shutdown.unless_requested(tokio::time::sleep(self.interval)).await.is_some() {
@@ -130,14 +192,21 @@ impl Reloader {
         for set in &mut self.sets {
             let found = digest(&set.files);
             let first = set.tried.is_none();
-            if set.tried.replace(found) == Some(found) {
+            if set.tried.replace(found) == Some(found) && set.refused.is_none() {
                 continue;
             }
-            match (set.apply)() {
+            let applied = (set.apply)().map_err(|error| chain(&*error));
+            let before = std::mem::replace(&mut set.refused, applied.as_ref().err().cloned());
+            match applied {
                 Ok(()) if first => {}
-                Ok(()) => tracing::info!(what = set.what, "configuration files were read again"),
+                Ok(()) => {
+                    tracing::info!(what = set.what, "configuration files were read again");
+                    set.entry(Outcome::Done).record();
+                }
+                Err(error) if before.as_ref() == Some(&error) => {}
                 Err(error) => {
-                    tracing::error!(what = set.what, error = %chain(&*error), "changed files are refused; the old values stay");
+                    set.entry(Outcome::Refused).reason(&error).record();
+                    tracing::error!(what = set.what, %error, "changed files are refused; the old values stay");
                 }
             }
         }

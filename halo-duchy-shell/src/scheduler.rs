@@ -28,9 +28,9 @@ use std::time::Duration;
 use kube::Client;
 use tokio::time::sleep;
 
-use crate::client::jittered;
 use crate::internal_api::InternalApi;
 use crate::mill::Idle;
+use crate::retry::Backoff;
 use crate::shutdown::Shutdown;
 use cluster::Cluster;
 use leader::Leadership;
@@ -146,27 +146,33 @@ impl Scheduler {
         let mut leadership =
             Leadership::seek(cluster, options.identity.clone(), options.leader_lease_duration);
         let mut idle = Idle::new(options.polling_delay, options.max_polling_delay);
-        let mut pause = options.polling_delay;
+        let (pauses, mut failures) = (self.pauses(), 0);
         while shutdown.unless_requested(leadership.won()).await.is_some() {
             match self.pass(&Office { leadership: &leadership, shutdown: &shutdown }).await {
                 Ok(busy) => {
-                    pause = self.options.polling_delay;
+                    failures = 0;
                     if busy {
                         idle.over();
-                        shutdown.unless_requested(sleep(pause)).await;
+                        shutdown.unless_requested(sleep(self.options.polling_delay)).await;
                     } else {
                         shutdown.unless_requested(idle.wait(&self.internal)).await;
                     }
                 }
                 Err(error) => {
                     tracing::warn!(error = &error as &dyn std::error::Error, "a pass failed");
-                    shutdown.unless_requested(sleep(jittered(pause))).await;
-                    pause = (pause * 2).min(self.options.max_polling_delay).max(pause);
+                    failures += 1;
+                    shutdown.unless_requested(sleep(pauses.pause(failures))).await;
                 }
             }
         }
         leadership.resign().await;
         Ok(())
+    }
+
+    /// Between passes that fail.
+    fn pauses(&self) -> Backoff {
+        let SchedulerOptions { polling_delay, max_polling_delay, .. } = self.options;
+        Backoff::new(polling_delay, 2.0, max_polling_delay.max(polling_delay))
     }
 
     /// Waits until the cluster answers, and looks for what is to be there.
@@ -179,7 +185,7 @@ impl Scheduler {
                     tracing::warn!(error = &error as &dyn std::error::Error, "waiting for Kubernetes")
                 }
             }
-            if shutdown.unless_requested(sleep(jittered(self.options.polling_delay))).await.is_none() {
+            if shutdown.unless_requested(sleep(self.pauses().pause(1))).await.is_none() {
                 return Ok(());
             }
         }

@@ -1,6 +1,12 @@
 //! Where the seeds of stages come from.
 
+use std::fmt;
+
 use halo_crypto::prg::StreamSeed;
+use rand_core::Rng;
+use sha2::{Digest, Sha256};
+
+use crate::platform;
 
 /// The source of the seed that each stage of each computation draws its random choices from.
 #[derive(Clone, Debug, Default)]
@@ -16,6 +22,22 @@ pub enum SeedSource {
 }
 
 impl SeedSource {
+    /// The seed for `stage` where the duchy keeps a secret of that computation, 32 random bytes or more that nobody else
+    /// ever knows, such as its secret key: every attempt has the same. So an attempt that follows a crash computes, from
+    /// the same data, the same bytes, and draws no other noise; data that has changed meets other randomness all the same
+    /// ([`KernelContext`](halo_protocols::kernel::KernelContext)).
+    pub fn of_stage(&self, secret: &[u8], duchy: &str, computation: &str, stage: &str) -> StreamSeed {
+        let root = match self {
+            Self::OperatingSystem => {
+                let secret =
+                    Sha256::new().chain_update(b"halo-duchy stage secret v1").chain_update(secret).finalize();
+                StreamSeed::new(secret.into())
+            }
+            Self::Reproducible(seed) => seed.clone(),
+        };
+        derive(&root, [duchy, computation, stage])
+    }
+
     /// The seed for one attempt at `stage`.
     ///
     /// # Errors
@@ -24,21 +46,40 @@ impl SeedSource {
         match self {
             Self::OperatingSystem => {
                 let mut seed = zeroize::Zeroizing::new([0; 32]);
-                getrandom::fill(&mut *seed)?;
+                platform::fill(&mut *seed)?;
                 Ok(StreamSeed::new(*seed))
             }
-            Self::Reproducible(seed) => {
-                let labels = [duchy, computation, stage];
-                Ok(labels.iter().fold(seed.clone(), |seed, label| seed.derive(label.as_bytes())))
-            }
+            Self::Reproducible(seed) => Ok(derive(seed, [duchy, computation, stage])),
         }
+    }
+}
+
+fn derive(root: &StreamSeed, labels: [&str; 3]) -> StreamSeed {
+    labels.iter().fold(root.clone(), |seed, label| seed.derive(label.as_bytes()))
+}
+
+/// What may be told of a seed: a digest of a stream of its own, by which two seeds can be compared and from which nothing
+/// else that they lead to can be found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Commitment([u8; 32]);
+
+impl Commitment {
+    /// The commitment to `seed`.
+    pub fn of(seed: &StreamSeed) -> Self {
+        let mut drawn = zeroize::Zeroizing::new([0; 32]);
+        seed.stream("commitment to a seed", 0).fill_bytes(&mut *drawn);
+        Self(Sha256::digest(*drawn).into())
+    }
+}
+
+impl fmt::Display for Commitment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex::encode(self.0))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use rand_core::Rng;
-
     use super::*;
 
     fn first(source: &SeedSource, labels: [&str; 3]) -> u64 {
@@ -53,6 +94,29 @@ mod tests {
         for other in [["x", "b", "c"], ["a", "x", "c"], ["a", "b", "x"], ["ab", "", "c"]] {
             assert_ne!(first(&source, ["a", "b", "c"]), first(&source, other), "{other:?}");
         }
+    }
+
+    #[test]
+    fn a_secret_gives_every_attempt_at_a_stage_the_same_seed() {
+        let source = SeedSource::OperatingSystem;
+        let first = |secret: &[u8], [duchy, computation, stage]: [&str; 3]| {
+            Commitment::of(&source.of_stage(secret, duchy, computation, stage))
+        };
+        assert_eq!(first(&[1; 32], ["a", "b", "c"]), first(&[1; 32], ["a", "b", "c"]));
+        assert_ne!(first(&[1; 32], ["a", "b", "c"]), first(&[2; 32], ["a", "b", "c"]));
+        for other in [["x", "b", "c"], ["a", "x", "c"], ["a", "b", "x"], ["ab", "", "c"]] {
+            assert_ne!(first(&[1; 32], ["a", "b", "c"]), first(&[1; 32], other), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn a_commitment_is_neither_the_seed_nor_a_stream_of_it() {
+        let seed = StreamSeed::new([7; 32]);
+        let shown = Commitment::of(&seed).to_string();
+        assert_ne!(shown, hex::encode([7; 32]));
+        let mut stream = [0; 32];
+        seed.stream("commitment to a seed", 0).fill_bytes(&mut stream);
+        assert_ne!(shown, hex::encode(stream));
     }
 
     #[test]

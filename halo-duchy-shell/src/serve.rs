@@ -5,11 +5,15 @@
 //! about them; [`BoundDuchy::start`] then learns where the Kingdom and the other duchies are and begins. The `routes_*`
 //! functions are what the single servers' subcommands serve.
 
+mod daemons;
 pub mod routes;
+mod servers;
 
 pub use routes::{
     routes_async_control, routes_control, routes_fulfillment, routes_internal_api, with_reflection,
 };
+pub(crate) use servers::KINGDOM_LOG_CAPACITY;
+pub use servers::run_server;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -20,41 +24,27 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
-use tonic::service::Routes;
 
 use crate::blob::BlobStore;
-use crate::cleaner::{Cleaner, CleanerOptions};
-use crate::client::{CallPolicy, Channel, channel};
-use crate::clock::SystemClock;
+use crate::cleaner::CleanerOptions;
+use crate::client::{Channel, channel};
+use crate::computation_secrets::ComputationSecrets;
 use crate::config::{ConfigError, ProtocolsSetup};
-use crate::herald::{Herald, HeraldError, HeraldOptions, HeraldParts};
-use crate::identity::{Authenticate, Caller, Identities};
-use crate::internal_api::InternalApi;
-use crate::kingdom_log::KingdomLog;
+use crate::herald::{HeraldError, HeraldOptions};
+use crate::identity::Identities;
 use crate::live::Live;
-use crate::mill::{
-    Consent, Mill, MillOptions, MillParts, MillStartError, ShareShuffleParts, Specialty, StageObserver,
-};
-use crate::party_certificates::PartyCertificates;
+use crate::mill::{Consent, MillOptions, MillStartError, StageObserver};
 use crate::peer::{PeerOptions, Peers};
 use crate::private_key_store::PrivateKeyStore;
-use crate::proto::system::computation_log_entries_client::ComputationLogEntriesClient;
 use crate::seeds::SeedSource;
-use crate::server::{Server, ServerLimits, serve_health};
+use crate::server::ServerLimits;
 use crate::service::{AdvanceLimits, FulfillmentLimits};
-use crate::shutdown::{self, Shutdown, Trigger};
+use crate::shutdown::{self, Trigger};
 use crate::store::Store;
-use crate::system_api::SystemApi;
 use crate::tls::{TlsError, TlsIdentity};
 
 /// The name that a duchy's processes expect in one another's certificates, as in upstream's deployments.
 pub const INTERNAL_CERT_HOST: &str = "localhost";
-
-/// Log entries for the Kingdom that may wait to be sent.
-pub(crate) const KINGDOM_LOG_CAPACITY: usize = 1024;
-
-/// How long a herald that gave up pauses before it begins again.
-const HERALD_PAUSE: Duration = Duration::from_secs(5);
 
 /// Where a duchy listens. Port 0 lets the system choose one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,7 +99,7 @@ pub struct Limits {
 }
 
 /// How a duchy gets rid of what it no longer needs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cleaning {
     /// What goes, and after how long.
     pub options: CleanerOptions,
@@ -132,6 +122,8 @@ pub struct DuchyConfig {
     pub consent: Consent,
     /// Where the private keys of a worker of share shuffles are.
     pub private_keys: Option<PrivateKeyStore>,
+    /// How the secrets of its computations are kept.
+    pub secrets: ComputationSecrets,
     /// Its computations.
     pub store: Arc<dyn Store>,
     /// Its blobs.
@@ -266,160 +258,12 @@ impl BoundDuchy {
         let channels = Channels::open(&config, addresses, kingdom)?;
         let peers = peers.iter().map(|(duchy, target)| (duchy.as_str(), target.as_str()));
         let peers = Peers::new(&config.tls, &config.consent.directory.current(), peers, config.peer)?;
-        let (stop_daemons, daemons_stop) = shutdown::channel();
         let (stop_servers, servers_stop) = shutdown::channel();
-        let (mut daemons, mut servers) = (JoinSet::new(), JoinSet::new());
-
-        let (kingdom_log, sender) =
-            KingdomLog::new(config.duchy.clone(), Arc::new(SystemClock), KINGDOM_LOG_CAPACITY);
-        let log_entries = ComputationLogEntriesClient::new(channels.kingdom.clone());
-        let logging = servers_stop.clone();
-        servers.spawn(async move {
-            logging.unless_requested(sender.run(log_entries)).await;
-            Ok(())
-        });
-
-        let own = Authenticate::only(config.identities.clone(), Caller::Duchy(config.duchy.clone()));
-        let anyone = Authenticate::new(config.identities.clone());
-        let all = [
-            (
-                routes::INTERNAL_API,
-                listeners.internal_api,
-                own.clone(),
-                routes_internal_api(
-                    &config.duchy,
-                    &config.store,
-                    &config.blobs,
-                    Some(kingdom_log),
-                    config.intermediate_ttl,
-                ),
-            ),
-            (
-                routes::ASYNC_CONTROL,
-                listeners.async_control,
-                own,
-                routes_async_control(&config.duchy, channels.internal_api.clone(), u32::MAX),
-            ),
-            (
-                routes::CONTROL,
-                listeners.control,
-                anyone.clone(),
-                routes_control(
-                    &config.duchy,
-                    channels.internal_api.clone(),
-                    channels.async_control.clone(),
-                    &config.blobs,
-                    config.limits.advance,
-                ),
-            ),
-            (
-                routes::FULFILLMENT,
-                listeners.fulfillment,
-                anyone,
-                routes_fulfillment(
-                    &config.duchy,
-                    channels.internal_api.clone(),
-                    channels.kingdom.clone(),
-                    &config.blobs,
-                    config.limits.fulfillment,
-                ),
-            ),
-        ];
-        for (names, listener, authenticate, routes) in all {
-            let server = Server { tls: config.tls.clone(), authenticate, limits: config.limits.server };
-            let routes = with_reflection(routes)?;
-            servers.spawn(run_server(names.server, server, listener, routes, servers_stop.clone()));
-        }
-        if let Some(address) = addresses.health {
-            let stop = servers_stop.clone();
-            servers.spawn(async move {
-                let services =
-                    [routes::INTERNAL_API, routes::ASYNC_CONTROL, routes::CONTROL, routes::FULFILLMENT];
-                let served =
-                    serve_health(address, &services.map(|names| names.services).concat(), async move {
-                        stop.requested().await
-                    })
-                    .await;
-                served.map_err(|source| ServeError::Transport { server: "health", source })
-            });
-        }
-
-        let internal = InternalApi::new(channels.internal_api, CallPolicy::default());
-        let system = SystemApi::new(&config.duchy, channels.kingdom, CallPolicy::default());
-        if let Some(Cleaning { options, interval }) = config.cleaning {
-            let (cleaner, stop) = (Cleaner::new(internal.clone(), options), daemons_stop.clone());
-            daemons.spawn(async move {
-                cleaner.run(interval, stop).await;
-                Ok(())
-            });
-        }
-        let herald = HeraldParts {
-            id: format!("{}-herald", config.duchy),
-            duchy: config.duchy.clone(),
-            setup: config.setup.clone(),
-            kingdom: system.clone(),
-            internal: internal.clone(),
-            private_keys: config.private_keys.clone(),
-            seeds: config.seeds.clone(),
-        };
-        daemons.spawn(keep_running(Herald::new(herald, config.herald)?, daemons_stop.clone()));
-        let share_shuffle = ShareShuffleParts {
-            setup: config.setup,
-            private_keys: config.private_keys,
-            certificates: PartyCertificates::new(
-                channels.kingdom_public,
-                config.tls.clone(),
-                config.identities,
-            ),
-        };
-        let parts = MillParts {
-            duchy: config.duchy,
-            specialty: Specialty::LiquidLegions,
-            internal,
-            kingdom: system,
-            peers,
-            blobs: config.blobs,
-            consent: config.consent,
-            seeds: config.seeds,
-            observer: config.observer,
-        };
-        let share_shuffles =
-            MillParts { specialty: Specialty::ShareShuffle(Box::new(share_shuffle)), ..parts.clone() };
-        let hmss_options = MillOptions { id: format!("{}-hmss", config.mill.id), ..config.mill.clone() };
-        for (parts, options) in [(parts, config.mill), (share_shuffles, hmss_options)] {
-            let (mill, stop) = (Mill::new(parts, options)?, daemons_stop.clone());
-            daemons.spawn(async move {
-                mill.run(stop).await;
-                Ok(())
-            });
-        }
+        let servers = servers::start(&config, listeners, addresses.health, &channels, &servers_stop)?;
+        let (stop_daemons, daemons_stop) = shutdown::channel();
+        let daemons = daemons::start(config, channels, peers, &daemons_stop)?;
         Ok(RunningDuchy { daemons, servers, stop_daemons, stop_servers, addresses })
     }
-}
-
-/// Serves until told to stop.
-///
-/// # Errors
-/// [`ServeError::Transport`], naming the server.
-pub async fn run_server(
-    name: &'static str,
-    server: Server,
-    listener: TcpListener,
-    routes: Routes,
-    shutdown: Shutdown,
-) -> Result<(), ServeError> {
-    tracing::info!(server = name, address = ?listener.local_addr().ok(), "serving");
-    let served = server.serve(listener, routes, async move { shutdown.requested().await }).await;
-    served.map_err(|source| ServeError::Transport { server: name, source })
-}
-
-/// In a process of its own a herald that gives up ends the process, which is started again; here it is begun again.
-async fn keep_running(herald: Herald, shutdown: Shutdown) -> Result<(), ServeError> {
-    while let Err(error) = herald.run(shutdown.clone()).await {
-        tracing::error!(%error, cause = ?std::error::Error::source(&error).map(ToString::to_string), "the herald begins again");
-        shutdown.unless_requested(tokio::time::sleep(HERALD_PAUSE)).await;
-    }
-    Ok(())
 }
 
 /// How the duchy's processes reach one another and the Kingdom.

@@ -12,6 +12,7 @@ mod computation_stats;
 mod computations;
 mod continuation_tokens;
 mod requisition_fulfillment;
+mod uploads;
 
 pub use async_computation_control::AsyncComputationControlService;
 pub use computation_control::{AdvanceLimits, ComputationControlService};

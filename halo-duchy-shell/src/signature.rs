@@ -24,6 +24,8 @@ use x509_parser::prelude::{AlgorithmIdentifier, SubjectPublicKeyInfo};
 use x509_parser::public_key::PublicKey as ParsedKey;
 use x509_parser::verify::verify_signature;
 
+use crate::pkcs11;
+
 /// The modulus of an RSA key has at least so many bits.
 const RSA_MINIMUM_BITS: usize = 2048;
 
@@ -62,6 +64,14 @@ pub enum SignatureError {
     /// The key did not sign.
     #[error("signing failed")]
     Sign,
+    /// The key is in a token, which did not sign.
+    #[error("{reason}")]
+    Token {
+        /// What is wrong.
+        reason: String,
+        /// Whether it may pass.
+        transient: bool,
+    },
 }
 
 /// A hash function.
@@ -188,7 +198,7 @@ impl fmt::Display for KeyKind {
 
 impl KeyKind {
     /// The kind of a certificate's key.
-    fn of(key: &SubjectPublicKeyInfo<'_>) -> Result<Self, SignatureError> {
+    pub(crate) fn of(key: &SubjectPublicKeyInfo<'_>) -> Result<Self, SignatureError> {
         let algorithm = &key.algorithm;
         if algorithm.algorithm == OID_PKCS1_RSAENCRYPTION {
             return Ok(Self::Rsa);
@@ -260,6 +270,7 @@ enum Inner {
     P384(p384::ecdsa::SigningKey),
     P521(p521::ecdsa::SigningKey),
     Rsa(Arc<dyn rustls::sign::SigningKey>),
+    Token(Arc<pkcs11::SigningKey>),
 }
 
 impl fmt::Debug for SigningKey {
@@ -286,11 +297,12 @@ impl SigningKey {
 
     /// The kind of key.
     pub fn kind(&self) -> KeyKind {
-        match self.0 {
+        match &self.0 {
             Inner::P256(_) => KeyKind::P256,
             Inner::P384(_) => KeyKind::P384,
             Inner::P521(_) => KeyKind::P521,
             Inner::Rsa(_) => KeyKind::Rsa,
+            Inner::Token(key) => key.kind(),
         }
     }
 
@@ -302,10 +314,10 @@ impl SigningKey {
         }
     }
 
-    /// Signs `data`. ECDSA's nonces are derived from the key and the data (RFC 6979).
+    /// Signs `data`. ECDSA's nonces are derived from the key and the data (RFC 6979), but for those of tokens.
     ///
     /// # Errors
-    /// If the algorithm is not for this kind of key.
+    /// If the algorithm is not for this kind of key, or a token does not sign.
     pub fn sign(&self, algorithm: SignatureAlgorithm, data: &[u8]) -> Result<Vec<u8>, SignatureError> {
         algorithm.check_key(self.kind())?;
         match &self.0 {
@@ -321,7 +333,14 @@ impl SigningKey {
                 let signer = key.choose_scheme(&[scheme]).ok_or(SignatureError::Sign)?;
                 signer.sign(data).map_err(|_| SignatureError::Sign)
             }
+            Inner::Token(key) => key.sign(algorithm, data),
         }
+    }
+}
+
+impl From<pkcs11::SigningKey> for SigningKey {
+    fn from(key: pkcs11::SigningKey) -> Self {
+        Self(Inner::Token(Arc::new(key)))
     }
 }
 

@@ -31,6 +31,7 @@ mod columns;
 #[cfg(any(feature = "postgres", feature = "spanner"))]
 mod contention;
 mod error;
+mod inspection;
 mod leases;
 mod lifecycle;
 mod migrations;
@@ -47,17 +48,21 @@ mod tables;
 #[cfg(test)]
 mod tests;
 pub mod transfer;
+mod unknown;
 
 pub use address::{AddressError, OpenError, StoreAddress};
+pub(crate) use address::{RESERVED, RESERVED_IN_VALUES};
 #[cfg(any(feature = "postgres", feature = "spanner"))]
 pub use contention::Contention;
 pub use error::StoreError;
+pub use inspection::{AttemptRecord, Listing, Order, Record, RequisitionRecord, StageRecord};
 pub use migrations::{MigrationError, Schema};
 #[cfg(feature = "postgres")]
 pub use postgres::PostgresStore;
 #[cfg(feature = "spanner")]
 pub use spanner::SpannerStore;
 pub use sqlite::SqliteStore;
+pub use unknown::Unknown;
 
 /// A computation as one transaction saw it: upstream's `ComputationToken` with its stage checked.
 #[derive(Clone, Debug, PartialEq)]
@@ -84,6 +89,8 @@ pub struct Computation {
     pub lock_owner: Option<String>,
     /// When the claim ends, or from when on it can be claimed; `None` if nobody can claim it.
     pub lock_expiration: Option<Timestamp>,
+    /// What the row has beyond what is known here.
+    pub unknown: Unknown,
 }
 
 /// A blob that a stage reads or writes.
@@ -212,6 +219,15 @@ pub struct Expired {
     pub limit: u32,
 }
 
+/// The work of a protocol: what waits for a mill, and what mills are at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Queue {
+    /// How many computations there are.
+    pub depth: u32,
+    /// When the one that has not changed for longest last did; `None` if there is none.
+    pub oldest: Option<Timestamp>,
+}
+
 /// Where a duchy keeps its computations, shared by all its processes.
 ///
 /// Every method is one transaction. Every method can fail with [`StoreError::Unavailable`] and
@@ -286,18 +302,32 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// [`StoreError::WrongOutputs`], [`StoreError::WrongStageDetails`], [`StoreError::Protocol`].
     async fn advance(&self, guard: &Guard, advance: Advance) -> Result<Computation, StoreError>;
 
-    /// Ends the computation. Ending it again for the same reason changes nothing.
+    /// Ends the computation. Ending it again for the same reason changes nothing. `error` says why it does not succeed,
+    /// and may be empty: it is kept with the attempts that end, up to 2,000 bytes of it, on one line. It must not hold
+    /// secrets.
     ///
     /// # Errors
     /// Those of the guard; [`StoreError::IllegalTransition`] if it has ended for another reason.
-    async fn finish(&self, guard: &Guard, reason: CompletedReason) -> Result<Computation, StoreError>;
+    async fn finish(
+        &self,
+        guard: &Guard,
+        reason: CompletedReason,
+        error: &str,
+    ) -> Result<Computation, StoreError>;
 
     /// Gives work back: the lease ends, and from `delay` on anybody may claim the stage again. `expected_owner`
-    /// is whose lease it is; a stage that nobody holds may be enqueued by anybody.
+    /// is whose lease it is; a stage that nobody holds may be enqueued by anybody. `error` says why, as in
+    /// [`finish`](Self::finish).
     ///
     /// # Errors
     /// Those of the guard; [`StoreError::LockOwnerMismatch`]; [`StoreError::NotWork`] in a stage that no mill works on.
-    async fn enqueue(&self, guard: &Guard, expected_owner: &str, delay: Duration) -> Result<(), StoreError>;
+    async fn enqueue(
+        &self,
+        guard: &Guard,
+        expected_owner: &str,
+        delay: Duration,
+        error: &str,
+    ) -> Result<(), StoreError>;
 
     /// All blobs that the computation has ever recorded, those of its requisitions included; empty for an unknown id.
     async fn blob_paths(&self, local_id: i64) -> Result<Vec<String>, StoreError>;
@@ -308,8 +338,23 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// The local and global ids of ended computations that may go, by local id.
     async fn expired(&self, expired: &Expired) -> Result<Vec<(i64, String)>, StoreError>;
 
+    /// Whether there is no computation.
+    async fn is_empty(&self) -> Result<bool, StoreError>;
+
+    /// The computations of a protocol in stages that mills work on.
+    async fn queue(&self, protocol: Protocol) -> Result<Queue, StoreError>;
+
     /// The global ids of the computations in any of these stages, oldest first.
     async fn ids_in_stages(&self, stages: &[ProtocolStage]) -> Result<Vec<String>, StoreError>;
+
+    /// Computations with their stages and attempts, but without blobs, requisitions and measurements.
+    async fn list(&self, listing: &Listing) -> Result<Vec<Record>, StoreError>;
+
+    /// All that is kept of a computation.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`].
+    async fn record(&self, global_id: &str) -> Result<Record, StoreError>;
 
     /// Records a measurement; the last one of a name counts.
     ///

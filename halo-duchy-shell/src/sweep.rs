@@ -19,8 +19,8 @@ use crate::blob::{BlobError, BlobStore, Owner, StoredObject};
 use crate::clock::{Clock, Timestamp};
 use crate::private_key_store::private_key_id;
 use crate::proto::internal::{SweepBlobsRequest, SweepBlobsResponse};
-use crate::protocol_stages::{Protocol, ProtocolStage};
-use crate::store::{Expired, Store, StoreError};
+use crate::protocol_stages::Protocol;
+use crate::store::{Store, StoreError};
 use crate::telemetry::instruments::SWEPT;
 
 /// Objects that are looked at together.
@@ -85,6 +85,13 @@ enum Reason {
     Intermediate,
     Orphaned,
     PrivateKey,
+}
+
+/// The private keys of computations that have not ended, read once for a sweep.
+struct KeysInUse {
+    ids: BTreeSet<String>,
+    /// What was written later may be of a computation that was not yet there.
+    written_before: Timestamp,
 }
 
 /// What the database says of a computation.
@@ -155,7 +162,8 @@ impl Sweeper {
         mut progress: impl FnMut(Swept),
     ) -> Result<Swept, SweepError> {
         let mut swept = Swept::default();
-        let knows = self.knows_computations().await?;
+        let knows = !self.store.is_empty().await?;
+        // One that has none may be new beside blobs that are not.
         if !knows {
             tracing::warn!(
                 "the database has no computation: no blob is taken for an orphan, in case it is the wrong one"
@@ -163,10 +171,11 @@ impl Sweeper {
         }
         let unfinished = self.blobs.delete_unfinished_files(self.ago(options.orphan_ttl), options.force);
         swept.orphaned += unfinished.await? as u64;
+        let mut keys = None;
         let mut batches = self.blobs.list().try_chunks(BATCH).boxed();
         while let Some(batch) = batches.next().await {
             let batch = batch.map_err(|error| error.1)?;
-            self.sweep_batch(&batch, options, knows, &mut swept).await?;
+            self.sweep_batch(&batch, options, knows, &mut keys, &mut swept).await?;
             progress(swept);
         }
         Ok(swept)
@@ -182,12 +191,12 @@ impl Sweeper {
         batch: &[StoredObject],
         options: SweepOptions,
         knows: bool,
+        keys: &mut Option<KeysInUse>,
         swept: &mut Swept,
     ) -> Result<(), SweepError> {
         let (ended_before, written_before) =
             (self.ago(options.intermediate_ttl), self.ago(options.orphan_ttl));
         let mut facts = HashMap::new();
-        let mut keys = None;
         let mut going: Vec<(StoredObject, Reason)> = Vec::new();
         for object in batch {
             swept.examined += 1;
@@ -198,12 +207,14 @@ impl Sweeper {
                     None
                 }
                 Owner::PrivateKey(id) => {
-                    let keys = match &mut keys {
+                    let keys = match &mut *keys {
                         Some(keys) => keys,
-                        none if old => none.insert(self.keys_in_use().await?),
+                        none if old => none.insert(self.keys_in_use(written_before).await?),
                         _ => continue,
                     };
-                    (old && !keys.contains(id)).then_some(Reason::PrivateKey)
+                    // The rows were read before this object was seen: as if it had been seen then.
+                    let old = object.modified <= keys.written_before;
+                    (old && !keys.ids.contains(id)).then_some(Reason::PrivateKey)
                 }
                 Owner::Stage(computation) | Owner::Requisition(computation) => {
                     if !facts.contains_key(computation) {
@@ -250,24 +261,6 @@ impl Sweeper {
         }
     }
 
-    /// Whether the database has any computation. One that has none may be new beside blobs that are not.
-    async fn knows_computations(&self) -> Result<bool, SweepError> {
-        for protocol in Protocol::ALL {
-            let ended = Expired {
-                stages: vec![protocol.terminal_stage()],
-                updated_before: self.clock.now(),
-                after: 0,
-                limit: 1,
-            };
-            if !self.store.expired(&ended).await?.is_empty()
-                || !self.store.ids_in_stages(&working_stages(protocol)).await?.is_empty()
-            {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-
     async fn facts(&self, global_id: &str) -> Result<Facts, SweepError> {
         let computation = match self.store.get(global_id).await {
             Ok(computation) => computation,
@@ -284,23 +277,19 @@ impl Sweeper {
         Ok(Facts::Known { ended, recorded })
     }
 
-    /// The private keys of computations that have not ended.
-    async fn keys_in_use(&self) -> Result<BTreeSet<String>, SweepError> {
-        let working = working_stages(Protocol::HonestMajorityShareShuffle);
-        let mut keys = BTreeSet::new();
+    /// `written_before`: up to when what no computation refers to may go.
+    async fn keys_in_use(&self, written_before: Timestamp) -> Result<KeysInUse, SweepError> {
+        let stages = Protocol::HonestMajorityShareShuffle.stages();
+        let working: Vec<_> = stages.filter(|stage| stage.kind() != StageKind::Terminal).collect();
+        let mut ids = BTreeSet::new();
         for global_id in self.store.ids_in_stages(&working).await? {
             match self.store.get(&global_id).await {
-                Ok(computation) => keys.extend(private_key_id(&computation.details).map(str::to_owned)),
+                Ok(computation) => ids.extend(private_key_id(&computation.details).map(str::to_owned)),
                 // It has been deleted since it was listed.
                 Err(StoreError::NotFound { .. }) => {}
                 Err(error) => return Err(error.into()),
             }
         }
-        Ok(keys)
+        Ok(KeysInUse { ids, written_before })
     }
-}
-
-/// The stages of computations that have not ended.
-fn working_stages(protocol: Protocol) -> Vec<ProtocolStage> {
-    protocol.stages().filter(|stage| stage.kind() != StageKind::Terminal).collect()
 }

@@ -15,12 +15,18 @@ use crate::proto::system::{
     GetComputationRequest, SetComputationResultRequest, SetParticipantRequisitionParamsRequest,
     StreamActiveComputationsRequest, StreamActiveComputationsResponse,
 };
+use crate::retry::{Backoff, Class, Retries};
 
 /// How long a stream of active computations may stay open; the Kingdom ends it after ten minutes.
 const STREAM_DEADLINE: Duration = Duration::from_secs(11 * 60);
 
-/// How often a change of the duchy's participation is tried, each time with the etag of the day.
-const UPDATE_ATTEMPTS: u32 = 3;
+/// How often a change of the duchy's participation is tried, each time with the etag of the day. Of the Kingdom's
+/// `UNKNOWN`, which stands for most refusals, nothing better comes.
+const UPDATES: Retries = Retries {
+    attempts: 3,
+    limited: 1,
+    backoff: Backoff::new(Duration::from_millis(100), 2.0, Duration::from_secs(1)),
+};
 
 /// A client of the system API.
 #[derive(Clone, Debug)]
@@ -189,8 +195,7 @@ impl SystemApi {
     {
         let name = participant_name(computation, &self.duchy);
         let once = CallPolicy::once(self.policy.deadline);
-        let mut backoff = Duration::from_millis(100);
-        for attempt in 1.. {
+        let attempt = async || {
             let request = GetComputationParticipantRequest { name: name.clone() };
             let participant = self
                 .policy
@@ -198,28 +203,35 @@ impl SystemApi {
                     let (mut client, request) = (self.participants.clone(), request.clone());
                     async move { client.get_computation_participant(request).await }
                 })
-                .await?;
+                .await
+                .map_err(Update::Unread)?;
             if done(participant.state()) {
                 return Ok(());
             }
-            let changed = once
-                .unary(|| change(self.participants.clone(), name.clone(), participant.etag.clone()))
-                .await;
-            match changed {
-                Ok(_) => return Ok(()),
-                Err(status) if attempt < UPDATE_ATTEMPTS && is_transient(status.code()) => {
-                    tracing::debug!(computation, %status, attempt, "participation not updated, trying again");
-                }
-                Err(status) => return Err(status),
-            }
-            tokio::time::sleep(backoff).await;
-            backoff *= 2;
-        }
-        Err(Status::internal("attempts cannot be counted that far"))
+            let change = || change(self.participants.clone(), name.clone(), participant.etag.clone());
+            once.unary(change).await.map(drop).map_err(Update::Unchanged)
+        };
+        let updated = UPDATES.run(Update::class, attempt).await;
+        updated.map_err(|(Update::Unread(status) | Update::Unchanged(status))| status)
     }
 }
 
-/// Whether a call that ended so may simply be made again.
-pub fn is_transient(code: Code) -> bool {
-    matches!(code, Code::Unavailable | Code::DeadlineExceeded | Code::Aborted)
+/// Which half of an update failed.
+#[derive(Debug, thiserror::Error)]
+enum Update {
+    /// The participation was not read. That call has been repeated already.
+    #[error("{0}")]
+    Unread(Status),
+    /// It was not changed, perhaps because somebody else has changed it.
+    #[error("{0}")]
+    Unchanged(Status),
+}
+
+impl Update {
+    fn class(&self) -> Class {
+        match self {
+            Self::Unread(_) => Class::Permanent,
+            Self::Unchanged(status) => Class::of(status.code()),
+        }
+    }
 }

@@ -2,7 +2,7 @@
 //!
 //! [`instruments`] defines every metric in one place; `docs/metrics.md` is written from it. [`context`] makes the spans
 //! of work and carries their context from process to process, [`rpc`] those of RPCs. [`Telemetry::start`] sets up a
-//! process: logs to standard error; spans and metrics over OTLP if OpenTelemetry's variables ask for it. Until then, as
+//! process: logs to standard error; spans and metrics over OTLP, or metrics for Prometheus to get, if OpenTelemetry's variables ask for it. Until then, as
 //! in tests and in programs that use the library, instruments and spans cost next to nothing and go nowhere.
 
 pub mod context;
@@ -14,6 +14,7 @@ pub mod memory;
 #[cfg(test)]
 mod prometheus;
 pub mod rpc;
+mod scrape;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -25,6 +26,8 @@ use tracing_subscriber::Layer as _;
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
+
+use crate::shutdown::Trigger;
 
 pub use exporters::TelemetryError;
 pub use logs::{LogFormat, Logs};
@@ -51,6 +54,8 @@ pub fn metrics_interval() -> Option<Duration> {
 pub struct Telemetry {
     tracer: Option<SdkTracerProvider>,
     meter: Option<SdkMeterProvider>,
+    /// Keeps the address at which metrics are shown.
+    _shown: Option<Trigger>,
 }
 
 impl Telemetry {
@@ -62,10 +67,14 @@ impl Telemetry {
     /// [`TelemetryError`].
     pub fn start(logs: &Logs, service: &str) -> Result<Self, TelemetryError> {
         let resource = exporters::resource(service);
-        let (tracer, meter) = match exporters::is_disabled() {
-            true => (None, None),
+        let (tracer, meter, shown) = match exporters::is_disabled() {
+            true => (None, None, None),
             // Without an exporter spans still have contexts, which requests carry and logs name.
-            false => (Some(exporters::tracer(resource.clone())?), exporters::meter(resource)?),
+            false => {
+                let tracer = exporters::tracer(resource.clone())?;
+                let (meter, shown) = exporters::meter(resource)?;
+                (Some(tracer), meter, shown)
+            }
         };
         let spans = tracer.as_ref().map(|tracer| {
             tracing_opentelemetry::layer()
@@ -81,7 +90,7 @@ impl Telemetry {
             opentelemetry::global::set_meter_provider(meter.clone());
             HAS_METRICS.store(true, Ordering::Relaxed);
         }
-        Ok(Self { tracer, meter })
+        Ok(Self { tracer, meter, _shown: shown })
     }
 }
 

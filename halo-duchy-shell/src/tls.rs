@@ -1,25 +1,38 @@
 //! Mutual TLS: TLS 1.3 only, both sides with certificates, both sides trusting the roots of one collection and
 //! nothing else (spec services.md §8.1).
 //!
-//! Sessions are never resumed: each connection proves possession of its key against the roots of the day.
+//! Sessions are never resumed: each connection proves possession of its key against the roots of the day. Connections
+//! that are open when the day changes are ended (`standing`).
+
+pub(crate) mod standing;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::client::Resumption;
-use rustls::crypto::ring;
+use rustls::crypto::{CryptoProvider, ring};
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
+use crate::key_location::{KeyLocation, key_uri};
 use crate::live::Live;
+use crate::pkcs11::{self, Pkcs11Error, Pkcs11Uri, UriError};
 use crate::x509::{self, CertificateError, TrustedRoots};
 
 const HTTP_2: &[u8] = b"h2";
 
 /// Gives HTTP clients, whose libraries come without one, the TLS implementation that everything else uses.
-#[cfg(any(feature = "aws-secrets", feature = "gcs", feature = "s3", feature = "spanner"))]
+#[cfg(any(
+    feature = "aws-kms",
+    feature = "aws-secrets",
+    feature = "gcp-kms",
+    feature = "gcs",
+    feature = "s3",
+    feature = "spanner"
+))]
 pub(crate) fn provide_ring() {
     // An error means that there is one already.
     let _ = ring::default_provider().install_default();
@@ -31,9 +44,12 @@ pub struct TlsFiles {
     /// The certificate to present, in PEM.
     #[arg(long = "tls-cert-file", value_name = "FILE")]
     pub cert: PathBuf,
-    /// Its private key, in PEM (PKCS#8).
-    #[arg(long = "tls-key-file", value_name = "FILE")]
-    pub key: PathBuf,
+    /// Its private key, in PEM (PKCS#8). This or --tls-key-uri.
+    #[arg(long = "tls-key-file", value_name = "FILE", required_unless_present = "key_uri")]
+    pub key: Option<PathBuf>,
+    /// Its private key in a token, in place of the file: P-256 or RSA.
+    #[arg(long = "tls-key-uri", value_name = "PKCS11-URI", conflicts_with = "key", value_parser = key_uri)]
+    pub key_uri: Option<Result<Pkcs11Uri, UriError>>,
     /// The root certificates of everyone that may be talked to, in PEM.
     #[arg(long = "cert-collection-file", value_name = "FILE")]
     pub collection: PathBuf,
@@ -59,6 +75,20 @@ pub enum TlsError {
         path: PathBuf,
         /// What was looked for.
         what: &'static str,
+    },
+    /// A URI does not name a key in a token.
+    #[error("--tls-key-uri: {0}")]
+    Uri(#[from] UriError),
+    /// The key in a token cannot be used.
+    #[error("the TLS key: {0}")]
+    Token(#[from] Pkcs11Error),
+    /// The certificate is malformed.
+    #[error("{path}: {source}")]
+    Certificate {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: CertificateError,
     },
     /// The roots were refused.
     #[error("{path}: {source}")]
@@ -89,30 +119,44 @@ struct Material {
     server: Arc<ServerConfig>,
     client: Arc<ClientConfig>,
     roots: Arc<TrustedRoots>,
-    leaf: Option<CertificateDer<'static>>,
+    chain: Vec<CertificateDer<'static>>,
+    /// How often it was replaced before.
+    version: u64,
 }
 
 impl TlsFiles {
-    /// The three files.
-    pub fn paths(&self) -> [&Path; 3] {
-        [&self.cert, &self.key, &self.collection]
+    /// The files.
+    pub fn paths(&self) -> Vec<&Path> {
+        let key = self.key.as_deref();
+        [Some(self.cert.as_path()), key, Some(self.collection.as_path())].into_iter().flatten().collect()
     }
 
     /// Loads and checks the files.
     ///
     /// # Errors
-    /// If a file is missing or malformed, certificate and key do not match, or a trusted certificate is no root.
+    /// If a file is missing or malformed, certificate and key do not match, a token has not the certificate's key, or a
+    /// trusted certificate is no root.
     pub fn load(&self) -> Result<TlsIdentity, TlsError> {
         let chain: Vec<_> = CertificateDer::pem_slice_iter(&read(&self.cert)?)
             .collect::<Result<_, _>>()
             .ok()
             .filter(|chain: &Vec<_>| !chain.is_empty())
             .ok_or_else(|| TlsError::Pem { path: self.cert.clone(), what: "certificate" })?;
-        let key = PrivateKeyDer::from_pem_slice(&zeroize::Zeroizing::new(read(&self.key)?))
-            .map_err(|_| TlsError::Pem { path: self.key.clone(), what: "private key" })?;
         let roots = TrustedRoots::from_pem(&read(&self.collection)?)
             .map_err(|source| TlsError::Roots { path: self.collection.clone(), source })?;
-        TlsIdentity::new(chain, key, roots)
+        match KeyLocation::of_flags(self.key.as_ref(), self.key_uri.as_ref())? {
+            KeyLocation::File(path) => {
+                let key = PrivateKeyDer::from_pem_slice(&zeroize::Zeroizing::new(read(&path)?))
+                    .map_err(|_| TlsError::Pem { path, what: "private key" })?;
+                TlsIdentity::new(chain, key, roots)
+            }
+            KeyLocation::Token(uri) => {
+                let leaf = x509::parse(chain.first().map_or(&[], |leaf| leaf))
+                    .map_err(|source| TlsError::Certificate { path: self.cert.clone(), source })?;
+                let key = Arc::new(pkcs11::SigningKey::open(&uri, leaf.public_key())?).for_tls();
+                TlsIdentity::of(CertifiedKey::new(chain, key), roots)
+            }
+        }
     }
 }
 
@@ -126,14 +170,22 @@ impl TlsIdentity {
         key: PrivateKeyDer<'static>,
         roots: TrustedRoots,
     ) -> Result<Self, TlsError> {
-        let provider = Arc::new(ring::default_provider());
+        let key =
+            CertifiedKey::from_der(chain, key, &ring::default_provider()).map_err(TlsError::Identity)?;
+        Self::of(key, roots)
+    }
+
+    /// Presents the chain of `key`, which matches, and trusts `roots`.
+    fn of(key: CertifiedKey, roots: TrustedRoots) -> Result<Self, TlsError> {
+        let provider: Arc<CryptoProvider> = Arc::new(ring::default_provider());
         let versions = &[&rustls::version::TLS13];
         let mut store = RootCertStore::empty();
         for root in roots.iter() {
             store.add(root.clone()).map_err(TlsError::Identity)?;
         }
         let store = Arc::new(store);
-        let leaf = chain.first().cloned();
+        let chain = key.cert.clone();
+        let own = Arc::new(SingleCertAndKey::from(key));
         let verifier = WebPkiClientVerifier::builder_with_provider(Arc::clone(&store), Arc::clone(&provider))
             .build()
             .map_err(TlsError::Verifier)?;
@@ -142,8 +194,7 @@ impl TlsIdentity {
             .with_protocol_versions(versions)
             .map_err(TlsError::Identity)?
             .with_client_cert_verifier(verifier)
-            .with_single_cert(chain.clone(), key.clone_key())
-            .map_err(TlsError::Identity)?;
+            .with_cert_resolver(Arc::clone(&own) as Arc<_>);
         server.alpn_protocols = vec![HTTP_2.to_vec()];
         server.session_storage = Arc::new(NoServerSessionStorage {});
         server.send_tls13_tickets = 0;
@@ -152,8 +203,7 @@ impl TlsIdentity {
             .with_protocol_versions(versions)
             .map_err(TlsError::Identity)?
             .with_root_certificates(store)
-            .with_client_auth_cert(chain, key)
-            .map_err(TlsError::Identity)?;
+            .with_client_cert_resolver(own);
         client.alpn_protocols = vec![HTTP_2.to_vec()];
         client.resumption = Resumption::disabled();
 
@@ -161,7 +211,8 @@ impl TlsIdentity {
             server: Arc::new(server),
             client: Arc::new(client),
             roots: Arc::new(roots),
-            leaf,
+            chain,
+            version: 0,
         })))
     }
 
@@ -171,19 +222,42 @@ impl TlsIdentity {
     /// If the certificate is malformed or its issuer is not among the trusted roots.
     pub fn authority(&self) -> Result<Vec<u8>, CertificateError> {
         let material = self.0.current();
-        let leaf = x509::parse(material.leaf.as_deref().unwrap_or_default())?;
+        let leaf = x509::parse(material.chain.first().map_or(&[], |leaf| leaf))?;
         material.roots.issuer(&leaf).map(<[u8]>::to_vec)
     }
 
-    /// Takes over certificate, key and roots from `newer`, for connections that begin from now on.
+    /// Takes over certificate, key and roots from `newer`, for connections that begin from now on. Those of before are
+    /// ended when their calls are, or at once if their peer's root is not trusted any more. Nothing happens if certificate
+    /// and roots are the same; a key is its certificate's.
     pub fn replace(&self, newer: &Self) {
-        self.0.replace(newer.0.current());
+        let newer = newer.0.current();
+        self.0.replace_by(|own| {
+            let Material { server, client, roots, chain, .. } = &*newer;
+            (own.chain != *chain || own.roots != *roots).then(|| Material {
+                server: Arc::clone(server),
+                client: Arc::clone(client),
+                roots: Arc::clone(roots),
+                chain: chain.clone(),
+                version: own.version + 1,
+            })
+        });
     }
 
-    /// The configuration of a server with the roots that it trusts, of one moment.
-    pub(crate) fn acceptor(&self) -> (Arc<ServerConfig>, Arc<TrustedRoots>) {
+    /// How often certificate, key or roots were replaced.
+    pub(crate) fn version(&self) -> u64 {
+        self.0.current().version
+    }
+
+    /// The configuration of a server with the roots that it trusts, of one moment, and the version that they are.
+    pub(crate) fn acceptor(&self) -> (Arc<ServerConfig>, Arc<TrustedRoots>, u64) {
         let material = self.0.current();
-        (Arc::clone(&material.server), Arc::clone(&material.roots))
+        (Arc::clone(&material.server), Arc::clone(&material.roots), material.version)
+    }
+
+    /// The configuration of a client, and the version that it is.
+    pub(crate) fn connector(&self) -> (Arc<ClientConfig>, u64) {
+        let material = self.0.current();
+        (Arc::clone(&material.client), material.version)
     }
 
     /// The configuration of a server.

@@ -16,16 +16,19 @@ use tokio::task::JoinHandle;
 
 use crate::blob::{BlobAddress, BlobError, BlobStore};
 use crate::client::{Channel, channel};
-use crate::clock::SystemClock;
+use crate::clock::{Clock, SystemClock};
+use crate::computation_secrets::ComputationSecrets;
 use crate::config::{ConfigError, DuchyDirectory, ProtocolsSetup, load_principals};
-use crate::consent::{ConsentError, Signer};
+use crate::consent::{ConsentError, Signer, SigningIdentity};
 use crate::data_provider::{Connections, DataProvider, DataProviderError, Outcome, ShareShuffleSide};
 use crate::events::Vid;
 use crate::herald::HeraldOptions;
-use crate::hybrid_encryption::{HybridEncryptionError, KeyEncryptionKey, PrivateKeyset, Scheme};
+use crate::hybrid_encryption::{HybridEncryptionError, PrivateKeyset, Scheme};
 use crate::identity::{Authenticate, Identities};
+use crate::key_encryption::{FileKey, FileKeyError, SharedKey};
 use crate::kingdom::config::{Protocol, StreamSettings};
 use crate::kingdom::{Kingdom, KingdomConfig, KingdomError};
+use crate::live::Live;
 use crate::measurement_consumer::{MeasurementConsumer, MeasurementError, Recipient};
 use crate::mill::{Consent, MillOptions, StageObserver};
 use crate::party_certificates::PartyCertificates;
@@ -37,6 +40,7 @@ use crate::serve::{
     Target, listen, make_directory, run_server,
 };
 use crate::server::{Server, ServerLimits};
+use crate::service::AdvanceLimits;
 use crate::shutdown::{self, Trigger};
 use crate::store::{AddressError, OpenError, StoreAddress};
 use crate::tls::TlsError;
@@ -70,6 +74,30 @@ pub struct TrialConfig {
     pub observer: Arc<dyn StageObserver>,
 }
 
+/// What surrounds the duchies of a trial: what tests put something in between of.
+#[derive(Clone, Debug)]
+pub struct Surroundings {
+    /// Duchies that the others seek at the target given here instead of their own control server.
+    pub control_targets: BTreeMap<String, String>,
+    /// Tells the duchies' databases the time.
+    pub clock: Arc<dyn Clock>,
+    /// How long the lease of a mill lasts unless it is extended.
+    pub lock_duration: Duration,
+    /// What duchies take from one another.
+    pub advance: AdvanceLimits,
+}
+
+impl Default for Surroundings {
+    fn default() -> Self {
+        Self {
+            control_targets: BTreeMap::new(),
+            clock: Arc::new(SystemClock),
+            lock_duration: MillOptions::default().lock_duration,
+            advance: AdvanceLimits::default(),
+        }
+    }
+}
+
 /// Why a trial did not come about.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -89,6 +117,9 @@ pub enum TrialError {
     /// A keyset is refused.
     #[error("the encryption keys")]
     Keyset(#[from] HybridEncryptionError),
+    /// A key encryption key cannot be read.
+    #[error("a key encryption key")]
+    KeyEncryption(#[from] FileKeyError),
     /// The Kingdom refuses a certificate.
     #[error("the Kingdom")]
     Kingdom(#[from] KingdomError),
@@ -152,7 +183,7 @@ pub struct Trial {
     /// The measurement consumer.
     pub consumer: MeasurementConsumer,
     stop_kingdom: Trigger,
-    serving_kingdom: JoinHandle<Result<(), ServeError>>,
+    serving_kingdom: JoinHandle<()>,
 }
 
 /// The name of the only certificate of `owner` (`duchies/{id}` and so on) in a trial.
@@ -166,18 +197,14 @@ impl Trial {
     /// # Errors
     /// The first part that does not start.
     pub async fn start(config: TrialConfig) -> Result<Self, TrialError> {
-        Self::start_with_detours(config, &BTreeMap::new()).await
+        Self::start_in(&Surroundings::default(), config).await
     }
 
-    /// Starts everyone, with a detour between duchies: those in `control_targets` are sought by the others at the
-    /// target given there instead of their own control server. For tests that put something in between.
+    /// As [`Self::start`], in unusual surroundings.
     ///
     /// # Errors
     /// The first part that does not start.
-    pub async fn start_with_detours(
-        config: TrialConfig,
-        control_targets: &BTreeMap<String, String>,
-    ) -> Result<Self, TrialError> {
+    pub async fn start_in(surroundings: &Surroundings, config: TrialConfig) -> Result<Self, TrialError> {
         let spec = PkiSpec {
             duchies: config.duchies.clone(),
             data_providers: config.data_providers.iter().map(|(id, _)| id.clone()).collect(),
@@ -200,11 +227,11 @@ impl Trial {
 
         let mut bound = BTreeMap::new();
         for duchy in &config.duchies {
-            bound.insert(duchy.clone(), base.bind_duchy(&config, duchy).await?);
+            bound.insert(duchy.clone(), base.bind_duchy(&config, surroundings, duchy).await?);
         }
         let (data_providers, recipients) = base.data_providers(&config, &kingdom_target, &bound)?;
         let consumer = base.consumer(&spec, &kingdom_target)?;
-        let duchies = start_duchies(bound, &kingdom_target, control_targets)?;
+        let duchies = start_duchies(bound, &kingdom_target, &surroundings.control_targets)?;
         Ok(Self {
             pki: base.pki,
             kingdom,
@@ -242,8 +269,9 @@ impl Trial {
     pub async fn stop(self) -> Result<(), TrialError> {
         let duchies = futures::future::join_all(self.duchies.into_values().map(RunningDuchy::stop)).await;
         self.stop_kingdom.fire();
-        let kingdom = self.serving_kingdom.await.unwrap_or(Ok(()));
-        Ok(duchies.into_iter().collect::<Result<(), _>>().and(kingdom)?)
+        // A task that panicked has said so.
+        let _ = self.serving_kingdom.await;
+        Ok(duchies.into_iter().collect::<Result<(), _>>()?)
     }
 }
 
@@ -304,11 +332,9 @@ impl Base {
     async fn kingdom(&self, config: &TrialConfig) -> Result<(Kingdom, tokio::net::TcpListener), TrialError> {
         let kingdom = Kingdom::new(
             KingdomConfig {
-                duchies: config.duchies.iter().cloned().collect(),
-                protocols: vec![config.protocol.clone()],
                 stream: StreamSettings { throttle: Duration::ZERO, ..StreamSettings::default() },
-                certificate_errors_unknown: false,
                 allow_faults: true,
+                ..KingdomConfig::new(config.duchies.iter().cloned(), vec![config.protocol.clone()])
             },
             Arc::new(SystemClock),
             self.rng("kingdom"),
@@ -324,7 +350,12 @@ impl Base {
         Ok((kingdom, listen(Addresses::loopback().control).await?))
     }
 
-    async fn bind_duchy(&self, config: &TrialConfig, duchy: &str) -> Result<BoundDuchy, TrialError> {
+    async fn bind_duchy(
+        &self,
+        config: &TrialConfig,
+        surroundings: &Surroundings,
+        duchy: &str,
+    ) -> Result<BoundDuchy, TrialError> {
         let tls = self.pki.tls(duchy).load()?;
         let home = config.directory.join(duchy);
         make_directory(&home)?;
@@ -337,14 +368,14 @@ impl Base {
         }
         let opened = async {
             address.set_up().await?;
-            address.open(Arc::new(SystemClock)).await
+            address.open(Arc::clone(&surroundings.clock)).await
         };
         let store = opened
             .await
             .map_err(|source| TrialError::Store { duchy: duchy.to_owned(), source: Box::new(source) })?;
         let blobs = config.blobs.clone().unwrap_or_else(|| BlobAddress::File(home.join("blobs")));
         let blobs = BlobStore::open(&blobs, duchy)?;
-        let key = KeyEncryptionKey::parse_file(&read(&self.pki.key_encryption_key(duchy))?)?;
+        let key: SharedKey = Arc::new(FileKey::load(&self.pki.key_encryption_key(duchy))?);
         let seeds = if self.reproducible {
             SeedSource::Reproducible(self.seed.derive(b"duchies"))
         } else {
@@ -355,18 +386,22 @@ impl Base {
             identities: self.identities.clone(),
             setup: ProtocolsSetup::load(&self.pki.protocols_setup(duchy), duchy, &self.directory)?.into(),
             consent: Consent {
-                signer: self.signer(duchy)?,
-                certificate_name: certificate_name(&format!("duchies/{duchy}")),
+                own: Live::new(SigningIdentity {
+                    signer: self.signer(duchy)?,
+                    certificate_name: certificate_name(&format!("duchies/{duchy}")),
+                }),
                 directory: self.directory.clone().into(),
                 tls: tls.clone(),
             },
             tls,
-            private_keys: Some(PrivateKeyStore::new(blobs.clone(), key)),
+            private_keys: Some(PrivateKeyStore::new(blobs.clone(), Arc::clone(&key))),
+            secrets: ComputationSecrets::sealed_by(key),
             store,
             blobs,
             addresses: Addresses::loopback(),
             limits: Limits {
                 server: ServerLimits { grace: Duration::from_secs(1), ..ServerLimits::default() },
+                advance: surroundings.advance,
                 ..Limits::default()
             },
             herald: HeraldOptions {
@@ -376,9 +411,11 @@ impl Base {
             },
             mill: MillOptions {
                 id: format!("{duchy}-mill"),
+                lock_duration: surroundings.lock_duration,
                 parallelism: config.parallelism,
                 polling_delay: Duration::from_millis(50),
                 retry_unit: Duration::from_millis(200),
+                noise_policy: config.noise_policy,
                 ..MillOptions::default()
             },
             peer: Default::default(),

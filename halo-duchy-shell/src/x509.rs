@@ -196,7 +196,7 @@ fn check_validity(certificate: &X509Certificate<'_>, now: ASN1Time) -> Result<()
 }
 
 /// The trusted root certificates by their subject key identifiers.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TrustedRoots(BTreeMap<Vec<u8>, CertificateDer<'static>>);
 
 impl TrustedRoots {
@@ -247,6 +247,26 @@ impl TrustedRoots {
         check_authority(&root)?;
         check_extensions(leaf)?;
         Ok(id)
+    }
+
+    /// As [`Self::verify`], of whichever of `roots` issued `leaf`.
+    ///
+    /// # Errors
+    /// The last one's, if it does not hold of any.
+    pub fn verify_any(
+        &self,
+        leaf: &X509Certificate<'_>,
+        roots: &[Vec<u8>],
+        now: SystemTime,
+    ) -> Result<(), CertificateError> {
+        let mut verified = Err(CertificateError::UnknownIssuer);
+        for root in roots {
+            verified = self.verify(leaf, root, now);
+            if verified.is_ok() {
+                break;
+            }
+        }
+        verified
     }
 
     /// Checks that the root `root` issued `leaf` and that both are valid at `now`. Revocation is not checked.

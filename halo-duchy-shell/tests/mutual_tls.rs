@@ -284,11 +284,12 @@ async fn calls_wait_for_a_server_that_starts_late() {
 async fn unusable_files_and_targets_are_refused() {
     let world = World::new();
     let good = world.pki.tls("worker1");
-    let other_key = TlsFiles { key: world.pki.tls("worker2").key, ..good.clone() };
+    let other_key = TlsFiles { key: Some(world.pki.tls_key("worker2")), ..good.clone() };
     assert!(matches!(other_key.load(), Err(TlsError::Identity(_))));
     let no_roots = TlsFiles { collection: good.cert.clone(), ..good.clone() };
     assert!(matches!(no_roots.load(), Err(TlsError::Roots { .. })));
-    let swapped = TlsFiles { cert: good.key.clone(), key: good.cert.clone(), ..good.clone() };
+    let swapped =
+        TlsFiles { cert: world.pki.tls_key("worker1"), key: Some(good.cert.clone()), ..good.clone() };
     assert!(matches!(swapped.load(), Err(TlsError::Pem { what: "certificate", .. })));
     let missing = TlsFiles { cert: Path::new("/nonexistent").into(), ..good };
     assert!(matches!(missing.load(), Err(TlsError::Read { .. })));

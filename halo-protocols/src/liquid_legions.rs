@@ -20,6 +20,7 @@ pub use step_error::{Retry, StepError};
 pub(crate) use details::{Row, stored_participants};
 pub(crate) use opening::{
     Opening, Stepped, aggregator, collect, confirm, finished, gather, initialize, joined, keep_and_send,
-    moved, next_in_ring, only_message, receive, require_messages, stopped, unexpected,
+    moved, next_in_ring, only_message, previous_in_ring, receive, refused, require_messages, setup_sender,
+    stopped, unexpected,
 };
 pub(crate) use state::Known;

@@ -2,21 +2,24 @@
 //!
 //! Whoever calls an entry point has made sure that the processor has AVX2; nothing else here is reachable from
 //! outside. The products are calls, not inlined: with them in every formula the code would exceed what a processor
-//! keeps decoded.
+//! keeps decoded. They are in [assembly](product).
 #![expect(unsafe_code, reason = "intrinsics that not every processor has")]
 
+use core::arch::asm;
 use core::arch::x86_64::{
     __m128i, __m256i, _mm_cvtsi32_si128, _mm256_add_epi64, _mm256_adds_epu8, _mm256_and_si256,
     _mm256_blendv_epi8, _mm256_broadcastsi128_si256, _mm256_castsi256_si128, _mm256_cmpeq_epi64,
-    _mm256_cmpgt_epi64, _mm256_cvtepu32_epi64, _mm256_extracti128_si256, _mm256_mul_epu32, _mm256_or_si256,
-    _mm256_set1_epi8, _mm256_set1_epi64x, _mm256_shuffle_epi8, _mm256_sll_epi64, _mm256_slli_epi64,
-    _mm256_srli_epi64, _mm256_sub_epi64, _mm256_unpackhi_epi8, _mm256_unpackhi_epi16, _mm256_unpacklo_epi8,
+    _mm256_cmpgt_epi64, _mm256_cvtepu32_epi64, _mm256_extracti128_si256, _mm256_or_si256, _mm256_set1_epi8,
+    _mm256_set1_epi64x, _mm256_shuffle_epi8, _mm256_sll_epi64, _mm256_slli_epi64, _mm256_srli_epi64,
+    _mm256_sub_epi64, _mm256_unpackhi_epi8, _mm256_unpackhi_epi16, _mm256_unpacklo_epi8,
     _mm256_unpacklo_epi16, _mm256_xor_si256,
 };
 use core::mem::transmute;
 
+mod product;
+
 use super::fixed_base::Tables;
-use super::radix29::{self, ENTRIES, LIMBS, POINTS, Plane, Quad, Radix29};
+use super::radix29::{ENTRIES, LIMBS, POINTS, Plane, Quad, Radix29};
 use super::vector::Task;
 
 /// Four elements in registers of 256 bits.
@@ -32,23 +35,6 @@ type Limbs = [__m256i; LIMBS];
 #[inline(never)]
 fn perform(task: impl Task) {
     task.run();
-}
-
-#[target_feature(enable = "avx2")]
-fn product(left: &Limbs, right: &Limbs) -> Limbs {
-    radix29::product::<Avx2>(left, right)
-}
-
-#[target_feature(enable = "avx2")]
-fn product_assign(left: &mut Limbs, right: &Limbs) {
-    let product = radix29::product::<Avx2>(left, right);
-    let [l0, l1, l2, l3, l4, l5, l6, l7, l8] = product;
-    *left = [l0, l1, l2, l3, l4, l5, l6, l7, l8];
-}
-
-#[target_feature(enable = "avx2")]
-fn square(element: &Limbs) -> Limbs {
-    radix29::square::<Avx2>(element)
 }
 
 /// Entries of a plane that a shuffle within a register chooses among.
@@ -117,6 +103,14 @@ fn bit(words: __m256i, position: i32) -> __m256i {
     _mm256_cmpgt_epi64(Avx2::ZERO, _mm256_sll_epi64(words, _mm_cvtsi32_si128(63 - position)))
 }
 
+#[target_feature(enable = "avx2")]
+#[inline]
+fn hide(mut words: __m256i) -> __m256i {
+    // SAFETY: A comment, which uses nothing and changes nothing.
+    unsafe { asm!("/* {0} */", inout(ymm_reg) words, options(pure, nomem, nostack, preserves_flags)) };
+    words
+}
+
 /// Calls what needs AVX2.
 macro_rules! intrinsic {
     ($call:expr) => {
@@ -159,11 +153,6 @@ impl Quad for Avx2 {
     }
 
     #[inline(always)]
-    fn mul(left: __m256i, right: __m256i) -> __m256i {
-        intrinsic!(_mm256_mul_epu32(left, right))
-    }
-
-    #[inline(always)]
     fn shift_left<const BITS: i32>(words: __m256i) -> __m256i {
         intrinsic!(_mm256_slli_epi64::<BITS>(words))
     }
@@ -199,6 +188,11 @@ impl Quad for Avx2 {
     }
 
     #[inline(always)]
+    fn hide(words: __m256i) -> __m256i {
+        intrinsic!(hide(words))
+    }
+
+    #[inline(always)]
     fn select(mask: __m256i, if_true: __m256i, if_false: __m256i) -> __m256i {
         intrinsic!(_mm256_blendv_epi8(if_false, if_true, mask))
     }
@@ -218,19 +212,24 @@ impl Quad for Avx2 {
         intrinsic!(perform(task));
     }
 
-    #[inline(never)]
-    fn product(left: &Limbs, right: &Limbs) -> Limbs {
-        intrinsic!(product(left, right))
+    #[inline(always)]
+    fn product(left: &Limbs, right: &Limbs, out: &mut Limbs) {
+        intrinsic!(product::product(left, right, out));
     }
 
-    #[inline(never)]
+    #[inline(always)]
     fn product_assign(left: &mut Limbs, right: &Limbs) {
-        intrinsic!(product_assign(left, right));
+        intrinsic!(product::product_assign(left, right));
     }
 
-    #[inline(never)]
-    fn square(element: &Limbs) -> Limbs {
-        intrinsic!(square(element))
+    #[inline(always)]
+    fn square(element: &Limbs, out: &mut Limbs) {
+        intrinsic!(product::square(element, out));
+    }
+
+    #[inline(always)]
+    fn square_assign(element: &mut Limbs) {
+        intrinsic!(product::square_assign(element));
     }
 }
 

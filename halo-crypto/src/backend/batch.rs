@@ -16,19 +16,22 @@
 use zeroize::Zeroize;
 
 use super::field::FieldElement;
-use super::inversion::Denominators;
+use super::inversion::{Denominators, Loose, Order, Reduced};
 use super::vector::{Affine, Signed, Task, Vector};
 
 /// Points to be added to a batch, made when they are asked for.
 pub(super) trait Addends<V: Vector> {
-    /// Writes the addends of every vector.
-    fn write(&self, out: &mut [Signed<V>]);
+    /// Writes the addends of the vectors from the one with number `first` on, a multiple of [`TOGETHER`].
+    fn write(&self, first: usize, out: &mut [Signed<V>]);
 }
+
+/// Addends that are made at a time, and used while the nearest cache has them.
+pub(super) const TOGETHER: usize = 8;
 
 impl<V: Vector> Addends<V> for [Affine<V>] {
     #[inline(always)]
-    fn write(&self, out: &mut [Signed<V>]) {
-        for (out, point) in out.iter_mut().zip(self) {
+    fn write(&self, first: usize, out: &mut [Signed<V>]) {
+        for (out, point) in out.iter_mut().zip(&self[first..]) {
             *out = (*point).into();
         }
     }
@@ -79,12 +82,15 @@ fn chord<V: Vector>(left: &Affine<V>, right_x: &V, slope: &V) -> Affine<V> {
     Affine { x, y }
 }
 
-/// [`chord`] in place of `left`, once the `x` of the result is known.
+/// [`chord`] in place of `left`; the slope is spent. Without `right_x` the points are the same.
 #[inline(always)]
-fn chord_assign<V: Vector>(left: &mut Affine<V>, slope: &V, x: &V) {
-    let rise = slope.mul_loose(&left.x.sub(x));
+fn chord_assign<V: Vector>(left: &mut Affine<V>, right_x: Option<&V>, slope: &mut V, scratch: &mut V) {
+    slope.square_to(scratch);
+    let x = scratch.sub_two(&left.x, right_x.unwrap_or(&left.x));
+    let run = left.x.sub(&x);
     x.copy_to(&mut left.x);
-    left.y = V::carry(&rise.sub(&left.y));
+    slope.mul_loose_assign(&run);
+    V::carry(&slope.sub(&left.y)).copy_to(&mut left.y);
 }
 
 /// `3(x² - 1)`
@@ -114,23 +120,27 @@ impl<V: Vector> Batch<V> {
         if times == 0 {
             return;
         }
+        let count = points.len();
+        let (mut slope, mut scratch) = (V::default(), V::default());
+        self.denominators.start();
+        let mut order = Order::Ascending;
         for (index, point) in points.iter().enumerate() {
-            self.denominators.push_nonzero(index, &point.y.loose());
+            self.denominators.push_nonzero(index, order, &Reduced(&point.y));
         }
         // Each sweep ends one doubling and begins the next, so it runs against the direction of the one before.
         for step in 1..=times {
-            self.denominators.invert(&THREE_HALVES);
-            let count = points.len();
-            let last = step == times;
+            self.denominators.invert(count, order, &THREE_HALVES);
+            let (ended, last) = (order, step == times);
+            order = order.reversed();
             for swept in 0..count {
-                let index = if step % 2 == 1 { count - 1 - swept } else { swept };
+                let index = if order == Order::Descending { count - 1 - swept } else { swept };
                 let point = &mut points[index];
-                let inverse = self.denominators.pop_nonzero(index, &point.y.loose());
-                let slope = inverse.mul_loose(&point.x.square().sub(&V::one()));
-                let x = slope.square().sub_two(&point.x, &point.x);
-                chord_assign(point, &slope, &x);
+                self.denominators.pop_nonzero(index, ended, &Reduced(&point.y), &mut slope);
+                point.x.square_to(&mut scratch);
+                slope.mul_loose_assign(&scratch.sub(&V::one()));
+                chord_assign(point, None, &mut slope, &mut scratch);
                 if !last {
-                    self.denominators.push_nonzero(index, &point.y.loose());
+                    self.denominators.push_nonzero(index, order, &Reduced(&point.y));
                 }
             }
         }
@@ -144,19 +154,25 @@ impl<V: Vector> Batch<V> {
 
     #[inline(always)]
     fn add_inline(&mut self, points: &mut [Affine<V>], given: &(impl Addends<V> + ?Sized)) {
-        let addends = &mut self.addends[..points.len()];
-        given.write(addends);
-        for (index, (point, addend)) in points.iter().zip(addends).enumerate() {
-            addend.point = addend.affine();
-            self.denominators.push(index, &AdditionCase::of(point, &addend.point).denominator());
+        self.denominators.start();
+        let blocks = points.chunks(TOGETHER).zip(self.addends.chunks_mut(TOGETHER));
+        for (first, (points, addends)) in (0..).step_by(TOGETHER).zip(blocks) {
+            let addends = &mut addends[..points.len()];
+            given.write(first, addends);
+            for (index, (point, addend)) in (first..).zip(points.iter().zip(addends)) {
+                addend.point = addend.affine();
+                self.denominators.push(index, &AdditionCase::of(point, &addend.point).denominator());
+            }
         }
-        self.denominators.invert(&FieldElement::ONE);
+        self.denominators.invert(points.len(), Order::Ascending, &FieldElement::ONE);
+        let mut slope = V::default();
         for (index, point) in points.iter_mut().enumerate().rev() {
             let addend = &self.addends[index].point;
             let case = AdditionCase::of(point, addend);
             let numerator =
                 V::select_loose(case.same_x, &tangent_numerator(&point.x).loose(), &addend.y.sub(&point.y));
-            let slope = self.denominators.pop(index, &case.denominator()).mul_loose(&numerator);
+            self.denominators.pop(index, &case.denominator(), &mut slope);
+            slope.mul_loose_assign(&numerator);
             let sum = chord(point, &addend.x, &slope);
 
             let left_is_identity = point.is_identity();
@@ -194,22 +210,26 @@ impl<V: Vector> Batch<V> {
         given: &(impl Addends<V> + ?Sized),
         skipped: &[V::Mask],
     ) {
-        let addends = &mut self.addends[..points.len()];
-        given.write(addends);
-        for (index, (point, addend)) in points.iter().zip(addends).enumerate() {
-            self.denominators.push_nonzero(index, &addend.point.x.sub(&point.x));
+        let order = Order::Ascending;
+        let (mut slope, mut scratch) = (V::default(), V::default());
+        self.denominators.start();
+        let blocks = points.chunks(TOGETHER).zip(self.addends.chunks_mut(TOGETHER));
+        for (first, (points, addends)) in (0..).step_by(TOGETHER).zip(blocks) {
+            let addends = &mut addends[..points.len()];
+            given.write(first, addends);
+            for (index, (point, addend)) in (first..).zip(points.iter().zip(addends)) {
+                self.denominators.push_nonzero(index, order, &Loose(&addend.point.x.sub(&point.x)));
+            }
         }
-        self.denominators.invert(&FieldElement::ONE);
+        self.denominators.invert(points.len(), order, &FieldElement::ONE);
         for (index, point) in points.iter_mut().enumerate().rev() {
             let Signed { point: addend, negative } = &self.addends[index];
-            let inverse = self.denominators.pop_nonzero(index, &addend.x.sub(&point.x));
-            let slope = inverse.mul_loose(&addend.y.sub_from_signed(*negative, &point.y));
+            let run = addend.x.sub(&point.x);
+            self.denominators.pop_nonzero(index, order, &Loose(&run), &mut slope);
+            slope.mul_loose_assign(&addend.y.sub_from_signed(*negative, &point.y));
             match skipped.get(index) {
                 Some(skip) => *point = chord(point, &addend.x, &slope).keep(!*skip).or(&point.keep(*skip)),
-                None => {
-                    let x = slope.square().sub_two(&point.x, &addend.x);
-                    chord_assign(point, &slope, &x);
-                }
+                None => chord_assign(point, Some(&addend.x), &mut slope, &mut scratch),
             }
         }
     }

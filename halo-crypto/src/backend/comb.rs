@@ -135,16 +135,16 @@ struct Column<'a, V: Vector> {
 
 impl<V: Vector> Addends<V> for Column<'_, V> {
     #[inline(always)]
-    fn write(&self, out: &mut [Signed<V>]) {
+    fn write(&self, first: usize, out: &mut [Signed<V>]) {
         let mut positions = [self.position; TEETH];
         for (tooth, position) in positions.iter_mut().enumerate() {
             *position += SPACING * tooth;
         }
         // The sums of a point's scalars follow each other by the number of points.
-        for (out, first) in out.chunks_mut(self.table.vectors()).zip((0..).step_by(self.table.vectors())) {
-            for (vector, out) in out.iter_mut().enumerate() {
-                self.table.select(vector, &self.scalars.digit(first + vector, positions), out);
-            }
+        let mut vector = first % self.table.vectors();
+        for (index, out) in (first..).zip(out) {
+            self.table.select(vector, &self.scalars.digit(index, positions), out);
+            vector = if vector + 1 == self.table.vectors() { 0 } else { vector + 1 };
         }
     }
 }

@@ -36,7 +36,7 @@ use p256::Scalar;
 use subtle::Choice;
 use zeroize::{Zeroize, Zeroizing};
 
-use super::batch::{Addends, Batch};
+use super::batch::{Addends, Batch, TOGETHER};
 use super::digits::{Digit, LaneScalars, SharedScalar};
 use super::field::FieldElement;
 use super::fixed_base::Multiples as FixedMultiples;
@@ -76,8 +76,8 @@ impl<V: Vector> Drop for SharedDigit<V> {
 
 impl<V: Vector> Addends<V> for Chosen<'_, V, SharedDigit<V>> {
     #[inline(always)]
-    fn write(&self, out: &mut [Signed<V>]) {
-        for (index, out) in out.iter_mut().enumerate() {
+    fn write(&self, first: usize, out: &mut [Signed<V>]) {
+        for (index, out) in (first..).zip(out) {
             self.multiples.select(index, &self.digit.0, out);
         }
     }
@@ -91,8 +91,8 @@ struct OwnDigits<'a, V: Vector> {
 
 impl<V: Vector> Addends<V> for Chosen<'_, V, OwnDigits<'_, V>> {
     #[inline(always)]
-    fn write(&self, out: &mut [Signed<V>]) {
-        for (index, out) in out.iter_mut().enumerate() {
+    fn write(&self, first: usize, out: &mut [Signed<V>]) {
+        for (index, out) in (first..).zip(out) {
             let digit = self.digit.scalars.digit(index, window(self.digit.position));
             self.multiples.select(index, &digit, out);
         }
@@ -112,10 +112,12 @@ fn window(position: usize) -> [usize; WINDOW] {
 /// Replaces points by the first addends of a sum.
 #[inline(always)]
 pub(super) fn set<V: Vector>(points: &mut [Affine<V>], addends: &impl Addends<V>) {
-    let mut first = Zeroizing::new(vec![Signed::default(); points.len()]);
-    addends.write(&mut first);
-    for (point, first) in points.iter_mut().zip(first.iter()) {
-        *point = first.affine();
+    let mut signed = Zeroizing::new([Signed::default(); TOGETHER]);
+    for (first, points) in (0..).step_by(TOGETHER).zip(points.chunks_mut(TOGETHER)) {
+        addends.write(first, &mut signed[..points.len()]);
+        for (point, signed) in points.iter_mut().zip(signed.iter()) {
+            *point = signed.affine();
+        }
     }
 }
 
@@ -235,9 +237,11 @@ struct FixedAddends<'a, V: Vector> {
 
 impl<V: Vector> Addends<V> for FixedAddends<'_, V> {
     #[inline(always)]
-    fn write(&self, out: &mut [Signed<V>]) {
-        let mut indices = Zeroizing::new(vec![0; out.len() * V::LANES]);
-        let groups = indices.chunks_exact_mut(V::LANES).zip(self.scalars.chunks(V::LANES));
+    fn write(&self, first: usize, out: &mut [Signed<V>]) {
+        let mut indices = Zeroizing::new([0; TOGETHER * MAX_LANES]);
+        let indices = &mut indices[..out.len() * V::LANES];
+        let groups =
+            indices.chunks_exact_mut(V::LANES).zip(self.scalars[first * V::LANES..].chunks(V::LANES));
         for ((indices, scalars), out) in groups.zip(&mut *out) {
             let mut negative = [Mask::default(); MAX_LANES];
             for ((index, negative), scalar) in indices.iter_mut().zip(&mut negative).zip(scalars) {
@@ -247,7 +251,7 @@ impl<V: Vector> Addends<V> for FixedAddends<'_, V> {
             out.negative = V::mask(&negative);
             negative.zeroize();
         }
-        V::look_up(self.base.window(self.window), &indices, out);
+        V::look_up(self.base.window(self.window), indices, out);
     }
 }
 
@@ -296,7 +300,7 @@ struct Everywhere<V: Vector>(Affine<V>);
 
 impl<V: Vector> Addends<V> for Everywhere<V> {
     #[inline(always)]
-    fn write(&self, out: &mut [Signed<V>]) {
+    fn write(&self, _: usize, out: &mut [Signed<V>]) {
         out.fill(self.0.into());
     }
 }
@@ -310,8 +314,8 @@ struct Given<F> {
 
 impl<V: Vector, F: Fn(usize) -> Point> Addends<V> for Given<F> {
     #[inline(always)]
-    fn write(&self, out: &mut [Signed<V>]) {
-        for (index, out) in out.iter_mut().enumerate() {
+    fn write(&self, first: usize, out: &mut [Signed<V>]) {
+        for (index, out) in (first..).zip(out) {
             let mut points = [Point::IDENTITY; MAX_LANES];
             let positions = index * V::LANES..self.count.min((index + 1) * V::LANES);
             for (point, position) in points.iter_mut().zip(positions) {

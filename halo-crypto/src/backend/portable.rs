@@ -76,13 +76,13 @@ impl Vector for FieldElement {
     }
 
     #[inline(always)]
-    fn mul(&self, other: &Self) -> Self {
-        FieldElement::mul(self, other)
+    fn mul_to(&self, other: &Self, out: &mut Self) {
+        *out = FieldElement::mul(self, other);
     }
 
     #[inline(always)]
-    fn mul_loose(&self, other: &Self) -> Self {
-        FieldElement::mul(self, other)
+    fn mul_loose_to(&self, other: &Self, out: &mut Self) {
+        *out = FieldElement::mul(self, other);
     }
 
     #[inline(always)]
@@ -91,18 +91,23 @@ impl Vector for FieldElement {
     }
 
     #[inline(always)]
+    fn mul_loose_assign(&mut self, other: &Self) {
+        *self = FieldElement::mul(self, other);
+    }
+
+    #[inline(always)]
+    fn square_to(&self, out: &mut Self) {
+        *out = FieldElement::square(self);
+    }
+
+    #[inline(always)]
+    fn square_assign(&mut self) {
+        *self = FieldElement::square(self);
+    }
+
+    #[inline(always)]
     fn copy_to(&self, out: &mut Self) {
         *out = *self;
-    }
-
-    #[inline(always)]
-    fn square(&self) -> Self {
-        FieldElement::square(self)
-    }
-
-    #[inline(always)]
-    fn square_in_line(&self) -> Self {
-        FieldElement::square(self)
     }
 
     #[inline(always)]

@@ -132,8 +132,6 @@ pub(super) trait Quad: Copy + Debug + Default + Send + Sync + 'static {
     fn add(left: Self::Word, right: Self::Word) -> Self::Word;
     /// The differences modulo `2^64`.
     fn sub(left: Self::Word, right: Self::Word) -> Self::Word;
-    /// The products of the lower halves.
-    fn mul(left: Self::Word, right: Self::Word) -> Self::Word;
     fn shift_left<const BITS: i32>(words: Self::Word) -> Self::Word;
     fn shift_right<const BITS: i32>(words: Self::Word) -> Self::Word;
     fn and(left: Self::Word, right: Self::Word) -> Self::Word;
@@ -143,6 +141,9 @@ pub(super) trait Quad: Copy + Debug + Default + Send + Sync + 'static {
     fn equal(left: Self::Word, right: Self::Word) -> Self::Word;
     /// All ones where the bit at the position is set, else zero.
     fn bit(words: Self::Word, position: i32) -> Self::Word;
+    /// The words, of which the compiler does not know where they come from: seeing that a mask is a comparison's, it makes
+    /// choices by it into masked stores.
+    fn hide(words: Self::Word) -> Self::Word;
     /// `if_true` where the mask is all ones, `if_false` where it is zero.
     fn select(mask: Self::Word, if_true: Self::Word, if_false: Self::Word) -> Self::Word;
     /// Prepares indices below [`ENTRIES`].
@@ -153,123 +154,14 @@ pub(super) trait Quad: Copy + Debug + Default + Send + Sync + 'static {
 
     /// See [`Vector::perform`].
     fn perform(task: impl Task);
-    /// [`product`], as a call if that pays.
-    fn product(left: &[Self::Word; LIMBS], right: &[Self::Word; LIMBS]) -> [Self::Word; LIMBS];
-    /// [`product`] in place of its first factor.
+    /// `*out = left·right/R` as the [bounds](self) and the [reduction](self) say.
+    fn product(left: &[Self::Word; LIMBS], right: &[Self::Word; LIMBS], out: &mut [Self::Word; LIMBS]);
+    /// `left = left·right/R`
     fn product_assign(left: &mut [Self::Word; LIMBS], right: &[Self::Word; LIMBS]);
-    /// [`square`], as a call if that pays.
-    fn square(element: &[Self::Word; LIMBS]) -> [Self::Word; LIMBS];
-}
-
-/// What the multipliers `m` of the reduction add to a column.
-#[inline(always)]
-fn reduction<S: Quad>(m: &[S::Word; LIMBS], column: usize) -> S::Word {
-    let mut sum = S::ZERO;
-    if (3..3 + LIMBS).contains(&column) {
-        sum = S::shift_left::<9>(m[column - 3]);
-    }
-    if (6..6 + LIMBS).contains(&column) {
-        sum = S::add(sum, S::shift_left::<18>(m[column - 6]));
-    }
-    if (7..7 + LIMBS).contains(&column) {
-        sum = S::add(sum, S::mul(m[column - 7], S::splat((1 << 29) - (1 << 21))));
-    }
-    if (8..8 + LIMBS).contains(&column) {
-        sum = S::add(sum, S::mul(m[column - 8], S::splat((1 << 24) - 1)));
-    }
-    sum
-}
-
-/// Ends a column: its lowest 29 bits are a multiplier or a limb of the result, the rest is carried.
-#[inline(always)]
-fn end_column<S: Quad>(
-    column: usize,
-    products: S::Word,
-    m: &mut [S::Word; LIMBS],
-    out: &mut [S::Word; LIMBS],
-    carry: S::Word,
-) -> S::Word {
-    let sum = S::add(S::add(products, reduction::<S>(m, column)), carry);
-    let low = S::and(sum, S::splat(LIMB_BITS));
-    if column < LIMBS {
-        m[column] = low;
-    } else {
-        out[column - LIMBS] = low;
-    }
-    S::shift_right::<29>(sum)
-}
-
-/// `left·right/R`, column by column. The loops are written out, for the compiler leaves them rolled.
-#[inline(always)]
-pub(super) fn product<S: Quad>(left: &[S::Word; LIMBS], right: &[S::Word; LIMBS]) -> [S::Word; LIMBS] {
-    let mut out = [S::ZERO; LIMBS];
-    let mut m = [S::ZERO; LIMBS];
-    let mut carry = S::ZERO;
-    macro_rules! column {
-        ($column:literal: $($i:literal * $j:literal),*) => {
-            let mut sum = S::ZERO;
-            $(sum = S::add(sum, S::mul(left[$i], right[$j]));)*
-            carry = end_column::<S>($column, sum, &mut m, &mut out, carry);
-        };
-    }
-    column!(0: 0 * 0);
-    column!(1: 0 * 1, 1 * 0);
-    column!(2: 0 * 2, 1 * 1, 2 * 0);
-    column!(3: 0 * 3, 1 * 2, 2 * 1, 3 * 0);
-    column!(4: 0 * 4, 1 * 3, 2 * 2, 3 * 1, 4 * 0);
-    column!(5: 0 * 5, 1 * 4, 2 * 3, 3 * 2, 4 * 1, 5 * 0);
-    column!(6: 0 * 6, 1 * 5, 2 * 4, 3 * 3, 4 * 2, 5 * 1, 6 * 0);
-    column!(7: 0 * 7, 1 * 6, 2 * 5, 3 * 4, 4 * 3, 5 * 2, 6 * 1, 7 * 0);
-    column!(8: 0 * 8, 1 * 7, 2 * 6, 3 * 5, 4 * 4, 5 * 3, 6 * 2, 7 * 1, 8 * 0);
-    column!(9: 1 * 8, 2 * 7, 3 * 6, 4 * 5, 5 * 4, 6 * 3, 7 * 2, 8 * 1);
-    column!(10: 2 * 8, 3 * 7, 4 * 6, 5 * 5, 6 * 4, 7 * 3, 8 * 2);
-    column!(11: 3 * 8, 4 * 7, 5 * 6, 6 * 5, 7 * 4, 8 * 3);
-    column!(12: 4 * 8, 5 * 7, 6 * 6, 7 * 5, 8 * 4);
-    column!(13: 5 * 8, 6 * 7, 7 * 6, 8 * 5);
-    column!(14: 6 * 8, 7 * 7, 8 * 6);
-    column!(15: 7 * 8, 8 * 7);
-    column!(16: 8 * 8);
-    out[LIMBS - 1] = carry;
-    out
-}
-
-/// `element²/R`: as [`product`], with the products of different limbs once, by twice the first.
-#[inline(always)]
-pub(super) fn square<S: Quad>(element: &[S::Word; LIMBS]) -> [S::Word; LIMBS] {
-    let mut out = [S::ZERO; LIMBS];
-    let mut m = [S::ZERO; LIMBS];
-    let mut carry = S::ZERO;
-    let mut twice = [S::ZERO; LIMBS];
-    for (twice, limb) in twice.iter_mut().zip(element) {
-        *twice = S::add(*limb, *limb);
-    }
-    macro_rules! column {
-        ($column:literal: $($i:literal * $j:literal),* $(+ $own:literal)?) => {
-            let mut sum = S::ZERO;
-            $(sum = S::add(sum, S::mul(twice[$i], element[$j]));)*
-            $(sum = S::add(sum, S::mul(element[$own], element[$own]));)?
-            carry = end_column::<S>($column, sum, &mut m, &mut out, carry);
-        };
-    }
-    column!(0:  + 0);
-    column!(1: 0 * 1);
-    column!(2: 0 * 2 + 1);
-    column!(3: 0 * 3, 1 * 2);
-    column!(4: 0 * 4, 1 * 3 + 2);
-    column!(5: 0 * 5, 1 * 4, 2 * 3);
-    column!(6: 0 * 6, 1 * 5, 2 * 4 + 3);
-    column!(7: 0 * 7, 1 * 6, 2 * 5, 3 * 4);
-    column!(8: 0 * 8, 1 * 7, 2 * 6, 3 * 5 + 4);
-    column!(9: 1 * 8, 2 * 7, 3 * 6, 4 * 5);
-    column!(10: 2 * 8, 3 * 7, 4 * 6 + 5);
-    column!(11: 3 * 8, 4 * 7, 5 * 6);
-    column!(12: 4 * 8, 5 * 7 + 6);
-    column!(13: 5 * 8, 6 * 7);
-    column!(14: 6 * 8 + 7);
-    column!(15: 7 * 8);
-    column!(16:  + 8);
-    out[LIMBS - 1] = carry;
-    out
+    /// `*out = element²/R`
+    fn square(element: &[Self::Word; LIMBS], out: &mut [Self::Word; LIMBS]);
+    /// `element = element²/R`
+    fn square_assign(element: &mut [Self::Word; LIMBS]);
 }
 
 /// Four elements, reduced as far as the [bounds](self) say.
@@ -413,7 +305,7 @@ fn canonical<S: Quad>(limbs: &[S::Word; LIMBS]) -> [S::Word; LIMBS] {
         borrow = S::shift_right::<63>(difference);
         reduced[index] = S::and(difference, S::splat(LIMB_BITS));
     }
-    let below_p = LaneMask::<S>(S::equal(borrow, S::splat(1)));
+    let below_p = LaneMask::<S>(S::hide(S::equal(borrow, S::splat(1))));
     Radix29::<S>::select(below_p, &Radix29(*limbs), &Radix29(reduced)).0
 }
 
@@ -543,18 +435,33 @@ impl<S: Quad> Vector for Radix29<S> {
     }
 
     #[inline(always)]
-    fn mul(&self, other: &Self) -> Self {
-        Self(S::product(&self.0, &other.0))
+    fn mul_to(&self, other: &Self, out: &mut Self) {
+        S::product(&self.0, &other.0, &mut out.0);
     }
 
     #[inline(always)]
-    fn mul_loose(&self, other: &Loose<S>) -> Self {
-        Self(S::product(&self.0, &other.0))
+    fn mul_loose_to(&self, other: &Loose<S>, out: &mut Self) {
+        S::product(&self.0, &other.0, &mut out.0);
     }
 
     #[inline(always)]
-    fn mul_assign(&mut self, other: &Loose<S>) {
+    fn mul_assign(&mut self, other: &Self) {
         S::product_assign(&mut self.0, &other.0);
+    }
+
+    #[inline(always)]
+    fn mul_loose_assign(&mut self, other: &Loose<S>) {
+        S::product_assign(&mut self.0, &other.0);
+    }
+
+    #[inline(always)]
+    fn square_to(&self, out: &mut Self) {
+        S::square(&self.0, &mut out.0);
+    }
+
+    #[inline(always)]
+    fn square_assign(&mut self) {
+        S::square_assign(&mut self.0);
     }
 
     #[inline(always)]
@@ -564,24 +471,14 @@ impl<S: Quad> Vector for Radix29<S> {
     }
 
     #[inline(always)]
-    fn square(&self) -> Self {
-        Self(S::square(&self.0))
-    }
-
-    #[inline(always)]
-    fn square_in_line(&self) -> Self {
-        Self(square::<S>(&self.0))
-    }
-
-    #[inline(always)]
     fn is_zero(&self) -> LaneMask<S> {
-        LaneMask(S::or(equals::<S>(&self.0, &[0; LIMBS]), equals::<S>(&self.0, &P)))
+        LaneMask(S::hide(S::or(equals::<S>(&self.0, &[0; LIMBS]), equals::<S>(&self.0, &P))))
     }
 
     #[inline(always)]
     fn is_odd(&self) -> LaneMask<S> {
         let number = canonical::<S>(&self.mul(&Self(splat::<S>(&TO_NUMBER))).0);
-        LaneMask(S::equal(S::and(number[0], S::splat(1)), S::splat(1)))
+        LaneMask(S::hide(S::equal(S::and(number[0], S::splat(1)), S::splat(1))))
     }
 
     #[inline(always)]
@@ -657,7 +554,7 @@ impl<S: Quad> Vector for Radix29<S> {
 
     #[inline(always)]
     fn bit(words: &[u64], position: usize) -> LaneMask<S> {
-        LaneMask(S::bit(S::from_array([words[0], words[1], words[2], words[3]]), position as i32))
+        LaneMask(S::hide(S::bit(S::from_array([words[0], words[1], words[2], words[3]]), position as i32)))
     }
 
     #[inline(always)]

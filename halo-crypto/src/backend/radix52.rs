@@ -441,18 +441,33 @@ impl<S: Octet> Vector for Radix52<S> {
     }
 
     #[inline(always)]
-    fn mul(&self, other: &Self) -> Self {
-        Self(product::<S>(&self.0, &other.0))
+    fn mul_to(&self, other: &Self, out: &mut Self) {
+        out.0 = product::<S>(&self.0, &other.0);
     }
 
     #[inline(always)]
-    fn mul_loose(&self, other: &Loose<S>) -> Self {
-        Self(product::<S>(&self.0, &other.0))
+    fn mul_loose_to(&self, other: &Loose<S>, out: &mut Self) {
+        out.0 = product::<S>(&self.0, &other.0);
     }
 
     #[inline(always)]
-    fn mul_assign(&mut self, other: &Loose<S>) {
+    fn mul_assign(&mut self, other: &Self) {
         self.0 = product::<S>(&self.0, &other.0);
+    }
+
+    #[inline(always)]
+    fn mul_loose_assign(&mut self, other: &Loose<S>) {
+        self.0 = product::<S>(&self.0, &other.0);
+    }
+
+    #[inline(always)]
+    fn square_to(&self, out: &mut Self) {
+        out.0 = square::<S>(&self.0);
+    }
+
+    #[inline(always)]
+    fn square_assign(&mut self) {
+        self.0 = square::<S>(&self.0);
     }
 
     #[inline(always)]
@@ -461,24 +476,15 @@ impl<S: Octet> Vector for Radix52<S> {
     }
 
     #[inline(always)]
-    fn square(&self) -> Self {
-        Self(square::<S>(&self.0))
-    }
-
-    #[inline(always)]
-    fn square_in_line(&self) -> Self {
-        Self(square::<S>(&self.0))
-    }
-
-    #[inline(always)]
     fn is_zero(&self) -> LaneMask {
-        LaneMask(equals::<S>(&self.0, &[0; LIMBS]) | equals::<S>(&self.0, &P))
+        // Hidden, as `Mask` is: the compiler would make choices by a comparison into masked stores.
+        LaneMask(core::hint::black_box(equals::<S>(&self.0, &[0; LIMBS]) | equals::<S>(&self.0, &P)))
     }
 
     #[inline(always)]
     fn is_odd(&self) -> LaneMask {
         let number = canonical::<S>(&product::<S>(&self.0, &splat::<S>(&TO_NUMBER)));
-        LaneMask(S::equal(S::and(number[0], S::splat(1)), S::splat(1)))
+        LaneMask(core::hint::black_box(S::equal(S::and(number[0], S::splat(1)), S::splat(1))))
     }
 
     #[inline(always)]

@@ -13,7 +13,7 @@ pub(super) const CHAINS: usize = 4;
 fn square_repeatedly<V: Vector>(bases: &mut [V], count: usize) {
     for _ in 0..count {
         for base in &mut *bases {
-            *base = base.square_in_line();
+            base.square_assign();
         }
     }
 }
@@ -22,7 +22,7 @@ fn square_repeatedly<V: Vector>(bases: &mut [V], count: usize) {
 #[inline(always)]
 fn multiply<V: Vector>(left: &mut [V], right: &[V]) {
     for (left, right) in left.iter_mut().zip(right) {
-        *left = left.mul(right);
+        left.mul_assign(right);
     }
 }
 

@@ -7,7 +7,7 @@ use std::cell::Cell;
 
 use subtle::ConstantTimeEq;
 
-use super::inversion::Denominators;
+use super::inversion::{Denominators, Order};
 use super::recoding::OddScalar;
 use super::*;
 
@@ -143,13 +143,15 @@ fn every_inverse_of_a_batch_survives_a_zero() {
     let values: Vec<FieldElement> =
         (0..20).map(|word| FieldElement::from_words([word % 7, 0, 0, 0])).collect();
     let mut denominators = Denominators::<FieldElement>::new(values.len());
+    denominators.start();
     for (lane, value) in values.iter().enumerate() {
         denominators.push(lane, value);
     }
     let two = FieldElement::ONE.add(&FieldElement::ONE);
-    denominators.invert(&two);
+    denominators.invert(values.len(), Order::Ascending, &two);
+    let mut inverse = FieldElement::ZERO;
     for (lane, value) in values.iter().enumerate().rev() {
-        let inverse = denominators.pop(lane, value);
+        denominators.pop(lane, value, &mut inverse);
         let value = if value.is_zero().choice().into() { FieldElement::ONE } else { *value };
         assert_eq!(number(&inverse.mul(&value)), number(&two));
     }

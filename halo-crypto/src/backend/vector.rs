@@ -90,23 +90,28 @@ pub(super) trait Vector: DefaultIsZeroes {
     /// `self - other`, or `-self - other` where the condition holds.
     fn sub_from_signed(&self, negative: Self::Mask, other: &Self) -> Self::Loose;
 
-    /// `self·other`
-    fn mul(&self, other: &Self) -> Self;
+    /// `*out = self·other`
+    ///
+    /// Written in place, as all long results are, for an assignment of so many bytes is a call of `memcpy`.
+    fn mul_to(&self, other: &Self, out: &mut Self);
 
-    /// `self·other`
-    fn mul_loose(&self, other: &Self::Loose) -> Self;
+    /// `*out = self·other`
+    fn mul_loose_to(&self, other: &Self::Loose, out: &mut Self);
 
     /// `self = self·other`
-    fn mul_assign(&mut self, other: &Self::Loose);
+    fn mul_assign(&mut self, other: &Self);
 
-    /// `*out = *self` as moves between registers and memory: an assignment of so many bytes is a call of `memcpy`.
+    /// `self = self·other`
+    fn mul_loose_assign(&mut self, other: &Self::Loose);
+
+    /// `*out = self²`
+    fn square_to(&self, out: &mut Self);
+
+    /// `self = self²`
+    fn square_assign(&mut self);
+
+    /// `*out = *self` as moves between registers and memory.
     fn copy_to(&self, out: &mut Self);
-
-    /// `self²`
-    fn square(&self) -> Self;
-
-    /// `self²`, never as a call: for squares of several vectors in step, which a processor can overlap.
-    fn square_in_line(&self) -> Self;
 
     /// Where the element is zero.
     fn is_zero(&self) -> Self::Mask;
@@ -147,6 +152,30 @@ pub(super) trait Vector: DefaultIsZeroes {
 
     /// Runs a task in a function of its own that enables what the vector's instructions need.
     fn perform(task: impl Task);
+
+    /// `self·other`
+    #[inline(always)]
+    fn mul(&self, other: &Self) -> Self {
+        let mut product = Self::default();
+        self.mul_to(other, &mut product);
+        product
+    }
+
+    /// `self·other`
+    #[inline(always)]
+    fn mul_loose(&self, other: &Self::Loose) -> Self {
+        let mut product = Self::default();
+        self.mul_loose_to(other, &mut product);
+        product
+    }
+
+    /// `self²`
+    #[inline(always)]
+    fn square(&self) -> Self {
+        let mut square = Self::default();
+        self.square_to(&mut square);
+        square
+    }
 
     /// The element in every lane.
     #[inline(always)]

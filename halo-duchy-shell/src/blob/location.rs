@@ -5,7 +5,8 @@
 
 use object_store::path::Path;
 
-use super::{BlobError, Content, Place};
+use super::{BlobError, Content, PRIVATE_KEYS, Place};
+use crate::platform;
 
 /// Bytes of the random number that makes a key unlike all others.
 const RANDOM_BYTES: usize = 16;
@@ -28,6 +29,8 @@ impl Location {
         let parts: Vec<&str> = path.split('/').collect();
         let content = Content::in_path(path);
         let key = match parts[..] {
+            // No computation of the Kingdom has this for its id.
+            [PRIVATE_KEYS, _] => key,
             [_, _] => Path::from_iter(["requisitions"]).parts().chain(key.parts()).collect(),
             [_, stage, _] if is_stage_name(stage) => {
                 Path::from_iter(["computations"]).parts().chain(key.parts()).collect()
@@ -60,7 +63,7 @@ fn is_stage_name(part: &str) -> bool {
 /// A key for a new object of `duchy` that no other object has: its last part is random.
 pub(super) fn new_key(duchy: &str, place: Place<'_>) -> Result<Path, getrandom::Error> {
     let mut random = [0; RANDOM_BYTES];
-    getrandom::fill(&mut random)?;
+    platform::fill(&mut random)?;
     let folder = match place {
         Place::Stage { computation, stage, attempt } => {
             Path::from_iter([duchy, "computations", computation, stage, &attempt.to_string()])
@@ -102,6 +105,7 @@ mod tests {
         for (path, key) in [
             ("c1/SETUP_PHASE/0", "computations/c1/SETUP_PHASE/0"),
             ("c1/r1", "requisitions/c1/r1"),
+            ("tink-private-key/-7", "tink-private-key/-7"),
             ("worker1/tink-private-key/-7", "worker1/tink-private-key/-7"),
             ("computations/c1/SETUP_PHASE/0", "computations/c1/SETUP_PHASE/0"),
         ] {

@@ -14,6 +14,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use super::location::Location;
 use super::retry::retried;
 use super::{BlobError, BlobStore, Content, ONE_REQUEST, measured};
+use crate::platform;
 use crate::telemetry::instruments::BLOB_BYTES;
 
 /// Bytes of a range.
@@ -174,7 +175,7 @@ pub(super) async fn content_of(bytes: &Bytes) -> Content {
 /// Adds bytes to a hash where that holds up nobody.
 async fn hashed(hash: Sha256, bytes: &Bytes) -> Sha256 {
     let (begun, shared) = (hash.clone(), bytes.clone());
-    let done = tokio::task::spawn_blocking(move || begun.chain_update(&shared)).await;
+    let done = platform::blocking(move || begun.chain_update(&shared)).await;
     // Only a runtime that is going down does not hash it.
     done.unwrap_or_else(|_| hash.chain_update(bytes))
 }

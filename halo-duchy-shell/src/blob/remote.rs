@@ -11,8 +11,10 @@ use object_store::aws::AmazonS3Builder;
 use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::prefix::PrefixStore;
 use object_store::{BackoffConfig, ClientOptions, ObjectStore, Result, RetryConfig};
+use tonic::codegen::http::Uri;
 
 use super::address::Bucket;
+use crate::config::is_this_machine;
 
 /// How long a connection may take to come about; upstream's.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
@@ -36,17 +38,17 @@ fn retries() -> RetryConfig {
 fn client(bucket: &Bucket) -> ClientOptions {
     crate::tls::provide_ring();
     let plain = bucket.endpoint.as_deref().filter(|endpoint| endpoint.starts_with("http://"));
-    if let Some(endpoint) = plain.filter(|endpoint| !is_loopback(endpoint)) {
+    let is_elsewhere = |endpoint: &&str| {
+        let host = endpoint.parse::<Uri>().ok().and_then(|uri| uri.host().map(is_this_machine));
+        host != Some(true)
+    };
+    if let Some(endpoint) = plain.filter(is_elsewhere) {
         tracing::warn!(endpoint, "blobs go over the network without TLS");
     }
     ClientOptions::new()
         .with_connect_timeout(CONNECT_TIMEOUT)
         .with_timeout(REQUEST_TIMEOUT)
         .with_allow_http(plain.is_some())
-}
-
-fn is_loopback(endpoint: &str) -> bool {
-    ["http://127.", "http://localhost:", "http://[::1]"].iter().any(|own| endpoint.starts_with(own))
 }
 
 pub(super) fn prefixed(objects: impl ObjectStore, bucket: &Bucket) -> Arc<dyn ObjectStore> {

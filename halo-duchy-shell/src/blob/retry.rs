@@ -5,31 +5,21 @@ use std::time::Duration;
 
 use object_store::Error;
 
-use crate::client::jittered;
+use crate::retry::{Backoff, Class, Retries};
 
-/// Tries of one operation.
-const ATTEMPTS: u32 = 4;
-
-/// The pause before the second try; it doubles.
-const FIRST_PAUSE: Duration = Duration::from_millis(200);
+/// How often one operation is tried.
+const RETRIES: Retries = Retries {
+    attempts: 4,
+    limited: 4,
+    backoff: Backoff::new(Duration::from_millis(200), 2.0, Duration::from_secs(1)),
+};
 
 /// Does `operation`, which must be repeatable, again while its error may pass.
-pub(super) async fn retried<T, Attempt>(mut operation: impl FnMut() -> Attempt) -> Result<T, Error>
+pub(super) async fn retried<T, Attempt>(operation: impl FnMut() -> Attempt) -> Result<T, Error>
 where
     Attempt: Future<Output = Result<T, Error>>,
 {
-    let mut pause = FIRST_PAUSE;
-    for attempt in 1..ATTEMPTS {
-        match operation().await {
-            Err(error) if may_pass(&error) => {
-                tracing::warn!(%error, attempt, "the blob storage fails: trying again");
-                tokio::time::sleep(jittered(pause)).await;
-                pause *= 2;
-            }
-            done => return done,
-        }
-    }
-    operation().await
+    RETRIES.run(|error| Class::transient_if(may_pass(error)), operation).await
 }
 
 /// Whether the error is not the storage's considered answer.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use clap::{ArgAction, Args};
+use clap::{ArgAction, Args, ValueEnum};
 
 use super::CliError;
 use super::options::ClientOptions;
@@ -11,6 +11,7 @@ use crate::cleaner::{Cleaner, CleanerOptions};
 use crate::client::{CallPolicy, channel};
 use crate::config::{parse_duration, parse_positive_duration};
 use crate::internal_api::InternalApi;
+use crate::proto::internal::computation_details::CompletedReason;
 use crate::tls::TlsFiles;
 
 /// The flags of the computations cleaner.
@@ -39,17 +40,38 @@ pub(super) struct CleanerCommand {
 }
 
 /// How long what is over is kept.
-#[derive(Args, Clone, Copy, Debug)]
+#[derive(Args, Clone, Debug)]
 pub(super) struct RetentionOptions {
     /// How long computations are kept after their end, with what data providers sent for them.
     #[arg(long, value_name = "DURATION", default_value = "90d", value_parser = parse_positive_duration)]
     computations_time_to_live: Duration,
+    /// Forget only computations that ended so (several with commas); the others are kept. Default: all.
+    #[arg(long, value_name = "STATE", value_enum, value_delimiter = ',')]
+    computations_end_states: Vec<EndState>,
     #[command(flatten)]
     pub intermediate: IntermediateOptions,
     /// How long blobs are kept that no computation refers to. More than the longest upload takes: its blob is written
     /// before anything refers to it.
     #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = parse_positive_duration)]
     orphan_ttl: Duration,
+}
+
+/// How a computation ended.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum EndState {
+    Succeeded,
+    Failed,
+    Canceled,
+}
+
+impl From<EndState> for CompletedReason {
+    fn from(state: EndState) -> Self {
+        match state {
+            EndState::Succeeded => Self::Succeeded,
+            EndState::Failed => Self::Failed,
+            EndState::Canceled => Self::Canceled,
+        }
+    }
 }
 
 /// How long what stages computed is kept.
@@ -66,6 +88,7 @@ impl RetentionOptions {
     pub(super) fn options(&self, deadline: Duration, dry_run: bool) -> CleanerOptions {
         CleanerOptions {
             time_to_live: self.computations_time_to_live,
+            end_states: self.computations_end_states.iter().map(|state| (*state).into()).collect(),
             intermediate_ttl: self.intermediate.intermediate_ttl,
             orphan_ttl: self.orphan_ttl,
             deadline,

@@ -58,7 +58,7 @@ impl AdvanceOptions {
 
 impl ControlCommand {
     pub(super) fn run(&self) -> Result<(), CliError> {
-        Process::server(&self.listen, &self.client).run(self.serve())
+        Process::server(&self.listen, &self.client).of(&self.duchy.duchy_name).run(self.serve())
     }
 
     async fn serve(&self) -> Result<(), CliError> {

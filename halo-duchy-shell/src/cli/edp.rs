@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use halo_crypto::parallel::Executor;
 use halo_protocols::data_provider::VidIndexMap;
 
@@ -15,11 +15,19 @@ use super::process::{Process, shutdown_on_signal};
 use crate::client::{Channel, channel};
 use crate::config::parse_positive_duration;
 use crate::consent::Signer;
-use crate::data_provider::{Connections, DataProvider, Outcome, ShareShuffleSide};
+use crate::data_provider::{Connections, DataProvider, Misbehaviour, Outcome, ShareShuffleSide};
 use crate::events::{EventLog, Vid};
 use crate::hybrid_encryption::PrivateKeyset;
+use crate::identity::Identities;
+use crate::reload::Reloader;
 use crate::seeds::SeedSource;
 use crate::tls::{TlsError, TlsFiles, TlsIdentity};
+
+/// The pause before each chunk of a slow upload.
+const SLOWNESS: Duration = Duration::from_secs(1);
+
+/// How often certificates are looked at by who goes on.
+const RELOAD_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The number of the first person of a log.
 const FIRST_VID: Vid = 1;
@@ -58,9 +66,23 @@ pub(super) struct FulfillCommand {
     /// Whose events of the log are this data provider's.
     #[arg(long, value_name = "NAME")]
     publisher: String,
+    /// Do to uploads what none should do, to see what duchies make of it. For development only.
+    #[arg(long, value_name = "HOW", value_enum)]
+    insecure_dev_upload: Option<UploadMode>,
     /// Go on until stopped, with this pause between two looks for requisitions.
     #[arg(long, value_name = "DURATION", value_parser = parse_positive_duration)]
     watch: Option<Duration>,
+}
+
+/// How uploads misbehave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum UploadMode {
+    /// A second before each chunk of 32 KiB.
+    Slow,
+    /// Everything twice, one after the other.
+    Duplicate,
+    /// The first byte inverted.
+    Corrupt,
 }
 
 /// What share shuffles take beyond what sketches do; without it they are refused. People are then numbered over the
@@ -102,7 +124,14 @@ impl EdpCommand {
 impl FulfillCommand {
     async fn fulfill(&self) -> Result<(), CliError> {
         let shutdown = shutdown_on_signal()?;
-        let provider = self.data_provider()?;
+        let tls = self.tls.load()?;
+        let principals = self.kingdom.principals()?;
+        let provider = self.data_provider(&tls, principals.clone())?;
+        if self.watch.is_some() {
+            let reloader = Reloader::new(RELOAD_INTERVAL).tls(&self.tls, &tls);
+            let reloader = self.kingdom.keep(reloader, &principals);
+            tokio::spawn(reloader.run(shutdown.clone()));
+        }
         loop {
             match (provider.fulfill_waiting().await, self.watch) {
                 (Ok(outcomes), _) => outcomes.iter().for_each(print),
@@ -116,21 +145,28 @@ impl FulfillCommand {
         }
     }
 
-    fn data_provider(&self) -> Result<DataProvider, CliError> {
-        let tls = self.tls.load()?;
-        let (kingdom, certificates) = self.kingdom.connect(&tls)?;
-        let connections = Connections { kingdom, duchy: self.duchy(&tls)?, certificates };
+    fn data_provider(&self, tls: &TlsIdentity, principals: Identities) -> Result<DataProvider, CliError> {
+        let (kingdom, certificates) = self.kingdom.connect(tls, principals)?;
+        let connections = Connections { kingdom, duchy: self.duchy(tls)?, certificates };
         let keyset = PrivateKeyset::parse_file(&read_file(&self.data_provider_encryption_private_keyset)?)?;
         let name = &self.data_provider_resource_name;
         let seed = SeedSource::OperatingSystem.seed(name, "", "")?;
         let log = EventLog::read(&self.events)?;
         let (log, side) = match &self.share_shuffle {
-            Some(options) => (log.numbered(FIRST_VID), Some(options.side(&tls, log.population(FIRST_VID))?)),
+            Some(options) => (log.numbered(FIRST_VID), Some(options.side(tls, log.population(FIRST_VID))?)),
             None => (log, None),
         };
         let impressions = self.impressions(&log)?;
         let provider = DataProvider::new(name, impressions, keyset, connections, Executor::serial(), seed);
-        Ok(provider.with_share_shuffle(side))
+        let misbehaviour = self.insecure_dev_upload.map(|mode| {
+            tracing::warn!(?mode, "--insecure-dev-upload: uploads are not what they should be");
+            match mode {
+                UploadMode::Slow => Misbehaviour::Slow(SLOWNESS),
+                UploadMode::Duplicate => Misbehaviour::Duplicate,
+                UploadMode::Corrupt => Misbehaviour::Corrupt,
+            }
+        });
+        Ok(provider.with_share_shuffle(side).with_misbehaviour(misbehaviour))
     }
 
     fn duchy(&self, tls: &TlsIdentity) -> Result<Channel, CliError> {

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use halo_crypto::backend::BackendError;
 use halo_protocols::data_provider::PopulationError;
 
+use crate::audit::{AuditError, VerifyError};
 use crate::blob::BlobError;
 use crate::config::ConfigError;
 use crate::consent::ConsentError;
@@ -17,6 +18,8 @@ use crate::events::EventLogError;
 use crate::herald::HeraldError;
 use crate::hybrid_encryption::HybridEncryptionError;
 use crate::identity::PrincipalsError;
+use crate::key_encryption::{KeyEncryptionError, OpenKeyError};
+use crate::kingdom::config_file::ConfigFileError;
 use crate::kingdom::{DatabaseError, KingdomError};
 use crate::measurement_consumer::MeasurementError;
 use crate::mill::MillStartError;
@@ -24,8 +27,8 @@ use crate::pki::PkiError;
 #[cfg(feature = "kubernetes")]
 use crate::scheduler::{ClusterError, SchedulerError};
 use crate::serve::ServeError;
-use crate::store::OpenError;
 use crate::store::transfer::TransferError;
+use crate::store::{OpenError, StoreError};
 use crate::telemetry::TelemetryError;
 use crate::tls::TlsError;
 use crate::x509::CertificateError;
@@ -69,6 +72,12 @@ pub enum CliError {
     /// Logs, spans or metrics cannot be set up.
     #[error(transparent)]
     Telemetry(#[from] TelemetryError),
+    /// The audit log cannot be kept.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
+    /// An audit log is not as it was written.
+    #[error(transparent)]
+    AuditLog(#[from] VerifyError),
     /// The operating system gives no randomness.
     #[error("no randomness")]
     Randomness(#[from] getrandom::Error),
@@ -94,6 +103,20 @@ pub enum CliError {
     #[cfg(feature = "aws-secrets")]
     #[error(transparent)]
     Secret(#[from] crate::aws_secrets::SecretError),
+    /// What is in a database cannot be read or changed.
+    #[error(transparent)]
+    Records(#[from] StoreError),
+    /// A computation is not as it would have to be for what an operator wants.
+    #[error("computation {id}: {why}")]
+    Computation {
+        /// Its global id.
+        id: String,
+        /// What is in the way, and what to do.
+        why: String,
+    },
+    /// The Kingdom does not take the report of a failure.
+    #[error("the Kingdom")]
+    KingdomRefuses(#[source] Box<tonic::Status>),
     /// What is in a database cannot be moved.
     #[error(transparent)]
     Transfer(#[from] TransferError),
@@ -135,12 +158,27 @@ pub enum CliError {
         #[source]
         source: DatabaseError,
     },
+    /// The development Kingdom's configuration file is refused.
+    #[error("{path}")]
+    KingdomConfig {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: Box<ConfigFileError>,
+    },
     /// The development Kingdom refuses what it is told, or does not answer.
     #[error("the Kingdom")]
     DevKingdom(#[source] Box<tonic::Status>),
     /// Duchies broke invariants.
     #[error("invariants were broken {0} times")]
     Violations(usize),
+    /// The key encryption key cannot be had.
+    #[error("the key encryption key")]
+    OpenKey(#[from] OpenKeyError),
+    /// The key encryption key does not encrypt and open.
+    #[error("the key encryption key")]
+    KeyEncryption(#[from] KeyEncryptionError),
     /// A keyset cannot be read.
     #[error("the keyset")]
     Keyset(#[from] HybridEncryptionError),
@@ -200,7 +238,9 @@ impl CliError {
     /// 2 if the command line is at fault, else 1.
     pub fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Flag { .. } | Self::Backend(_) | Self::Telemetry(_) => ExitCode::from(2),
+            Self::Flag { .. } | Self::Backend(_) | Self::Telemetry(_) | Self::Tls(TlsError::Uri(_)) => {
+                ExitCode::from(2)
+            }
             _ => ExitCode::FAILURE,
         }
     }

@@ -72,7 +72,7 @@ fn load_others(map: &Path) -> Result<Principals, ConfigError> {
 
 impl FulfillmentCommand {
     pub(super) fn run(&self) -> Result<(), CliError> {
-        Process::server(&self.listen, &self.client).run(self.serve())
+        Process::server(&self.listen, &self.client).of(&self.duchy.duchy_name).run(self.serve())
     }
 
     async fn serve(&self) -> Result<(), CliError> {

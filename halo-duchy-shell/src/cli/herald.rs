@@ -6,16 +6,16 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use halo_protocols::llv2::NoisePolicy;
 
 use super::CliError;
 use super::blobs::BlobStoreOptions;
+use super::key_encryption::KeyEncryptionOptions;
 use super::options::{
-    ClientOptions, DuchyInfoOptions, DuchyOptions, InternalApiOptions, KeyEncryptionOptions, KingdomOptions,
+    ClientOptions, DuchyInfoOptions, DuchyOptions, InternalApiOptions, KingdomOptions, NoiseOptions,
 };
 use super::process::{Process, shutdown_on_signal};
 use crate::client::CallPolicy;
-use crate::config::{ProtocolsSetup, parse_positive_duration};
+use crate::config::{ProtocolsSetup, parse_duration, parse_positive_duration};
 use crate::herald::{Herald, HeraldOptions, HeraldParts};
 use crate::internal_api::InternalApi;
 use crate::live::Live;
@@ -60,18 +60,21 @@ pub(super) struct HeraldWorkOptions {
     /// Computations that the herald works on at once.
     #[arg(long, value_name = "N", default_value = "5")]
     herald_concurrency: NonZeroUsize,
-    /// Consecutive failures of the Kingdom's stream of computations before the herald gives up.
+    /// Failures of the Kingdom's stream of computations in a row, at least, before the herald gives up.
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     herald_stream_attempts: u32,
-    /// Tries of what the Kingdom says about one computation, if the error may pass.
+    /// How long the stream must have failed, at least, before the herald gives up. 0s: as soon as it has so often.
+    #[arg(long, value_name = "DURATION", default_value = "15m", value_parser = parse_duration)]
+    herald_stream_patience: Duration,
+    /// Tries of what the Kingdom says about one computation, if the error may be final.
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     herald_item_attempts: u32,
-    /// How long the herald waits for a computation to reach the stage that the Kingdom's state asks for.
+    /// How long the herald waits for a computation to reach the stage that the Kingdom's state asks for, or for servers to
+    /// answer.
     #[arg(long, value_name = "DURATION", default_value = "15m", value_parser = parse_positive_duration)]
     herald_stage_patience: Duration,
-    /// Take part in computations without noise, which are not private. For development only.
-    #[arg(long)]
-    insecure_dev_allow_no_noise: bool,
+    #[command(flatten)]
+    noise: NoiseOptions,
 }
 
 /// The states in which a computation is over.
@@ -84,14 +87,8 @@ enum TerminalState {
 }
 
 impl HeraldWorkOptions {
-    /// The options of the library. Says so if privacy is given up.
+    /// The options of the library.
     pub(super) fn options(&self) -> HeraldOptions {
-        let noise_policy = if self.insecure_dev_allow_no_noise {
-            tracing::warn!("--insecure-dev-allow-no-noise: computations without noise are not private");
-            NoisePolicy::AllowNone
-        } else {
-            NoisePolicy::Required
-        };
         let deletable_states: BTreeSet<i32> = self
             .deletable_computation_state
             .iter()
@@ -104,9 +101,10 @@ impl HeraldWorkOptions {
         HeraldOptions {
             concurrency: self.herald_concurrency.get(),
             stream_attempts: self.herald_stream_attempts,
+            stream_patience: self.herald_stream_patience,
             item_attempts: self.herald_item_attempts,
             stage_patience: self.herald_stage_patience,
-            noise_policy,
+            noise_policy: self.noise.policy(),
             deletable_states,
             ..HeraldOptions::default()
         }
@@ -115,7 +113,7 @@ impl HeraldWorkOptions {
 
 impl HeraldCommand {
     pub(super) fn run(&self) -> Result<(), CliError> {
-        Process::daemon(&self.client).run(self.follow())
+        Process::daemon(&self.client).of(&self.duchy.duchy_name).run(self.follow())
     }
 
     async fn follow(&self) -> Result<(), CliError> {
@@ -126,10 +124,12 @@ impl HeraldCommand {
         let source = &self.herald.protocols_setup_config;
         let setup = ProtocolsSetup::load(source, duchy, &directory)?;
         let blobs = self.blobs.open(&self.duchy)?;
-        let private_keys = self.key_encryption.open(blobs.as_ref(), &setup)?;
+        let keys = self.key_encryption.open().await?;
+        let private_keys = keys.private_keys(blobs.as_ref(), &setup)?;
         let setup = Live::new(setup);
         let reloader = self.client.reloader().tls(&self.tls, &tls);
         let reloader = reloader.setup(duchy, source, &self.duchy_info.duchy_info_config, &setup);
+        let reloader = keys.watched_by(reloader);
         tokio::spawn(reloader.run(shutdown.clone()));
         let parts = HeraldParts {
             id: format!("{duchy}-herald"),
@@ -138,6 +138,7 @@ impl HeraldCommand {
             kingdom: SystemApi::new(duchy, self.kingdom.channel(&tls)?, CallPolicy::default()),
             internal: InternalApi::new(self.internal_api.channel(&tls)?, self.internal_api.policy()),
             private_keys,
+            secrets: keys.secrets(),
             seeds: SeedSource::OperatingSystem,
         };
         Ok(Herald::new(parts, self.herald.options())?.run(shutdown).await?)

@@ -7,7 +7,7 @@ use clap::Args;
 use super::CliError;
 use super::fulfillment::PrincipalMapOptions;
 use super::mill::{MillProcess, Workshop};
-use super::options::{KeyEncryptionOptions, KingdomPublicOptions};
+use super::options::KingdomPublicOptions;
 use super::process::Process;
 use crate::config::{ProtocolsSetup, load_principals};
 use crate::identity::Identities;
@@ -28,13 +28,11 @@ pub(super) struct HmssMillCommand {
     /// The duchy's roles: a ProtocolsSetupConfig in protobuf text.
     #[arg(long, value_name = "FILE")]
     protocols_setup_config: PathBuf,
-    #[command(flatten)]
-    key_encryption: KeyEncryptionOptions,
 }
 
 impl HmssMillCommand {
     pub(super) fn run(&self) -> Result<(), CliError> {
-        Process::daemon(&self.mill.client).run(self.work())
+        Process::daemon(&self.mill.client).of(&self.mill.duchy.duchy_name).run(self.work())
     }
 
     pub(super) async fn work(&self) -> Result<(), CliError> {
@@ -42,13 +40,13 @@ impl HmssMillCommand {
     }
 
     fn specialty(&self, workshop: &Workshop, reloader: Reloader) -> Result<(Specialty, Reloader), CliError> {
-        let Workshop { tls, directory, blobs } = workshop;
+        let Workshop { tls, directory, blobs, keys } = workshop;
         let duchy = &self.mill.duchy.duchy_name;
         let duchies = &self.mill.duchy_info.duchy_info_config;
         let map = Some(self.principals.authority_key_identifier_to_principal_map_file.as_path());
         let identities = Identities::new(load_principals(directory, map)?);
         let setup = ProtocolsSetup::load(&self.protocols_setup_config, duchy, directory)?;
-        let private_keys = self.key_encryption.open(Some(blobs), &setup)?;
+        let private_keys = keys.private_keys(Some(blobs), &setup)?;
         let setup = Live::new(setup);
         let reloader = reloader.principals(duchy, duchies, map, &identities).setup(
             duchy,

@@ -16,7 +16,7 @@ pub(super) struct Llv2MillCommand {
 
 impl Llv2MillCommand {
     pub(super) fn run(&self) -> Result<(), CliError> {
-        Process::daemon(&self.mill.client).run(self.work())
+        Process::daemon(&self.mill.client).of(&self.mill.duchy.duchy_name).run(self.work())
     }
 
     pub(super) async fn work(&self) -> Result<(), CliError> {

@@ -164,7 +164,7 @@ fn print(result: &MeasuredResult) -> Result<(), CliError> {
 
 impl ConsumerOptions {
     fn connect(&self) -> Result<MeasurementConsumer, CliError> {
-        let (kingdom, certificates) = self.kingdom.connect(&self.tls.load()?)?;
+        let (kingdom, certificates) = self.kingdom.connect(&self.tls.load()?, self.kingdom.principals()?)?;
         let signer = Signer::load(&self.certificate_der_file, &self.private_key_der_file)?;
         let keyset = PrivateKeyset::parse_file(&read_file(&self.encryption_private_key_file)?)?;
         let certificate = &self.measurement_consumer_certificate;

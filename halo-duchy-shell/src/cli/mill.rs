@@ -9,19 +9,22 @@ use clap::{Args, ValueEnum};
 
 use super::CliError;
 use super::blobs::BlobOptions;
+use super::key_encryption::{KeyEncryptionOptions, KeyEncryptionParts};
 use super::options::{
-    ClientOptions, DuchyInfoOptions, DuchyOptions, InternalApiOptions, KingdomOptions, PeersOptions,
+    ClientOptions, DuchyInfoOptions, DuchyOptions, InternalApiOptions, KingdomOptions, NoiseOptions,
+    PeersOptions,
 };
 use super::process::shutdown_on_signal;
 use crate::blob::BlobStore;
 use crate::client::CallPolicy;
 use crate::config::{DuchyDirectory, parse_positive_duration};
-use crate::consent::Signer;
+use crate::consent::{CertificateNameSource, ConsentError, SigningFiles};
 use crate::internal_api::InternalApi;
-use crate::kingdom::resource_name::CertificateName;
+use crate::key_location::{KeyLocation, key_uri};
 use crate::live::Live;
 use crate::mill::{ClaimedWork, Consent, Mill, MillOptions, MillParts, Silent, Specialty};
 use crate::peer::{PeerOptions, Peers};
+use crate::pkcs11::{Pkcs11Uri, UriError};
 use crate::protocol_stages::Protocol;
 use crate::reload::Reloader;
 use crate::seeds::SeedSource;
@@ -47,12 +50,16 @@ pub(super) struct MillProcess {
     #[command(flatten)]
     blobs: BlobOptions,
     #[command(flatten)]
+    key_encryption: KeyEncryptionOptions,
+    #[command(flatten)]
     consent: ConsentOptions,
     /// Name of this mill, which no other mill of the duchy has.
     #[arg(long, value_name = "ID", env = "HOSTNAME")]
     mill_id: String,
     #[command(flatten)]
     mill: MillWorkOptions,
+    #[command(flatten)]
+    noise: NoiseOptions,
     #[command(flatten)]
     claimed: ClaimedOptions,
     #[command(flatten)]
@@ -67,6 +74,8 @@ pub(super) struct Workshop {
     pub directory: DuchyDirectory,
     /// The duchy's blobs.
     pub blobs: BlobStore,
+    /// Its key encryption key.
+    pub keys: KeyEncryptionParts,
 }
 
 /// How a mill works, in a process of its own or not.
@@ -97,6 +106,10 @@ pub(super) struct MillWorkOptions {
     /// How long the mill waits for another duchy to reach the stage in which it awaits our data.
     #[arg(long, value_name = "DURATION", default_value = "15m", value_parser = parse_positive_duration)]
     peer_patience: Duration,
+    /// Pause between two looks for computations that wait for data that another duchy has sent and this one has lost, as
+    /// after restoring a backup. They fail.
+    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = parse_positive_duration)]
+    lost_message_interval: Duration,
     /// How long handing data to another duchy may take.
     #[arg(long, value_name = "DURATION", default_value = "30m", value_parser = parse_positive_duration)]
     peer_advance_deadline: Duration,
@@ -106,11 +119,22 @@ pub(super) struct MillWorkOptions {
 #[derive(Args, Clone, Debug)]
 pub(super) struct ConsentOptions {
     /// Resource name of the certificate of the consent-signaling key at the Kingdom.
-    #[arg(long, value_name = "duchies/ID/certificates/ID")]
-    consent_signaling_certificate_resource_name: String,
-    /// The consent-signaling key, in DER (PKCS#8).
-    #[arg(long, value_name = "FILE")]
-    consent_signaling_private_key_der_file: PathBuf,
+    #[arg(
+        long,
+        value_name = "duchies/ID/certificates/ID",
+        required_unless_present = "consent_signaling_certificate_resource_name_file"
+    )]
+    consent_signaling_certificate_resource_name: Option<String>,
+    /// File that has that name, in place of the flag: the key can then be replaced without a restart.
+    #[arg(long, value_name = "FILE", conflicts_with = "consent_signaling_certificate_resource_name")]
+    consent_signaling_certificate_resource_name_file: Option<PathBuf>,
+    /// The consent-signaling key, in DER (PKCS#8). This or --consent-signaling-private-key-uri.
+    #[arg(long, value_name = "FILE", required_unless_present = "consent_signaling_private_key_uri")]
+    consent_signaling_private_key_der_file: Option<PathBuf>,
+    /// The consent-signaling key in a token, in place of the file: P-256 or RSA.
+    #[arg(long, value_name = "PKCS11-URI", conflicts_with = "consent_signaling_private_key_der_file",
+        value_parser = key_uri)]
+    consent_signaling_private_key_uri: Option<Result<Pkcs11Uri, UriError>>,
     /// Its certificate, in DER.
     #[arg(long, value_name = "FILE")]
     consent_signaling_certificate_der_file: PathBuf,
@@ -151,6 +175,7 @@ impl MillWorkOptions {
             parallelism: self.parallelism.get(),
             max_attempts: self.max_stage_attempts,
             peer_patience: self.peer_patience,
+            lost_message_interval: self.lost_message_interval,
             polling_delay: self.polling_delay,
             max_polling_delay: self.max_polling_delay,
             ..MillOptions::default()
@@ -168,6 +193,26 @@ impl MillWorkOptions {
 }
 
 impl ConsentOptions {
+    /// Where the key of `duchy` is.
+    pub(super) fn files(&self, duchy: &str) -> Result<SigningFiles, CliError> {
+        let name = match &self.consent_signaling_certificate_resource_name_file {
+            Some(file) => CertificateNameSource::File(file.clone()),
+            None => CertificateNameSource::Given(
+                self.consent_signaling_certificate_resource_name.clone().unwrap_or_default(),
+            ),
+        };
+        let (file, uri) =
+            (&self.consent_signaling_private_key_der_file, &self.consent_signaling_private_key_uri);
+        let key = KeyLocation::of_flags(file.as_ref(), uri.as_ref());
+        Ok(SigningFiles {
+            duchy: duchy.to_owned(),
+            certificate: self.consent_signaling_certificate_der_file.clone(),
+            key: key
+                .map_err(|error| CliError::flag("--consent-signaling-private-key-uri", error.to_string()))?,
+            name,
+        })
+    }
+
     /// The key of `duchy`, and whom it believes: the duchies of `directory`, by the roots of `tls`.
     pub(super) fn load(
         &self,
@@ -175,17 +220,17 @@ impl ConsentOptions {
         directory: Live<DuchyDirectory>,
         tls: &TlsIdentity,
     ) -> Result<Consent, CliError> {
-        let name = &self.consent_signaling_certificate_resource_name;
-        let own = format!("duchies/{duchy}/certificates/");
-        if CertificateName::parse(name).is_none() || !name.starts_with(&own) {
-            let why = format!("`{name}` is not {own}ID");
-            return Err(CliError::flag("--consent-signaling-certificate-resource-name", why));
-        }
-        let signer = Signer::load(
-            &self.consent_signaling_certificate_der_file,
-            &self.consent_signaling_private_key_der_file,
-        )?;
-        Ok(Consent { signer, certificate_name: name.clone(), directory, tls: tls.clone() })
+        let own = self.files(duchy)?.load().map_err(|error| match error {
+            ConsentError::CertificateName { .. } => CliError::flag(
+                match &self.consent_signaling_certificate_resource_name_file {
+                    Some(_) => "--consent-signaling-certificate-resource-name-file",
+                    None => "--consent-signaling-certificate-resource-name",
+                },
+                error.to_string(),
+            ),
+            other => other.into(),
+        })?;
+        Ok(Consent { own: Live::new(own), directory, tls: tls.clone() })
     }
 }
 
@@ -228,11 +273,21 @@ impl MillProcess {
         let reloader = self.client.reloader().tls(&self.tls, &tls);
         let directory = self.duchy_info.load(&self.duchy)?;
         let blobs = self.blobs.open(&self.duchy)?;
-        let workshop = Workshop { tls, directory, blobs };
+        let keys = self.key_encryption.open().await?;
+        let workshop = Workshop { tls, directory, blobs, keys };
         let (specialty, reloader) = specialty(&workshop, reloader)?;
-        let Workshop { tls, directory, blobs } = workshop;
+        let Workshop { tls, directory, blobs, keys } = workshop;
+        let secrets = match specialty {
+            Specialty::LiquidLegions => keys.secrets_to_be(),
+            // The herald makes theirs.
+            Specialty::ShareShuffle(_) => keys.secrets(),
+        };
+        let reloader = keys.watched_by(reloader);
         let directory = Live::new(directory);
-        let reloader = reloader.directory(duchy, &self.duchy_info.duchy_info_config, &directory);
+        let consent = self.consent.load(duchy, directory.clone(), &tls)?;
+        let reloader = reloader
+            .directory(duchy, &self.duchy_info.duchy_info_config, &directory)
+            .signing(self.consent.files(duchy)?, &consent.own);
         let claimed = self.claimed.work(specialty.protocols())?;
         tokio::spawn(reloader.run(shutdown.clone()));
         let targets = self.peers.targets(&directory.current(), duchy)?;
@@ -243,11 +298,13 @@ impl MillProcess {
             kingdom: SystemApi::new(duchy, self.kingdom.channel(&tls)?, CallPolicy::default()),
             peers: Peers::new(&tls, &directory.current(), targets, self.mill.peer_options())?,
             blobs,
-            consent: self.consent.load(duchy, directory, &tls)?,
+            secrets,
+            consent,
             seeds: SeedSource::OperatingSystem,
             observer: Arc::new(Silent),
         };
-        let mill = Mill::new(parts, self.mill.options(&self.mill_id))?;
+        let options = MillOptions { noise_policy: self.noise.policy(), ..self.mill.options(&self.mill_id) };
+        let mill = Mill::new(parts, options)?;
         match claimed {
             Some(work) => {
                 let done = mill.run_job(work, shutdown).await;

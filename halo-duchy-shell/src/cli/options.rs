@@ -8,20 +8,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{ArgAction, Args};
-use zeroize::Zeroizing;
+use halo_protocols::llv2::NoisePolicy;
 
 use super::CliError;
 use super::postgres::PostgresOptions;
-use crate::blob::BlobStore;
+use crate::audit::{Entry, Event, Outcome};
 use crate::client::{CallPolicy, Channel, channel, unary_channel};
 use crate::clock::SystemClock;
-use crate::config::{
-    DuchyDirectory, ProtocolsSetup, is_valid_id, load_principals, parse_duration, parse_positive_duration,
-};
-use crate::hybrid_encryption::KeyEncryptionKey;
+use crate::config::{DuchyDirectory, is_valid_id, load_principals, parse_duration, parse_positive_duration};
 use crate::identity::{Caller, Identities, Principals};
 use crate::party_certificates::PartyCertificates;
-use crate::private_key_store::PrivateKeyStore;
 use crate::reload::Reloader;
 use crate::serve::{Target, make_directory};
 use crate::server::ServerLimits;
@@ -61,15 +57,15 @@ pub(super) struct ListenOptions {
     #[arg(long, value_name = "BOOL", action = ArgAction::Set, num_args = 0..=1, require_equals = true,
         default_value_t = true, default_missing_value = "true", value_parser = client_auth)]
     pub require_client_auth: bool,
-    /// Log gRPC frames and calls (not what is in them).
+    /// Log gRPC frames, calls, and the types, sizes and ids of messages (not what else is in them).
     #[arg(long, value_name = "BOOL", action = ArgAction::Set, num_args = 0..=1, require_equals = true,
         default_value_t = false, default_missing_value = "true")]
     pub debug_verbose_grpc_server_logging: bool,
-    /// Connections at once; further ones wait in the system's queue.
+    /// Connections at once; further ones wait in the system's queue. One of several clients has a quarter of them.
     #[arg(long, value_name = "N", default_value_t = ServerLimits::default().connections,
         value_parser = connections)]
     pub max_connections: usize,
-    /// RPCs at once on one connection.
+    /// RPCs at once on one connection, and of one of several clients on all of its.
     #[arg(long, value_name = "N", default_value_t = ServerLimits::default().streams_per_connection,
         value_parser = clap::value_parser!(u32).range(1..))]
     pub max_concurrent_streams: u32,
@@ -95,13 +91,16 @@ pub(super) struct ClientOptions {
     /// How long connections to others may take to close at the end.
     #[arg(long, value_name = "DURATION", default_value = "3s", value_parser = parse_duration)]
     pub channel_shutdown_timeout: Duration,
-    /// Log gRPC frames and calls (not what is in them).
+    /// Log gRPC frames, calls, and the types, sizes and ids of messages (not what else is in them).
     #[arg(long, value_name = "BOOL", action = ArgAction::Set, num_args = 0..=1, require_equals = true,
         default_value_t = false, default_missing_value = "true")]
     pub debug_verbose_grpc_client_logging: bool,
     /// How a line of the log looks: for people, or one JSON object.
     #[arg(long, value_name = "FORMAT", value_enum, default_value = "text")]
     pub log_format: LogFormat,
+    /// File of the audit log, one for each process: it is created if need be and only ever added to. Default: none is kept.
+    #[arg(long, value_name = "FILE")]
+    pub audit_log: Option<PathBuf>,
 }
 
 /// Where the duchy's internal API is.
@@ -199,26 +198,47 @@ pub(super) struct StoreOptions {
     postgres: PostgresOptions,
 }
 
-/// How private keys are kept.
-#[derive(Args, Clone, Debug)]
-pub(super) struct KeyEncryptionOptions {
-    /// The Tink keyset of AES-GCM keys, in the clear, under which private keys are encrypted among the blobs. A worker
-    /// of share shuffles needs it.
-    #[arg(long, value_name = "FILE")]
-    pub key_encryption_key_file: Option<PathBuf>,
+/// Whether computations may go without noise.
+#[derive(Args, Clone, Copy, Debug)]
+pub(super) struct NoiseOptions {
+    /// Take part in computations without noise, which are not private. For development only.
+    #[arg(long)]
+    insecure_dev_allow_no_noise: bool,
+}
+
+impl NoiseOptions {
+    /// The policy. Says so if privacy is given up.
+    pub(super) fn policy(self) -> NoisePolicy {
+        if !self.insecure_dev_allow_no_noise {
+            return NoisePolicy::Required;
+        }
+        tracing::warn!("--insecure-dev-allow-no-noise: computations without noise are not private");
+        audit_insecure("--insecure-dev-allow-no-noise");
+        NoisePolicy::AllowNone
+    }
+}
+
+/// Records that `flag`, which gives up security, is in force.
+pub(super) fn audit_insecure(flag: &str) {
+    Entry::new(Event::InsecureFlag, Outcome::Done).detail("flag", flag).record();
 }
 
 impl DuchyInfoOptions {
     /// The known duchies, of which `duchy` must be one.
     pub(super) fn load(&self, duchy: &DuchyOptions) -> Result<DuchyDirectory, CliError> {
-        let directory = DuchyDirectory::load(&self.duchy_info_config)?;
-        match directory.get(&duchy.duchy_name) {
-            Some(_) => Ok(directory),
-            None => Err(CliError::flag(
-                "--duchy-name",
-                format!("{} is not among the duchies of --duchy-info-config", duchy.duchy_name),
-            )),
-        }
+        load_directory(&self.duchy_info_config, duchy)
+    }
+}
+
+/// The known duchies, of which `duchy` must be one.
+pub(super) fn load_directory(file: &Path, duchy: &DuchyOptions) -> Result<DuchyDirectory, CliError> {
+    let directory = DuchyDirectory::load(file)?;
+    match directory.get(&duchy.duchy_name) {
+        Some(_) => Ok(directory),
+        None => Err(CliError::flag(
+            "--duchy-name",
+            format!("{} is not among the duchies of --duchy-info-config", duchy.duchy_name),
+        )),
     }
 }
 
@@ -285,35 +305,27 @@ impl KingdomPublicOptions {
     }
 }
 
-impl KeyEncryptionOptions {
-    /// The private keys among `blobs`. A worker of share shuffles, by `setup`, must be able to keep some.
-    pub(super) fn open(
-        &self,
-        blobs: Option<&BlobStore>,
-        setup: &ProtocolsSetup,
-    ) -> Result<Option<PrivateKeyStore>, CliError> {
-        match (&self.key_encryption_key_file, blobs) {
-            (Some(file), Some(blobs)) => {
-                let key = KeyEncryptionKey::parse_file(&Zeroizing::new(read_file(file)?))?;
-                Ok(Some(PrivateKeyStore::new(blobs.clone(), key)))
-            }
-            (Some(_), None) => Err(CliError::flag("--blobs", "private keys need somewhere to be")),
-            (None, _) if setup.is_share_shuffle_worker() => {
-                let why = "the duchy is a worker of share shuffles, whose private keys must be encrypted";
-                Err(CliError::flag("--key-encryption-key-file", why))
-            }
-            (None, _) => Ok(None),
-        }
-    }
-}
-
 impl PublicApiOptions {
-    /// The way to the Kingdom, and the certificates of other parties by it.
-    pub(super) fn connect(&self, tls: &TlsIdentity) -> Result<(Channel, PartyCertificates), CliError> {
-        let kingdom = self.kingdom.channel(tls)?;
+    /// The parties by their roots.
+    pub(super) fn principals(&self) -> Result<Identities, CliError> {
         let directory = DuchyDirectory::load(&self.duchy_info.duchy_info_config)?;
         let map = &self.authority_key_identifier_to_principal_map_file;
-        let principals = Identities::new(load_principals(&directory, Some(map))?);
+        Ok(Identities::new(load_principals(&directory, Some(map))?))
+    }
+
+    /// Has `reloader` keep them in force.
+    pub(super) fn keep(&self, reloader: Reloader, principals: &Identities) -> Reloader {
+        let map = &self.authority_key_identifier_to_principal_map_file;
+        reloader.parties(&self.duchy_info.duchy_info_config, map, principals)
+    }
+
+    /// The way to the Kingdom, and the certificates of other parties by it.
+    pub(super) fn connect(
+        &self,
+        tls: &TlsIdentity,
+        principals: Identities,
+    ) -> Result<(Channel, PartyCertificates), CliError> {
+        let kingdom = self.kingdom.channel(tls)?;
         let certificates = PartyCertificates::new(kingdom.clone(), tls.clone(), principals);
         Ok((kingdom, certificates))
     }
@@ -368,6 +380,11 @@ impl StoreOptions {
         }
         Ok(address.open(Arc::new(SystemClock)).await?)
     }
+
+    /// The database named, which must exist.
+    pub(super) async fn open_existing(&self) -> Result<Arc<dyn Store>, CliError> {
+        Ok(self.address().await?.open_existing(Arc::new(SystemClock)).await?)
+    }
 }
 
 /// An address that upstream's flags, such as `flag`, have been made into.
@@ -380,11 +397,6 @@ fn refused(flag: &'static str) -> impl FnOnce(AddressError) -> CliError {
 }
 
 /// The duchy itself and nobody else, known by the root of the certificate that its processes share.
-pub(super) fn own_identity(tls: &TlsIdentity, duchy: &str) -> Result<Identities, CliError> {
-    own_principals(tls, duchy).map(Identities::new)
-}
-
-/// As [`own_identity`], to be put in force.
 pub(super) fn own_principals(tls: &TlsIdentity, duchy: &str) -> Result<Principals, CliError> {
     let authority = tls.authority().map_err(CliError::OwnCertificate)?;
     Ok(Principals::new([(authority, Caller::Duchy(duchy.to_owned()))])?)

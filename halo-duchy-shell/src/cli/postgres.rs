@@ -7,16 +7,13 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::Args;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::utf8_percent_encode;
 use zeroize::Zeroizing;
 
 use super::CliError;
 use crate::config::parse_duration;
+use crate::store::{RESERVED, RESERVED_IN_VALUES};
 
-/// What names and passwords are not written with as they are.
-const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-/// The same for values of parameters, most of which are paths.
-const RESERVED_IN_VALUES: &AsciiSet = &RESERVED.remove(b'/');
 const SECRET_NAME: &str = "--postgres-credential-secret-name";
 
 /// Upstream's way to name a PostgreSQL database.

@@ -1,7 +1,9 @@
 //! What every process does around its work: logs, threads, and an orderly end when asked for one.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
+use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use tonic::service::Routes;
@@ -9,6 +11,7 @@ use tracing::Level;
 
 use super::CliError;
 use super::options::{ClientOptions, ListenOptions};
+use crate::audit::{self, AuditLog};
 use crate::identity::Authenticate;
 use crate::reload::Reloader;
 use crate::serve::routes::ServerNames;
@@ -21,7 +24,7 @@ use crate::telemetry::{LogFormat, Logs, Telemetry};
 use crate::tls::TlsIdentity;
 
 /// How a process runs.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Process {
     logs: Logs,
     threads: Option<usize>,
@@ -29,6 +32,20 @@ pub(super) struct Process {
     serves: bool,
     /// How long what is still running may take when the work has ended.
     linger: Duration,
+    /// The duchy that it is a part of; empty if it is of none.
+    duchy: String,
+    audit: Audit,
+}
+
+/// Whether a process keeps an audit log.
+#[derive(Clone, Debug)]
+enum Audit {
+    /// It is none that could.
+    Tool,
+    /// It does not, and says so.
+    Off,
+    /// In this file.
+    File(PathBuf),
 }
 
 impl Process {
@@ -43,6 +60,8 @@ impl Process {
             threads: None,
             serves: false,
             linger: client.channel_shutdown_timeout,
+            duchy: String::new(),
+            audit: client.audit_log.clone().map_or(Audit::Off, Audit::File),
         }
     }
 
@@ -61,7 +80,19 @@ impl Process {
     /// A tool whose result people read: only warnings are logged.
     pub(super) fn tool() -> Self {
         let logs = Logs { level: Level::WARN, verbose_grpc: false, format: LogFormat::default() };
-        Self { logs, threads: None, serves: false, linger: Duration::ZERO }
+        Self {
+            logs,
+            threads: None,
+            serves: false,
+            linger: Duration::ZERO,
+            duchy: String::new(),
+            audit: Audit::Tool,
+        }
+    }
+
+    /// The same, as a part of `duchy`.
+    pub(super) fn of(self, duchy: &str) -> Self {
+        Self { duchy: duchy.to_owned(), ..self }
     }
 
     /// Runs `work` to its end.
@@ -82,7 +113,9 @@ impl Process {
         if self.serves {
             THREAD_POOL_SIZE.add(workers, [THREAD_POOL]);
         }
+        self.audit.begin(&self.duchy)?;
         let done = runtime.block_on(work);
+        audit::close();
         // However the work ended, what it measured is exported, which needs the runtime.
         if self.serves {
             THREAD_POOL_SIZE.add(-workers, [THREAD_POOL]);
@@ -93,10 +126,28 @@ impl Process {
     }
 }
 
+impl Audit {
+    /// Makes the log that of the process, before it does anything.
+    fn begin(&self, duchy: &str) -> Result<(), CliError> {
+        match self {
+            Self::Tool => Ok(()),
+            Self::Off => {
+                tracing::info!("no audit log is kept: --audit-log is not given");
+                Ok(())
+            }
+            Self::File(path) => Ok(audit::install(AuditLog::open(path, &subcommand(), duchy)?)?),
+        }
+    }
+}
+
+/// The subcommand, such as `herald`.
+fn subcommand() -> String {
+    std::env::args().nth(1).unwrap_or_default()
+}
+
 /// The program and its subcommand, such as `halo-duchy-herald`.
 fn service_name() -> String {
-    let subcommand = std::env::args().nth(1).unwrap_or_default();
-    format!("halo-duchy-{subcommand}")
+    format!("halo-duchy-{}", subcommand())
 }
 
 /// The word to stop, given by SIGTERM or SIGINT.
@@ -131,15 +182,36 @@ pub(super) async fn serve(
     routes: Routes,
     reloader: Reloader,
 ) -> Result<(), CliError> {
-    let asked = shutdown_on_signal()?;
-    let listener = listen(options.address(port)).await?;
     let server = Server { tls, authenticate, limits: options.limits() };
     let routes = with_reflection(routes)?;
+    serve_by(names, port, options, reloader, move |listener, shutdown| async move {
+        run_server(names.server, server, listener, routes, shutdown).await;
+        Ok(())
+    })
+    .await
+}
+
+/// As [`serve`], with a server of the caller's that is given what it listens on and when it stops.
+///
+/// # Errors
+/// The first failure.
+pub(super) async fn serve_by<Serving>(
+    names: ServerNames,
+    port: u16,
+    options: &ListenOptions,
+    reloader: Reloader,
+    server: impl FnOnce(TcpListener, Shutdown) -> Serving,
+) -> Result<(), CliError>
+where
+    Serving: Future<Output = Result<(), ServeError>> + Send + 'static,
+{
+    let asked = shutdown_on_signal()?;
+    let listener = listen(options.address(port)).await?;
     let (stop, shutdown) = shutdown::channel();
     tokio::spawn(reloader.run(shutdown.clone()));
     let mut serving = JoinSet::new();
-    serving.spawn(run_server(names.server, server, listener, routes, shutdown.clone()));
-    let health = options.address(options.health_port);
+    serving.spawn(server(listener, shutdown.clone()));
+    let health = listen(options.address(options.health_port)).await?;
     serving.spawn(async move {
         let served = serve_health(health, names.services, async move { shutdown.requested().await }).await;
         served.map_err(|source| ServeError::Transport { server: "health", source })

@@ -80,7 +80,7 @@ pub(super) struct SchedulerCommand {
 
 impl SchedulerCommand {
     pub(super) fn run(&self) -> Result<(), CliError> {
-        Process::daemon(&self.client).run(self.schedule())
+        Process::daemon(&self.client).of(&self.duchy.duchy_name).run(self.schedule())
     }
 
     async fn schedule(&self) -> Result<(), CliError> {

@@ -8,20 +8,21 @@ use std::time::Duration;
 use clap::Args;
 
 use super::CliError;
+use super::admin::AdminOptions;
 use super::blobs::BlobOptions;
 use super::cleaner::RetentionOptions;
 use super::control::AdvanceOptions;
 use super::fulfillment::{PrincipalMapOptions, RequisitionOptions};
 use super::herald::HeraldWorkOptions;
+use super::key_encryption::{KeyEncryptionOptions, KeyEncryptionParts};
 use super::mill::{ConsentOptions, MillWorkOptions};
 use super::options::{
-    ClientOptions, DuchyInfoOptions, DuchyOptions, KeyEncryptionOptions, KingdomOptions, ListenOptions,
-    PeersOptions, StoreOptions,
+    ClientOptions, DuchyInfoOptions, DuchyOptions, KingdomOptions, ListenOptions, PeersOptions, StoreOptions,
 };
 use super::process::{Process, shutdown_on_signal};
 use crate::config::{ProtocolsSetup, load_principals, parse_positive_duration};
 use crate::identity::Identities;
-use crate::mill::Silent;
+use crate::mill::{MillOptions, Silent};
 use crate::seeds::SeedSource;
 use crate::serve::{Addresses, Cleaning, DuchyConfig, KingdomTargets, Limits, Target};
 use crate::tls::TlsFiles;
@@ -48,6 +49,8 @@ pub(super) struct ServeCommand {
     /// Port to serve data providers on.
     #[arg(long, value_name = "PORT", default_value_t = 8444)]
     requisition_fulfillment_port: u16,
+    #[command(flatten)]
+    admin: AdminOptions,
     #[command(flatten)]
     store: StoreOptions,
     #[command(flatten)]
@@ -90,12 +93,13 @@ pub(super) struct ServeCommand {
 
 impl ServeCommand {
     pub(super) fn run(&self) -> Result<(), CliError> {
-        Process::server(&self.listen, &self.client).run(self.serve())
+        Process::server(&self.listen, &self.client).of(&self.duchy.duchy_name).run(self.serve())
     }
 
     async fn serve(&self) -> Result<(), CliError> {
         let shutdown = shutdown_on_signal()?;
-        let (config, peers) = self.config().await?;
+        let keys = self.key_encryption.open().await?;
+        let (config, peers) = self.config(&keys).await?;
         let duchies = &self.duchy_info.duchy_info_config;
         let map = &self.principals.authority_key_identifier_to_principal_map_file;
         let reloader = self
@@ -104,8 +108,11 @@ impl ServeCommand {
             .tls(&self.tls, &config.tls)
             .principals(&config.duchy, duchies, Some(map), &config.identities)
             .directory(&config.duchy, duchies, &config.consent.directory)
+            .signing(self.consent.files(&config.duchy)?, &config.consent.own)
             .setup(&config.duchy, &self.herald.protocols_setup_config, duchies, &config.setup);
+        let reloader = keys.watched_by(reloader);
         tokio::spawn(reloader.run(shutdown.clone()));
+        self.admin.show(&config.duchy, &config.store, shutdown.clone()).await?;
         let kingdom = self.kingdom(&config.setup.current())?;
         let mut running = config.bind().await?.start(&kingdom, &peers)?;
         let ended = tokio::select! {
@@ -132,7 +139,10 @@ impl ServeCommand {
         Ok(KingdomTargets { system, public })
     }
 
-    async fn config(&self) -> Result<(DuchyConfig, BTreeMap<String, String>), CliError> {
+    async fn config(
+        &self,
+        keys: &KeyEncryptionParts,
+    ) -> Result<(DuchyConfig, BTreeMap<String, String>), CliError> {
         let duchy = &self.duchy.duchy_name;
         let tls = self.tls.load()?;
         let directory = self.duchy_info.load(&self.duchy)?;
@@ -144,10 +154,13 @@ impl ServeCommand {
         let mill_id = self.mill_id.clone().unwrap_or_else(|| format!("{duchy}-mill"));
         // Nobody outside this process calls the internal servers.
         let internal = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+        let herald = self.herald.options();
+        let mill = MillOptions { noise_policy: herald.noise_policy, ..self.mill.options(&mill_id) };
         let config = DuchyConfig {
             duchy: duchy.clone(),
             identities: Identities::new(load_principals(&directory, Some(map))?),
-            private_keys: self.key_encryption.open(Some(&blobs), &setup)?,
+            private_keys: keys.private_keys(Some(&blobs), &setup)?,
+            secrets: keys.secrets_to_be(),
             setup: setup.into(),
             consent: self.consent.load(duchy, directory.into(), &tls)?,
             tls,
@@ -165,8 +178,8 @@ impl ServeCommand {
                 advance: self.advance.limits(),
                 fulfillment: self.requisition.limits(),
             },
-            herald: self.herald.options(),
-            mill: self.mill.options(&mill_id),
+            herald,
+            mill,
             peer: self.mill.peer_options(),
             intermediate_ttl: self.retention.intermediate.intermediate_ttl,
             cleaning: Some(Cleaning {

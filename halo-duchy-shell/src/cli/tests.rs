@@ -1,5 +1,6 @@
 use std::process::ExitCode;
 
+use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
 
 use super::Cli;
@@ -70,7 +71,18 @@ fn command_lines() -> [(&'static str, Vec<&'static [&'static str]>); 10] {
         ),
         (
             "llv2-mill",
-            vec![DUCHY, TLS, KINGDOM, INTERNAL_API, DUCHY_INFO, MILL, CLIENT, BLOBS, &["--mill-id=mill-7"]],
+            vec![
+                DUCHY,
+                TLS,
+                KINGDOM,
+                INTERNAL_API,
+                DUCHY_INFO,
+                KEY_ENCRYPTION,
+                MILL,
+                CLIENT,
+                BLOBS,
+                &["--mill-id=mill-7"],
+            ],
         ),
         ("internal-api-server", vec![DUCHY, TLS, SERVER, KINGDOM, CLIENT, STORE, BLOBS]),
         (
@@ -223,6 +235,69 @@ async fn an_address_that_is_none_is_told_without_its_password() {
 }
 
 #[test]
+fn a_development_kingdom_is_told_everything_once() {
+    for (flags, told) in [
+        (&["--pki=pki"][..], "accepted"),
+        (&["--pki=pki", "--config=kingdom.textproto"], "accepted"),
+        (&["--insecure-dev", "--config=kingdom.textproto"], "accepted"),
+        (&["--pki=pki", "--insecure-dev", "--protocol=llv2"], "accepted"),
+        (&["list", "--pki=pki"], "accepted"),
+        (&["list", "--insecure-dev"], "accepted"),
+        (&[], "--pki <DIR>"),
+        (&["--config=kingdom.textproto"], "--pki <DIR>"),
+        (&["list"], "--pki <DIR>"),
+        (&["list", "--insecure-dev", "--cert-host=a"], "--cert-host"),
+        (&["--pki=pki", "--config=kingdom.textproto", "--protocol=llv2"], "--protocol"),
+        (&["--pki=pki", "--config=kingdom.textproto", "--sketch-size=9"], "--sketch-size"),
+        (&["--pki=pki", "--config=kingdom.textproto", "--noise=geometric"], "--noise"),
+    ] {
+        let refusal = refusal("kingdom", flags.iter().copied());
+        assert!(refusal.contains(told), "{flags:?}: {refusal}");
+    }
+}
+
+#[test]
+fn the_name_of_a_certificate_is_given_once() {
+    let name = "--consent-signaling-certificate-resource-name";
+    let (subcommand, flags) = &command_lines()[1];
+    assert_eq!(*subcommand, "llv2-mill");
+    let flags: Vec<_> = flags.iter().copied().flatten().copied().collect();
+    let file = format!("{name}-file=name");
+    let both = refusal(subcommand, flags.iter().copied().chain([file.as_str()]));
+    assert!(both.contains("cannot be used with"), "{both}");
+    let others = flags.iter().copied().filter(|flag| !flag.starts_with(name));
+    assert_eq!(refusal(subcommand, others.chain([file.as_str()])), "accepted");
+}
+
+#[test]
+fn one_key_encryption_key_is_named_in_a_known_way() {
+    let (subcommand, flags) = &command_lines()[1];
+    assert_eq!(*subcommand, "llv2-mill");
+    let flags: Vec<_> = flags.iter().copied().flatten().copied().collect();
+    let uri = "--key-encryption-key-uri";
+    let both = format!("{uri}=file:kek.tink");
+    let both = refusal(subcommand, flags.iter().copied().chain([both.as_str()]));
+    assert!(both.contains("cannot be used with") && both.contains(uri), "{both}");
+    for (value, told) in [
+        ("file:kek.tink", "accepted"),
+        ("gcp-kms://projects/p/locations/l/keyRings/r/cryptoKeys/k", "accepted"),
+        ("aws-kms://arn:aws:kms:us-west-2:111122223333:key/1234", "accepted"),
+        ("pkcs11:token=duchy;object=kek?module-path=/lib/hsm.so&pin-source=file:/run/pin", "accepted"),
+        ("kek.tink", "not of the form file:PATH"),
+        (
+            "gcp-kms://projects/p/locations/l/keyRings/r/cryptoKeys/k/cryptoKeyVersions/1",
+            "a version is not named",
+        ),
+        ("aws-kms://arn:aws:kms:us-west-2:111122223333:alias/duchy", "an alias is no name"),
+    ] {
+        let flag = format!("{uri}={value}");
+        let others = flags.iter().copied().filter(|flag| !flag.starts_with("--key-encryption"));
+        let refusal = refusal(subcommand, others.chain([flag.as_str()]));
+        assert!(refusal.contains(told), "{value}: {refusal}");
+    }
+}
+
+#[test]
 fn a_missing_flag_is_named() {
     let optional = [
         "--port",
@@ -366,7 +441,7 @@ mod running {
         let mut flags = vec![
             format!("--duchy-name={duchy}"),
             path("--tls-cert-file", &tls.cert),
-            path("--tls-key-file", &tls.key),
+            path("--tls-key-file", &pki.tls_key("worker1")),
             path("--cert-collection-file", &tls.collection),
             path("--duchy-info-config", &pki.duchy_cert_config()),
             path("--consent-signaling-private-key-der-file", &pki.consent_private_key("worker1")),
@@ -416,6 +491,33 @@ mod running {
         ] {
             let error = mill(&pki, duchy, certificate, targets).expect_err("the flags contradict");
             assert!(error.report().contains(flag), "{}", error.report());
+            assert_eq!(error.exit_code(), ExitCode::from(2));
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_key_is_in_a_file_or_in_a_token() -> Result<(), Box<dyn std::error::Error>> {
+        let folder = tempfile::tempdir()?;
+        let pki = Pki::create(&PkiSpec::default(), &folder.path().join("pki"))?;
+        let targets = ["aggregator=localhost:2", "worker2=localhost:3"];
+        let flags = mill_flags(&pki, "worker1", "duchies/worker1/certificates/1", &targets);
+        for (file, uri) in [
+            ("--tls-key-file", "--tls-key-uri"),
+            ("--consent-signaling-private-key-der-file", "--consent-signaling-private-key-uri"),
+        ] {
+            let without: Vec<_> = flags.iter().filter(|flag| !flag.starts_with(file)).cloned().collect();
+            let parsed = |flags: &[String]| parse("llv2-mill", flags.iter().map(String::as_str)).map(drop);
+            let missing = parsed(&without).expect_err("no key");
+            assert_eq!(missing.kind(), ErrorKind::MissingRequiredArgument);
+            let with = |flags: &[String], value: &str| [flags, &[format!("{uri}={value}")]].concat();
+            let both = parsed(&with(&flags, "pkcs11:object=a")).expect_err("two keys");
+            assert_eq!(both.kind(), ErrorKind::ArgumentConflict);
+            // What is wrong with a URI is told without the URI, in which there may be a PIN.
+            let error =
+                run("llv2-mill", &with(&without, "pkcs11:object=a?pin-value=2718")).expect_err("a PIN");
+            assert!(error.report().starts_with(uri) && error.report().contains("pin-source=file:FILE"));
+            assert!(!error.report().contains("2718"), "{}", error.report());
             assert_eq!(error.exit_code(), ExitCode::from(2));
         }
         Ok(())

@@ -86,6 +86,10 @@ mod tests {
     use super::*;
     use crate::cli::Cli;
 
+    /// The operator's commands.
+    const OPERATORS: [&str; 4] =
+        ["computations list", "computations show", "computations retry", "computations fail"];
+
     /// The processes of a duchy, and the Kingdom that they are tried with.
     const PROCESSES: [&str; 11] = [
         "serve",
@@ -132,9 +136,11 @@ mod tests {
     /// `docs/flags.md` as the definitions have it.
     fn page(before: &str) -> String {
         let mut page = format!("{before}<!-- from here on: cli/upstream.rs -->\n");
-        for name in PROCESSES {
-            let command = Cli::command();
-            let command = command.find_subcommand(name).expect("a command");
+        for name in PROCESSES.into_iter().chain(OPERATORS) {
+            let mut command = Cli::command();
+            for part in name.split(' ') {
+                command = command.find_subcommand(part).expect("a command").clone();
+            }
             let _ = write!(page, "\n## {name}\n\n| flag | default | meaning |\n|---|---|---|\n");
             for argument in command.get_arguments().filter(|argument| argument.get_long().is_some()) {
                 let long = argument.get_long().unwrap_or_default();

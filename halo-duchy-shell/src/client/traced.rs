@@ -1,5 +1,6 @@
 //! [`Channel`]: tonic's, with a span, a `traceparent` header and a measurement for each call, and with gRPC's status for
-//! connections that break.
+//! connections that break. What is left of a deadline goes with each call, and whoever tries again keeps to the budget of
+//! the server ([`retry`](crate::retry)).
 
 use std::error::Error;
 use std::pin::Pin;
@@ -11,15 +12,45 @@ use tonic::codegen::Service;
 use tonic::codegen::http::{Request, Response};
 use tonic::{Code, Status, TimeoutExpired, transport};
 
+use super::line::Line;
+use crate::retry::{Budget, deadline};
 use crate::telemetry::rpc;
 
 /// A channel to a server. Clones share the connection.
 #[derive(Clone, Debug)]
-pub struct Channel(transport::Channel);
+pub struct Channel {
+    way: Way,
+    /// Of retries to the server.
+    budget: Budget,
+}
+
+/// How calls get to the server.
+#[derive(Clone, Debug)]
+enum Way {
+    /// With TLS.
+    Secured(Line),
+    /// In plain text.
+    Plain(transport::Channel),
+    #[cfg(test)]
+    Simulated(crate::simulation::Link),
+}
+
+impl From<Line> for Channel {
+    fn from(line: Line) -> Self {
+        Self { way: Way::Secured(line), budget: Budget::default() }
+    }
+}
 
 impl From<transport::Channel> for Channel {
     fn from(channel: transport::Channel) -> Self {
-        Self(channel)
+        Self { way: Way::Plain(channel), budget: Budget::default() }
+    }
+}
+
+#[cfg(test)]
+impl From<crate::simulation::Link> for Channel {
+    fn from(link: crate::simulation::Link) -> Self {
+        Self { way: Way::Simulated(link), budget: Budget::default() }
     }
 }
 
@@ -29,15 +60,60 @@ impl Service<Request<Body>> for Channel {
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.0.poll_ready(context).map_err(failure)
+        match &mut self.way {
+            Way::Secured(line) => line.poll_ready(context).map_err(failure),
+            Way::Plain(channel) => channel.poll_ready(context).map_err(failure),
+            #[cfg(test)]
+            Way::Simulated(_) => Poll::Ready(Ok(())),
+        }
     }
 
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let answer = rpc::call(&mut self.0, request);
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        deadline::pass_on(request.headers_mut());
+        let answer = match &mut self.way {
+            Way::Secured(line) => over_network(line.ready(), request),
+            Way::Plain(channel) => over_network(channel, request),
+            #[cfg(test)]
+            Way::Simulated(link) => link.call(request),
+        };
+        let budget = self.budget.clone();
+        let stop_retrying = deadline::spend_budget();
         Box::pin(async move {
-            let response = answer.await.map_err(failure)?;
-            Ok(response.map(|body| Body::new(body.map_err(unless_broken))))
+            let answer = answer.await;
+            if is_unavailable(&answer) {
+                budget.failed();
+                if budget.is_spent() {
+                    stop_retrying();
+                }
+            } else {
+                budget.succeeded();
+            }
+            answer
         })
+    }
+}
+
+type Answer = Result<Response<Body>, Status>;
+
+fn over_network(
+    channel: &mut transport::Channel,
+    request: Request<Body>,
+) -> Pin<Box<dyn Future<Output = Answer> + Send>> {
+    let answer = rpc::call(channel, request);
+    Box::pin(async move {
+        let response = answer.await.map_err(failure)?;
+        Ok(response.map(|body| Body::new(body.map_err(unless_broken))))
+    })
+}
+
+/// Whether the server was not there, or says that it is not. A status without a message comes in the headers.
+fn is_unavailable(answer: &Answer) -> bool {
+    match answer {
+        Ok(response) => response
+            .headers()
+            .get("grpc-status")
+            .is_some_and(|status| Code::from_bytes(status.as_bytes()) == Code::Unavailable),
+        Err(status) => status.code() == Code::Unavailable,
     }
 }
 
@@ -45,12 +121,13 @@ impl Service<Request<Body>> for Channel {
 fn failure(error: transport::Error) -> Status {
     let status = unless_broken(Status::from_error(Box::new(error)));
     match status.source() {
+        // Its own time, or what it was given, is over: tonic says that it is cancelled.
         Some(cause)
-            if status.code() == Code::Cancelled
-                && !chain(cause).any(|cause| cause.is::<TimeoutExpired>()) =>
+            if status.code() == Code::Cancelled && chain(cause).any(|cause| cause.is::<TimeoutExpired>()) =>
         {
-            broken(cause)
+            Status::deadline_exceeded("no answer in time")
         }
+        Some(cause) if status.code() == Code::Cancelled => broken(cause),
         _ => status,
     }
 }

@@ -25,7 +25,7 @@ fn duchies_are_read_with_their_roots() {
     assert_eq!(directory.iter().map(|(id, _)| id).collect::<Vec<_>>(), ["aggregator", "worker1", "worker2"]);
     assert_eq!(
         directory.get("aggregator"),
-        Some(&DuchyEntry { cert_host: "localhost".into(), root_skid: vec![1, 2] })
+        Some(&DuchyEntry { cert_host: "localhost".into(), root_skids: vec![vec![1, 2]] })
     );
     assert_eq!(directory.get("worker3"), None);
     let principals = load_principals(&directory, None).expect("distinct");
@@ -33,10 +33,24 @@ fn duchies_are_read_with_their_roots() {
 }
 
 #[test]
+fn a_duchy_may_have_two_roots() {
+    let text = r#"duchies { duchy_id: "a" root_certificate_skid: "1" } duchies { duchy_id: "a" root_certificate_skid: "2" }"#;
+    let directory = DuchyDirectory::parse(text).expect("well formed");
+    assert_eq!(directory.get("a").expect("listed").root_skids, [b"1", b"2"]);
+    let principals = load_principals(&directory, None).expect("distinct");
+    for root in [b"1", b"2"] {
+        assert_eq!(principals.get(root), Some(&Caller::Duchy("a".into())));
+    }
+}
+
+#[test]
 fn ambiguous_or_malformed_duchies_are_refused() {
     let refused = |text: &str| DuchyDirectory::parse(text).expect_err(text);
-    let twice = r#"duchies { duchy_id: "a" root_certificate_skid: "1" } duchies { duchy_id: "a" root_certificate_skid: "2" }"#;
-    assert!(matches!(refused(twice), ConfigError::DuplicateDuchy(id) if id == "a"));
+    let first = r#"duchies { duchy_id: "a" root_certificate_skid: "1" } duchies { duchy_id: "a" root_certificate_skid:"#;
+    for twice in [r#" "1" }"#, r#" "2" computation_control_service_cert_host: "b" }"#] {
+        let refused = refused(&format!("{first}{twice}"));
+        assert!(matches!(refused, ConfigError::DuplicateDuchy(id) if id == "a"), "{twice}");
+    }
     let one_root = r#"duchies { duchy_id: "a" root_certificate_skid: "1" } duchies { duchy_id: "b" root_certificate_skid: "1" }"#;
     assert!(matches!(
         refused(one_root),

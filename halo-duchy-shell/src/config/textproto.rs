@@ -1,13 +1,12 @@
 //! Messages as protobuf text, which upstream's configuration files are written in.
 
-use std::sync::LazyLock;
-
 use prost::Message;
-use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor};
+use prost_reflect::{DynamicMessage, MessageDescriptor};
 
-use crate::proto::DESCRIPTORS;
+use crate::proto::POOL;
 
-/// How deep messages may lie in one another. Those of a configuration lie one deep; the parser calls itself for each.
+/// How deep messages may lie in one another. Those of a duchy's configuration lie one deep, of a Kingdom's six; the parser
+/// calls itself for each.
 pub const MAXIMUM_DEPTH: usize = 16;
 
 /// Why a text is not a message.
@@ -28,11 +27,7 @@ pub enum TextprotoError {
 }
 
 fn descriptor(message: &'static str) -> Result<MessageDescriptor, TextprotoError> {
-    static POOL: LazyLock<Option<DescriptorPool>> =
-        LazyLock::new(|| DescriptorPool::decode(DESCRIPTORS).ok());
-    POOL.as_ref()
-        .and_then(|pool| pool.get_message_by_name(message))
-        .ok_or(TextprotoError::UnknownMessage(message))
+    POOL.get_message_by_name(message).ok_or(TextprotoError::UnknownMessage(message))
 }
 
 /// Reads the message with the full name `message`.

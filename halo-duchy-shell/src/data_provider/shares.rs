@@ -17,6 +17,7 @@ use super::upload::Upload;
 use super::{DataProvider, DataProviderError};
 use crate::client::Channel;
 use crate::consent::{ConsentError, Signer};
+use crate::platform;
 use crate::proto::api::fulfill_requisition_request::header;
 use crate::proto::api::requisition_fulfillment_client::RequisitionFulfillmentClient;
 use crate::proto::api::{EncryptedMessage, RandomSeed};
@@ -62,7 +63,7 @@ impl DataProvider {
         let registers = request.data.len();
         let seed = self.seed.derive(requisition.as_bytes());
         let context = KernelContext::new(self.executor.clone(), seed.clone());
-        let shares = tokio::task::spawn_blocking(move || generate_secret_shares(&request, &context));
+        let shares = platform::blocking(move || generate_secret_shares(&request, &context));
         let shares = shares.await.map_err(|_| DataProviderError::Interrupted)?;
         let shares = shares.map_err(DataProviderError::Shares)?;
 

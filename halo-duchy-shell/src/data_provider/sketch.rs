@@ -8,6 +8,7 @@ use halo_protocols::proto::any_sketch::crypto::encrypt_sketch_request::Destroyed
 use super::consent_check::{Metric, SketchOrder};
 use super::upload::Upload;
 use super::{DataProvider, DataProviderError};
+use crate::platform;
 
 impl DataProvider {
     /// Sketches the impressions of the people sampled. The same requisition gives the same bytes again, so that a
@@ -36,7 +37,7 @@ impl DataProvider {
             noise_parameter: None,
         };
         let context = KernelContext::new(self.executor.clone(), self.seed.derive(requisition.as_bytes()));
-        let encrypted = tokio::task::spawn_blocking(move || kernel::compute(&request, &context));
+        let encrypted = platform::blocking(move || kernel::compute(&request, &context));
         let encrypted = encrypted.await.map_err(|_| DataProviderError::Interrupted)?;
         let encrypted = encrypted.map_err(DataProviderError::Sketch)?;
         Ok(Upload {

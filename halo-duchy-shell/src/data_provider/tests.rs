@@ -20,7 +20,7 @@ use crate::consent::Signer;
 use crate::hybrid_encryption::{PublicKeyset, Scheme};
 use crate::identity::{Authenticate, Identities, Principals};
 use crate::kingdom::Kingdom;
-use crate::kingdom::config::{KingdomConfig, LiquidLegionsSettings, Protocol, StreamSettings};
+use crate::kingdom::config::{KingdomConfig, LiquidLegionsSettings, Protocol};
 use crate::measurement_consumer::{MeasurementConsumer, MeasurementRequest, Metric, Recipient};
 use crate::pki::{KINGDOM, Pki, PkiSpec};
 use crate::proto::api;
@@ -163,13 +163,9 @@ impl World {
         let directory = DuchyDirectory::load(&pki.duchy_cert_config()).unwrap();
         let principals = Arc::new(load_principals(&directory, Some(&pki.principal_map())).unwrap());
 
-        let config = KingdomConfig {
-            duchies: duchies.iter().map(|id| String::from(*id)).collect(),
-            protocols: vec![protocol.clone()],
-            stream: StreamSettings::default(),
-            certificate_errors_unknown: false,
-            allow_faults: true,
-        };
+        let known = duchies.iter().map(|id| String::from(*id));
+        let config =
+            KingdomConfig { allow_faults: true, ..KingdomConfig::new(known, vec![protocol.clone()]) };
         let kingdom = Kingdom::new(config, Arc::new(SystemClock), ChaCha20Rng::seed_from_u64(7));
         let duchies = duchies.iter().map(|id| (format!("duchies/{id}"), *id));
         let providers = data_providers.iter().map(|id| (format!("dataProviders/{id}"), *id));

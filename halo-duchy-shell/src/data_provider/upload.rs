@@ -1,7 +1,9 @@
 //! Sends an encrypted sketch, or a share of a frequency vector, to a duchy.
 
+use std::time::Duration;
+
 use bytes::Bytes;
-use futures::stream;
+use futures::{StreamExt, stream};
 use sha2::{Digest, Sha256};
 
 use super::consent_check::Order;
@@ -14,6 +16,17 @@ use crate::proto::api::{FulfillRequisitionRequest, Requisition};
 
 /// Bytes in a chunk of the body, as upstream's data providers send them.
 pub(super) const CHUNK_BYTES: usize = 32 << 10;
+
+/// What a data provider does with its uploads that it should not, to see what duchies make of it (spec services-ops.md §3.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Misbehaviour {
+    /// Pauses before each chunk.
+    Slow(Duration),
+    /// Sends everything again once it has been taken.
+    Duplicate,
+    /// Inverts the first byte.
+    Corrupt,
+}
 
 /// What a requisition is fulfilled with.
 pub(super) struct Upload {
@@ -35,12 +48,28 @@ impl DataProvider {
     ) -> Result<Fulfilled, DataProviderError> {
         let Upload { to, protocol, registers, body } = upload;
         let header = Payload::Header(Header { protocol, ..header(requisition, order) });
+        let mut body = body;
+        let (mut times, mut pause) = (1, Duration::ZERO);
+        match self.misbehaviour {
+            Some(Misbehaviour::Slow(slow)) => pause = slow,
+            Some(Misbehaviour::Duplicate) => times = 2,
+            Some(Misbehaviour::Corrupt) => body.iter_mut().take(1).for_each(|byte| *byte = !*byte),
+            None => {}
+        }
         let body = Bytes::from(body);
-        let fulfilled = self.uploads.unary(|| {
-            let (mut client, header, body) = (to.clone(), header.clone(), body.clone());
-            async move { client.fulfill_requisition(stream::iter(messages(header, body))).await }
-        });
-        fulfilled.await.map_err(DataProviderError::Duchy)?;
+        for _ in 0..times {
+            let fulfilled = self.uploads.unary(|| {
+                let (mut client, header, body) = (to.clone(), header.clone(), body.clone());
+                let messages = stream::iter(messages(header, body)).then(move |message| async move {
+                    if !pause.is_zero() && matches!(message.payload, Some(Payload::BodyChunk(_))) {
+                        tokio::time::sleep(pause).await;
+                    }
+                    message
+                });
+                async move { client.fulfill_requisition(messages).await }
+            });
+            fulfilled.await.map_err(DataProviderError::Duchy)?;
+        }
         Ok(Fulfilled { requisition: requisition.name.clone(), registers, bytes: body.len() })
     }
 }

@@ -9,6 +9,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::GLANCE;
 use super::report::StageTime;
+use crate::console::described_progress;
 use crate::mill::{StageEvent, StageObserver, StageReport};
 
 /// Watches the mills of all duchies.
@@ -87,8 +88,8 @@ impl StageObserver for Progress {
         let stage = report.stage;
         let text = match &report.event {
             StageEvent::Started => format!("{stage:<22} at work"),
-            StageEvent::Progressed { records, elapsed } => {
-                format!("{stage:<22} {records:>9} records  {:>6.1} s", elapsed.as_secs_f64())
+            StageEvent::Progressed { progress, elapsed } => {
+                format!("{stage:<22} {} {:>6.1} s", described_progress(*progress), elapsed.as_secs_f64())
             }
             StageEvent::Waiting { peer } => format!("{stage:<22} waits for {peer}"),
             StageEvent::Finished { registers, sent_bytes, computing, elapsed } => {

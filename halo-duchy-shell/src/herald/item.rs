@@ -1,5 +1,6 @@
 //! What one message of the stream asks of the local computation.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use halo_crypto::parallel::Executor;
@@ -7,24 +8,41 @@ use halo_protocols::kernel::KernelContext;
 use halo_protocols::liquid_legions::RingStage;
 use halo_protocols::llv2::StageKind;
 use halo_protocols::{hmss, llv2, reach_only_llv2};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
-use tonic::{Code, Status};
+use tonic::Status;
 use tracing::{Instrument as _, Span};
 
+use super::ended::End;
 use super::{HeraldError, HeraldParts, Inner};
+use crate::audit::{Entry, Event, Outcome};
+use crate::computation_secrets::ComputationSecretError;
 use crate::convert::{self, ConvertError, Hosted, RingProtocol};
+use crate::fail_point::{around, stage_of};
+use crate::platform;
 use crate::private_key_store::PrivateKeyError;
 use crate::proto::internal::computation_details::CompletedReason;
-use crate::proto::internal::{ComputationDetails, ComputationToken};
+use crate::proto::internal::{ComputationDetails, ComputationToken, RequisitionEntry};
 use crate::proto::system::Computation;
 use crate::proto::system::computation::State;
 use crate::proto::system::computation_participant::Failure;
 use crate::protocol_stages::{Protocol, ProtocolError, ProtocolStage, advance_request};
+use crate::retry::{Backoff, Class, Retries};
 use crate::seeds::SeedSource;
 use crate::telemetry::context::WorkSpan;
 use crate::telemetry::instruments::HERALD_ITEMS;
 
+/// What is kept with the attempts that the Kingdom's word ends.
+const ENDED_BY_KINGDOM: &str = "the Kingdom has ended the computation";
+
 const LONGEST_POLL: Duration = Duration::from_secs(30);
+
+/// A computation that fails is ended however long it takes. What may be the answer is asked for a few minutes.
+const ENDINGS: Retries = Retries {
+    attempts: u32::MAX,
+    limited: 10,
+    backoff: Backoff::new(Duration::from_secs(1), 2.0, Duration::from_secs(60)),
+};
 
 /// Why an item was not worked on.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +68,9 @@ pub(super) enum ItemError {
     /// A worker's private key cannot be stored.
     #[error("{0}: {source}", source = std::error::Error::source(&**.0).map(ToString::to_string).unwrap_or_default())]
     PrivateKey(Box<PrivateKeyError>),
+    /// A worker's seed cannot be read or written.
+    #[error(transparent)]
+    Secret(#[from] ComputationSecretError),
     /// The local computation has not come far enough for the Kingdom's state in all the time allowed.
     #[error("after {waited:?} the local computation is still {stage}")]
     Overdue { waited: Duration, stage: &'static str },
@@ -62,23 +83,17 @@ impl From<PrivateKeyError> for ItemError {
 }
 
 impl ItemError {
-    fn may_pass(&self) -> bool {
+    fn class(&self) -> Class {
         match self {
-            Self::Status(status) => matches!(
-                status.code(),
-                Code::Aborted
-                    | Code::DeadlineExceeded
-                    | Code::ResourceExhausted
-                    | Code::Unknown
-                    | Code::Unavailable
-            ),
-            Self::PrivateKey(error) => error.is_transient(),
+            Self::Status(status) => Class::of(status.code()),
+            Self::PrivateKey(error) => Class::transient_if(error.is_transient()),
+            Self::Secret(error) => error.class(),
             Self::Convert(_)
             | Self::Herald(_)
             | Self::Step(_)
             | Self::Stored(_)
             | Self::Randomness(_)
-            | Self::Overdue { .. } => false,
+            | Self::Overdue { .. } => Class::Permanent,
         }
     }
 }
@@ -91,8 +106,8 @@ pub(super) enum Progressed {
 }
 
 impl Inner {
-    /// Works on one item to its end: done, or failed at the Kingdom.
-    pub(super) async fn process(&self, computation: Computation) {
+    /// Works on one item to its end: done, or failed at the Kingdom. `permit` is for the first try.
+    pub(super) async fn process(&self, computation: Computation, permit: Option<OwnedSemaphorePermit>) {
         let id = match convert::computation_id(&computation.name) {
             Ok(id) => id.to_owned(),
             // There is no computation to fail, and the item will not get better.
@@ -110,36 +125,67 @@ impl Inner {
             owner: &self.parts.id,
             duchy: &self.parts.duchy,
         };
-        self.work(&id, state, &computation).instrument(span.start()).await;
+        self.work(&id, state, &computation, permit).instrument(span.start()).await;
     }
 
-    async fn work(&self, id: &str, state: State, computation: &Computation) {
-        let acted = self.act(id, state, computation).await;
+    async fn work(
+        &self,
+        id: &str,
+        state: State,
+        computation: &Computation,
+        permit: Option<OwnedSemaphorePermit>,
+    ) {
+        let end = End::of(state);
+        let _open = self.ended.begin(id, end);
+        let acted = self.act(id, state, computation, permit).await;
         HERALD_ITEMS.add(1, [state.as_str_name(), if acted.is_ok() { "done" } else { "failed" }]);
         if let Err(error) = acted {
             Span::current().record("otel.status_code", "ERROR");
             tracing::error!(%error, "the computation cannot go on");
             self.give_up(id, &error).await;
         }
-        if self.options.deletable_states.contains(&(state as i32)) {
-            let reason = match state {
-                State::Succeeded => CompletedReason::Succeeded,
-                State::Cancelled => CompletedReason::Canceled,
-                _ => CompletedReason::Failed,
-            };
-            self.delete(id, reason).await;
+        if let Some(end) = end.filter(|end| self.forgets(*end)) {
+            self.delete(id, end.reason).await;
         }
     }
 
+    /// Whether computations that have ended so are deleted at once.
+    fn forgets(&self, end: End) -> bool {
+        self.options.deletable_states.contains(&(end.state as i32))
+    }
+
+    /// Ends the computation, if there is one, and forgets it, if that is to be.
+    pub(super) async fn end(&self, id: &str, end: End) -> Result<Progressed, ItemError> {
+        let ended = self.finish(id, end.reason, ENDED_BY_KINGDOM).await?;
+        if self.forgets(end) {
+            self.delete(id, end.reason).await;
+        }
+        Ok(ended)
+    }
+
     /// Tries until the item is done, its local stage is overdue, or an error remains.
-    async fn act(&self, id: &str, state: State, computation: &Computation) -> Result<(), ItemError> {
+    async fn act(
+        &self,
+        id: &str,
+        state: State,
+        computation: &Computation,
+        mut permit: Option<OwnedSemaphorePermit>,
+    ) -> Result<(), ItemError> {
         let started = Instant::now();
-        let mut poll = self.options.stage_poll;
-        let mut failures = 0;
+        let pauses = Backoff::new(self.options.stage_poll, 1.5, LONGEST_POLL);
+        let retries = Retries {
+            attempts: u32::MAX,
+            limited: self.options.item_attempts,
+            backoff: Backoff { multiplier: 2.0, ..pauses },
+        };
+        let (mut polls, mut failures) = (0, 0);
         loop {
             // The permit is held for one try only, so that nobody waits for those that wait.
             let tried = {
-                let _permit = self.permits.acquire().await;
+                let _permit = match permit.take() {
+                    None => Arc::clone(&self.permits).acquire_owned().await.ok(),
+                    first => first,
+                };
                 self.attempt(id, state, computation).await
             };
             let pause = match tried {
@@ -147,19 +193,25 @@ impl Inner {
                 Ok(Progressed::NotYet(stage)) => {
                     let waited = started.elapsed();
                     if waited >= self.options.stage_patience {
-                        return Err(ItemError::Overdue { waited, stage });
+                        // A computation that is over is not failed.
+                        return match state {
+                            State::Succeeded => Ok(()),
+                            _ => Err(ItemError::Overdue { waited, stage }),
+                        };
                     }
-                    let pause = poll;
-                    poll = (poll * 3 / 2).min(LONGEST_POLL);
-                    pause
+                    polls += 1;
+                    pauses.pause(polls)
                 }
                 Err(error) => {
                     failures += 1;
-                    if !error.may_pass() || failures >= self.options.item_attempts {
+                    // Nobody has refused anything while errors are transient: for no server that is started again, and
+                    // for no race that is lost, does a computation fail.
+                    let overdue = started.elapsed() >= self.options.stage_patience;
+                    if overdue || !retries.allow(error.class(), failures) {
                         return Err(error);
                     }
                     tracing::debug!(%error, failures, "trying again");
-                    self.options.stage_poll * 2u32.pow(failures.min(8))
+                    retries.backoff.pause(failures)
                 }
             };
             tokio::time::sleep(pause).await;
@@ -176,9 +228,9 @@ impl Inner {
             State::PendingRequisitionParams => self.create(id, computation).await,
             State::PendingParticipantConfirmation => self.take_in_key_set(id, computation).await,
             State::PendingComputation => self.start(id, computation).await,
-            State::Failed => self.finish(id, CompletedReason::Failed).await,
-            State::Cancelled => self.finish(id, CompletedReason::Canceled).await,
-            State::Succeeded => Ok(Progressed::Done),
+            State::Failed => self.finish(id, CompletedReason::Failed, ENDED_BY_KINGDOM).await,
+            State::Cancelled => self.finish(id, CompletedReason::Canceled, ENDED_BY_KINGDOM).await,
+            State::Succeeded => self.succeed(id).await,
             State::PendingRequisitionFulfillment | State::Unspecified => {
                 tracing::warn!("the Kingdom sent a computation in an unexpected state");
                 Ok(Progressed::Done)
@@ -218,7 +270,7 @@ impl Inner {
         let requisitions = convert::requisition_entries(computation)?;
         let next = self.step::<C>(&token, event)?;
         let details = with_state(&token, &next)?;
-        let token = self.parts.internal.update_details(token, details, requisitions).await?;
+        let token = self.update(token, details, requisitions).await?;
         self.advance(token, Hosted::stage(&next)).await
     }
 
@@ -226,23 +278,42 @@ impl Inner {
     async fn start(&self, id: &str, computation: &Computation) -> Result<Progressed, ItemError> {
         let Some((token, stage)) = self.find(id).await? else { return Ok(Progressed::NotYet("unknown")) };
         match stage.protocol() {
-            Protocol::LiquidLegionsV2 => self.begin::<llv2::State>(token).await,
-            Protocol::ReachOnlyLiquidLegionsV2 => self.begin::<reach_only_llv2::State>(token).await,
+            // Their secret keys are the mill's: here they are as good in an envelope.
+            Protocol::LiquidLegionsV2 => self.begin::<llv2::State>(token.clone(), &token).await,
+            Protocol::ReachOnlyLiquidLegionsV2 => {
+                self.begin::<reach_only_llv2::State>(token.clone(), &token).await
+            }
             Protocol::HonestMajorityShareShuffle => {
                 let token = self.take_in_nonces(token, stage, computation).await?;
-                self.begin::<hmss::State>(token).await
+                let opened = self.opened(&token).await?;
+                self.begin::<hmss::State>(token, &opened).await
             }
         }
     }
 
-    async fn begin<P: Hosted>(&self, token: ComputationToken) -> Result<Progressed, ItemError> {
+    /// The computation with its secret in the clear.
+    async fn opened(&self, token: &ComputationToken) -> Result<ComputationToken, ItemError> {
+        let HeraldParts { duchy, secrets, id, .. } = &self.parts;
+        let begun = |event, outcome| {
+            let entry = Entry::new(event, outcome).duchy(duchy).computation(&token.global_computation_id);
+            entry.detail("herald", id.as_str())
+        };
+        Ok(secrets.open_for_use(token, duchy, begun).await?)
+    }
+
+    /// Begins a computation, which `opened` is as the protocol can read it.
+    async fn begin<P: Hosted>(
+        &self,
+        token: ComputationToken,
+        opened: &ComputationToken,
+    ) -> Result<Progressed, ItemError> {
         let stage = ProtocolStage::of(&token)?;
-        let state = P::read(&token, &self.parts.duchy, &self.parts.setup.current())?;
+        let state = P::read(opened, &self.parts.duchy, &self.parts.setup.current())?;
         let Some(waiting) = state.waits_to_start_in() else { return Ok(Progressed::Done) };
         if stage != waiting {
             return Ok(before(stage, waiting));
         }
-        let next = self.step::<P>(&token, P::started())?;
+        let next = self.step::<P>(opened, P::started())?;
         self.advance(token, next.stage()).await
     }
 
@@ -260,17 +331,40 @@ impl Inner {
         }
         let requisitions = convert::requisition_entries(computation)?;
         let details = token.computation_details.clone().unwrap_or_default();
-        Ok(self.parts.internal.update_details(token, details, requisitions).await?)
+        self.update(token, details, requisitions).await
     }
 
-    async fn finish(&self, id: &str, reason: CompletedReason) -> Result<Progressed, ItemError> {
+    async fn update(
+        &self,
+        token: ComputationToken,
+        details: ComputationDetails,
+        requisitions: Vec<RequisitionEntry>,
+    ) -> Result<ComputationToken, ItemError> {
+        let stage = stage_of(Some(&token));
+        let updated = self.parts.internal.update_details(token, details, requisitions);
+        Ok(around("database.update", stage, updated).await?)
+    }
+
+    async fn finish(&self, id: &str, reason: CompletedReason, why: &str) -> Result<Progressed, ItemError> {
         let Some((token, stage)) = self.find(id).await? else { return Ok(Progressed::Done) };
         if stage.kind() != StageKind::Terminal {
             let terminal = stage.protocol().terminal_stage();
-            self.parts.internal.finish(token, terminal, reason).await?;
+            let finished = self.parts.internal.finish(token, terminal, reason, why);
+            around("database.finish", stage.name(), finished).await?;
             tracing::info!(?reason, "ended by the Kingdom");
         }
         Ok(Progressed::Done)
+    }
+
+    /// The Kingdom has the result. A mill that is still at work on the last stage is left to end it. A computation that
+    /// waits gets no message any more: it was over, and the database has been restored from an older backup.
+    async fn succeed(&self, id: &str) -> Result<Progressed, ItemError> {
+        let Some((_, stage)) = self.find(id).await? else { return Ok(Progressed::Done) };
+        match stage.kind() {
+            StageKind::Terminal => Ok(Progressed::Done),
+            StageKind::Compute => Ok(Progressed::NotYet(stage.name())),
+            StageKind::Wait => self.finish(id, CompletedReason::Succeeded, ENDED_BY_KINGDOM).await,
+        }
     }
 
     pub(super) async fn find(
@@ -292,24 +386,35 @@ impl Inner {
     }
 
     async fn advance(&self, token: ComputationToken, next: ProtocolStage) -> Result<Progressed, ItemError> {
+        let left = stage_of(Some(&token));
         let request = advance_request(token, next, Vec::new())?;
-        self.parts.internal.advance(request).await?;
+        around("database.advance", left, self.parts.internal.advance(request)).await?;
         tracing::info!(entered = next.name(), "the computation goes on");
         Ok(Progressed::Done)
     }
 
-    /// Tells the Kingdom that this duchy cannot take part, and ends the local computation.
+    /// Tells the Kingdom that this duchy cannot take part, and ends the local computation. The item is not done before
+    /// both have happened, or have been refused: everybody else would wait for this duchy without end.
     async fn give_up(&self, id: &str, error: &ItemError) {
+        let why = format!("the herald of {} gave up: {error}", self.parts.duchy);
         let failure = Failure {
             participant_child_reference_id: self.parts.id.clone(),
-            error_message: format!("the herald of {} gave up: {error}", self.parts.duchy),
-            error_time: Some(std::time::SystemTime::now().into()),
+            error_message: why.clone(),
+            error_time: Some(platform::time().into()),
             stage_attempt: None,
         };
-        if let Err(status) = self.parts.kingdom.fail(id, failure).await {
+        Entry::new(Event::ComputationFailed, Outcome::Failed)
+            .duchy(&self.parts.duchy)
+            .computation(id)
+            .reason(&error.to_string())
+            .detail("herald", self.parts.id.as_str())
+            .record();
+        let tell = || around("kingdom.fail", "", self.parts.kingdom.fail(id, failure.clone()));
+        if let Err(status) = ENDINGS.run(|status: &Status| Class::of(status.code()), tell).await {
             tracing::error!(%status, "the Kingdom is not told of the failure");
         }
-        if let Err(error) = self.finish(id, CompletedReason::Failed).await {
+        let end = || self.finish(id, CompletedReason::Failed, &why);
+        if let Err(error) = ENDINGS.run(ItemError::class, end).await {
             tracing::error!(%error, "the local computation is not ended");
         }
     }
@@ -318,7 +423,7 @@ impl Inner {
     /// end goes what does not lie in its row.
     async fn delete(&self, id: &str, reason: CompletedReason) {
         let deleted = async {
-            self.finish(id, reason).await?;
+            self.finish(id, reason, ENDED_BY_KINGDOM).await?;
             match self.find(id).await? {
                 Some((token, _)) => Ok(self.parts.internal.delete(token.local_computation_id).await?),
                 None => Ok::<_, ItemError>(()),

@@ -2,13 +2,14 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
 
 use tokio::sync::watch;
 use tonic::Code;
 
 use crate::continuation_token::ContinuationToken;
+use crate::fail_point::around;
 use crate::internal_api::InternalApi;
+use crate::platform;
 use crate::telemetry::instruments::HERALD_LAG_SECONDS;
 
 /// Items in the order of the stream, and the position that may be remembered.
@@ -64,9 +65,9 @@ impl Progress {
                 let position = positions.borrow_and_update().clone();
                 // The lag is the age of the last change behind which nothing is left to do.
                 if let Ok(token) = ContinuationToken::parse(&position) {
-                    HERALD_LAG_SECONDS.set(token.age(SystemTime::now()).as_secs_f64(), [""; 0]);
+                    HERALD_LAG_SECONDS.set(token.age(platform::time()).as_secs_f64(), [""; 0]);
                 }
-                match internal.set_continuation_token(position).await {
+                match around("database.position", "", internal.set_continuation_token(position)).await {
                     Ok(()) => {}
                     Err(status) if status.code() == Code::FailedPrecondition => {
                         tracing::info!(%status, "a later position is remembered already");

@@ -133,7 +133,6 @@ impl Kingdom {
             kingdom: self.clone(),
             duchy,
             position,
-            changes: self.shared.changes.subscribe(),
             found: VecDeque::new(),
             faults: StreamFaults::default(),
             cut: false,
@@ -155,7 +154,7 @@ impl Kingdom {
                     return None;
                 }
                 // Seen before looking: a change during the look wakes the wait below.
-                walk.changes.borrow_and_update();
+                let seen = walk.kingdom.shared.changes.value();
                 let looked = Instant::now();
                 if let Err(error) = walk.look(settings.limit) {
                     walk.cut = true;
@@ -163,8 +162,7 @@ impl Kingdom {
                 }
                 if walk.found.is_empty() {
                     let wait = async {
-                        // The sender lives as long as the Kingdom that `walk` holds: no error is possible.
-                        let _ = walk.changes.changed().await;
+                        walk.kingdom.shared.changes.wait_for(|count| count != seen).await;
                         tokio::time::sleep_until(looked + settings.throttle).await;
                     };
                     // Reaching the deadline is how a stream normally ends.
@@ -179,7 +177,6 @@ struct Walk {
     kingdom: Kingdom,
     duchy: String,
     position: Option<Position>,
-    changes: tokio::sync::watch::Receiver<()>,
     found: VecDeque<StreamActiveComputationsResponse>,
     faults: StreamFaults,
     /// Whether the stream has ended before its time.

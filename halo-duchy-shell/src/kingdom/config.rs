@@ -1,25 +1,55 @@
 //! What a development Kingdom is told at its start.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::error::KingdomError;
+use crate::clock::Timestamp;
 use crate::proto::api::measurement_spec::MeasurementType;
 use crate::proto::system::computation::mpc_protocol_config::NoiseMechanism;
 
 /// The configuration of a [`Kingdom`](super::Kingdom).
 #[derive(Clone, Debug)]
 pub struct KingdomConfig {
-    /// The ids of the duchies; all take part in every computation of a Liquid Legions protocol.
-    pub duchies: BTreeSet<String>,
+    /// The duchies by id, and when they take part in new measurements.
+    pub duchies: BTreeMap<String, ActiveWindow>,
     /// How measurements are computed: by the first of these that can measure what is asked for, unless one was
     /// [planned](super::Kingdom::plan_measurement).
     pub protocols: Vec<Protocol>,
+    /// The duchies of computations of Liquid Legions v2.
+    pub liquid_legions_v2: DuchySelection,
+    /// The duchies of computations of reach-only Liquid Legions v2.
+    pub reach_only_liquid_legions_v2: DuchySelection,
     /// How the stream of active computations behaves.
     pub stream: StreamSettings,
     /// Whether `Certificates.GetCertificate` answers every failure with `UNKNOWN`, as the real Kingdom does.
     pub certificate_errors_unknown: bool,
     /// Whether the Kingdom's own service may inject faults.
     pub allow_faults: bool,
+}
+
+/// When a duchy takes part in new measurements: from its start to its end, both included.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ActiveWindow {
+    /// Since ever, if not given.
+    pub start: Option<Timestamp>,
+    /// For ever, if not given.
+    pub end: Option<Timestamp>,
+}
+
+/// Which duchies take part in the computations of a Liquid Legions protocol.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum DuchySelection {
+    /// All; there are no measurements while one of them is not active.
+    #[default]
+    All,
+    /// Some, as upstream's Kingdom selects them.
+    Chosen {
+        /// These in any case; there are no measurements while one of them is not active.
+        required: BTreeSet<String>,
+        /// So many at least: active ones are added in the order of their ids.
+        minimum: usize,
+    },
 }
 
 /// The protocol that measurements are computed with, and its parameters.
@@ -87,6 +117,60 @@ pub struct StreamSettings {
     pub limit: usize,
 }
 
+impl KingdomConfig {
+    /// A well-behaved Kingdom whose duchies are always active and all take part in every computation of a Liquid Legions
+    /// protocol. Streams are as upstream's.
+    pub fn new(duchies: impl IntoIterator<Item = String>, protocols: Vec<Protocol>) -> Self {
+        Self {
+            duchies: duchies.into_iter().map(|id| (id, ActiveWindow::default())).collect(),
+            protocols,
+            liquid_legions_v2: DuchySelection::All,
+            reach_only_liquid_legions_v2: DuchySelection::All,
+            stream: StreamSettings::default(),
+            certificate_errors_unknown: false,
+            allow_faults: false,
+        }
+    }
+
+    /// The duchies of a computation by `protocol` that is created at `now`.
+    pub(super) fn participants(
+        &self,
+        protocol: &Protocol,
+        now: Timestamp,
+    ) -> Result<BTreeSet<String>, KingdomError> {
+        let all = || self.duchies.keys().cloned().collect();
+        let selected = |selection: &DuchySelection| match selection {
+            DuchySelection::All => (all(), 0),
+            DuchySelection::Chosen { required, minimum } => (required.clone(), *minimum),
+        };
+        let (mut participants, minimum): (BTreeSet<String>, usize) = match protocol {
+            Protocol::LiquidLegionsV2(_) => selected(&self.liquid_legions_v2),
+            Protocol::ReachOnlyLiquidLegionsV2(_) => selected(&self.reach_only_liquid_legions_v2),
+            Protocol::HonestMajorityShareShuffle(_) => {
+                (protocol.named_duchies().into_iter().cloned().collect(), 0)
+            }
+        };
+        let is_active = |id: &String| self.duchies.get(id).is_some_and(|window| window.contains(now));
+        if let Some(idle) = participants.iter().find(|id| !is_active(id)) {
+            return Err(KingdomError::DuchyNotActive(idle.clone()));
+        }
+        let more = self.duchies.keys().filter(|id| is_active(id) && !participants.contains(*id)).cloned();
+        let more: Vec<_> = more.take(minimum.saturating_sub(participants.len())).collect();
+        participants.extend(more);
+        if participants.len() < minimum {
+            return Err(KingdomError::TooFewDuchies { active: participants.len(), minimum });
+        }
+        Ok(participants)
+    }
+}
+
+impl ActiveWindow {
+    /// Whether the duchy is active at `now`.
+    pub fn contains(&self, now: Timestamp) -> bool {
+        self.start.is_none_or(|start| start <= now) && self.end.is_none_or(|end| now <= end)
+    }
+}
+
 impl Default for LiquidLegionsSettings {
     /// Upstream's test configuration.
     fn default() -> Self {
@@ -132,12 +216,12 @@ impl Protocol {
         }
     }
 
-    /// Those of `duchies` that take part in a computation; in a share shuffle the three that it names.
-    pub(super) fn participants(&self, duchies: &BTreeSet<String>) -> BTreeSet<String> {
+    /// The duchies that it names itself: the three of a share shuffle.
+    pub(super) fn named_duchies(&self) -> Vec<&String> {
         match self {
-            Self::LiquidLegionsV2(_) | Self::ReachOnlyLiquidLegionsV2(_) => duchies.clone(),
+            Self::LiquidLegionsV2(_) | Self::ReachOnlyLiquidLegionsV2(_) => Vec::new(),
             Self::HonestMajorityShareShuffle(settings) => {
-                settings.workers.iter().chain([&settings.aggregator]).cloned().collect()
+                settings.workers.iter().chain([&settings.aggregator]).collect()
             }
         }
     }
@@ -150,5 +234,82 @@ impl Protocol {
             }
             Self::ReachOnlyLiquidLegionsV2(_) => matches!(asked, MeasurementType::Reach(_)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOON: Timestamp = Timestamp::from_millis(43_200_000);
+
+    fn window(start: Option<i64>, end: Option<i64>) -> ActiveWindow {
+        let at = |millis| Timestamp::from_millis(NOON.millis() + millis);
+        ActiveWindow { start: start.map(at), end: end.map(at) }
+    }
+
+    fn sketch() -> Protocol {
+        Protocol::LiquidLegionsV2(LiquidLegionsSettings::default())
+    }
+
+    fn of(windows: [(&str, ActiveWindow); 4], required: &[&str], minimum: usize) -> KingdomConfig {
+        let required = required.iter().map(|id| String::from(*id)).collect();
+        KingdomConfig {
+            duchies: windows.map(|(id, window)| (id.to_owned(), window)).into(),
+            liquid_legions_v2: DuchySelection::Chosen { required, minimum },
+            ..KingdomConfig::new([], vec![sketch()])
+        }
+    }
+
+    #[test]
+    fn windows_include_both_ends() {
+        for (start, end, expected) in [
+            (None, None, true),
+            (Some(0), None, true),
+            (Some(1), None, false),
+            (None, Some(0), true),
+            (None, Some(-1), false),
+            (Some(-1), Some(1), true),
+            (Some(1), Some(2), false),
+        ] {
+            assert_eq!(window(start, end).contains(NOON), expected, "{start:?} {end:?}");
+        }
+    }
+
+    #[test]
+    fn active_duchies_are_added_until_there_are_enough() {
+        let always = ActiveWindow::default();
+        let idle = window(Some(1), None);
+        let windows = [("a", idle), ("b", always), ("c", always), ("d", always)];
+        let chosen =
+            |required: &[&str], minimum| of(windows, required, minimum).participants(&sketch(), NOON);
+        let names = |ids: &[&str]| Ok(ids.iter().map(|id| String::from(*id)).collect());
+        assert_eq!(chosen(&["d"], 1), names(&["d"]));
+        assert_eq!(chosen(&["d"], 2), names(&["b", "d"]));
+        assert_eq!(chosen(&["b", "d"], 1), names(&["b", "d"]));
+        assert_eq!(chosen(&[], 3), names(&["b", "c", "d"]));
+        assert_eq!(chosen(&["d"], 4), Err(KingdomError::TooFewDuchies { active: 3, minimum: 4 }));
+        assert_eq!(chosen(&["a"], 1), Err(KingdomError::DuchyNotActive("a".into())));
+        assert_eq!(chosen(&["z"], 1), Err(KingdomError::DuchyNotActive("z".into())));
+        // Later it is.
+        let later = NOON + Duration::from_millis(1);
+        assert_eq!(of(windows, &["a"], 1).participants(&sketch(), later), names(&["a"]));
+        // The other protocol selects for itself.
+        let other = Protocol::ReachOnlyLiquidLegionsV2(LiquidLegionsSettings::default());
+        let config = of(windows, &["d"], 1);
+        assert_eq!(config.participants(&other, later), names(&["a", "b", "c", "d"]));
+        assert_eq!(config.participants(&other, NOON), Err(KingdomError::DuchyNotActive("a".into())));
+    }
+
+    #[test]
+    fn a_share_shuffle_names_its_duchies() {
+        let always = ActiveWindow::default();
+        let windows = [("a", always), ("b", always), ("c", window(None, Some(-1))), ("d", always)];
+        let shuffle = |workers: [&str; 2], aggregator: &str| {
+            let settings = ShareShuffleSettings::of(workers.map(str::to_owned), aggregator.to_owned());
+            of(windows, &[], 4).participants(&Protocol::HonestMajorityShareShuffle(settings), NOON)
+        };
+        assert_eq!(shuffle(["d", "a"], "b"), Ok(["a", "b", "d"].map(str::to_owned).into()));
+        assert_eq!(shuffle(["d", "a"], "c"), Err(KingdomError::DuchyNotActive("c".into())));
     }
 }

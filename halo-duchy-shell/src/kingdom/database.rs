@@ -102,7 +102,6 @@ impl Database {
             certificates,
             log_entries,
             violations,
-            attempts,
             faults,
             last_update,
         } = records;
@@ -112,7 +111,6 @@ impl Database {
         write(&transaction, Kind::CERTIFICATE, certificates)?;
         write(&transaction, Kind::LOG_ENTRY, log_entries)?;
         write(&transaction, Kind::VIOLATION, violations)?;
-        write(&transaction, Kind::ATTEMPT, attempts)?;
         write(&transaction, Kind::FAULT, faults)?;
         put(&transaction, LAST_UPDATE, "", last_update)?;
         transaction.commit()
@@ -129,7 +127,6 @@ impl Kind {
     const CERTIFICATE: &str = "certificate";
     const LOG_ENTRY: &str = "log_entry";
     const VIOLATION: &str = "violation";
-    const ATTEMPT: &str = "attempt";
     const FAULT: &str = "fault";
 }
 
@@ -180,7 +177,6 @@ fn read(transaction: &Transaction<'_>) -> Result<Records, DatabaseError> {
         certificates: read_kind(transaction, Kind::CERTIFICATE)?,
         log_entries: read_kind(transaction, Kind::LOG_ENTRY)?,
         violations: read_kind(transaction, Kind::VIOLATION)?,
-        attempts: read_kind(transaction, Kind::ATTEMPT)?,
         faults: read_kind(transaction, Kind::FAULT)?,
         last_update: match last_update {
             Some(text) => parse(LAST_UPDATE, &text, &text)?,
@@ -223,8 +219,7 @@ fn check(records: &Records) -> Result<(), DatabaseError> {
     }
     let known = |id: &ExternalId| records.measurements.contains_key(id);
     let references = (records.requests.iter().map(|(key, id)| (Kind::REQUEST, format!("{key:?}"), id)))
-        .chain(records.log_entries.keys().map(|(id, number)| (Kind::LOG_ENTRY, number.to_string(), id)))
-        .chain(records.attempts.keys().map(|key| (Kind::ATTEMPT, format!("{key:?}"), &key.0)));
+        .chain(records.log_entries.keys().map(|(id, number)| (Kind::LOG_ENTRY, number.to_string(), id)));
     for (kind, key, id) in references {
         if !known(id) {
             let problem = "its measurement is not there";
@@ -272,7 +267,6 @@ impl Records {
         self.certificates.commit();
         self.log_entries.commit();
         self.violations.commit();
-        self.attempts.commit();
         self.faults.commit();
     }
 
@@ -284,7 +278,6 @@ impl Records {
         self.certificates.roll_back();
         self.log_entries.roll_back();
         self.violations.roll_back();
-        self.attempts.roll_back();
         self.faults.roll_back();
     }
 }

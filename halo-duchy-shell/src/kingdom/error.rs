@@ -77,6 +77,17 @@ pub enum KingdomError {
     /// A certificate is not known here, or was revoked.
     #[error("certificate {0:?} is not known or was revoked")]
     CertificateInvalid(String),
+    /// A duchy that has to take part is not active, or there is none of that id.
+    #[error("duchy {0} is not active")]
+    DuchyNotActive(String),
+    /// Fewer duchies are active than a computation takes.
+    #[error("{active} duchies are active, and a computation takes {minimum}")]
+    TooFewDuchies {
+        /// Those that could take part.
+        active: usize,
+        /// How many have to.
+        minimum: usize,
+    },
     /// The measurement to be planned exists.
     #[error("the measurement of request {request_id:?} exists already")]
     MeasurementExists {
@@ -106,6 +117,8 @@ impl KingdomError {
             | Self::ParticipantState { .. }
             | Self::RequisitionState { .. }
             | Self::CertificateInvalid(_)
+            | Self::DuchyNotActive(_)
+            | Self::TooFewDuchies { .. }
             | Self::FaultsForbidden => Code::FailedPrecondition,
             Self::ResultExists(_) | Self::MeasurementExists { .. } => Code::AlreadyExists,
             Self::NotSaved(_) => Code::Unavailable,

@@ -84,10 +84,9 @@ fn create(
     for entry in &request.data_providers {
         state.valid_certificate(&entry.certificate)?;
     }
+    let duchies = state.config.participants(&protocol, state.clock.now())?;
     let time = state.tick();
-    let participants =
-        protocol.participants(&state.config.duchies).into_iter().map(|duchy| (duchy, participant(time)));
-    let participants = participants.collect();
+    let participants = duchies.into_iter().map(|duchy| (duchy, participant(time))).collect();
     let mut requisitions = BTreeMap::new();
     for entry in request.data_providers {
         let id = ExternalId::random(&mut state.rng);

@@ -233,7 +233,6 @@ fn fail(
     let found = find(state, key, &request.etag)?;
     let failure = request.failure.unwrap_or_default();
     state.check_text(key.computation, &key.duchy, &failure.error_message);
-    state.check_attempt(key.computation, &key.duchy, failure.stage_attempt.as_ref());
     if is_terminal(found.computation) {
         return Err(KingdomError::ComputationState {
             computation: key.computation,

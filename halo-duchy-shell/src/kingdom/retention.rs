@@ -42,7 +42,6 @@ impl Kingdom {
                 records.measurements.remove(id);
                 records.requests.remove_if(|_, computation| computation == id);
                 records.log_entries.remove_if(|(computation, _), _| computation == id);
-                records.attempts.remove_if(|(computation, _, _), _| computation == id);
                 state.forgeries.remove(id);
             }
             Ok(ended.into_iter().map(|(_, name)| name).collect())

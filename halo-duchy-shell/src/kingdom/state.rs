@@ -26,7 +26,7 @@ use crate::hybrid_encryption::PrivateKeyset;
 use crate::proto::api::{self, EncryptedMessage, MeasurementSpec, SignedMessage};
 use crate::proto::system::computation::State as ComputationState;
 use crate::proto::system::computation_participant::{Failure, RequisitionParams, State as ParticipantState};
-use crate::proto::system::{Computation, ComputationLogEntry, StageAttempt, requisition::FulfillmentContext};
+use crate::proto::system::{Computation, ComputationLogEntry, requisition::FulfillmentContext};
 
 /// When something last changed, in microseconds since 1970. No two changes have the same.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
@@ -84,8 +84,6 @@ pub struct Records {
     /// By computation and a number, which rises.
     pub log_entries: Tracked<(ExternalId, u64), LogEntry>,
     pub violations: Tracked<u64, Violation>,
-    /// The latest attempt seen, by computation, duchy and stage.
-    pub attempts: Tracked<(ExternalId, String, i32), i64>,
     pub faults: Tracked<u64, Fault>,
     /// When anything last changed.
     pub last_update: UpdateTime,
@@ -239,23 +237,6 @@ impl State {
             .map(|known| &known.certificate)
             .filter(|certificate| certificate.revocation_state() == RevocationState::Unspecified)
             .ok_or(KingdomError::CertificateInvalid(name))
-    }
-
-    /// Records what an attempt's number says about the claims of a duchy. Attempt 0 is that a stage was entered: no claim,
-    /// and the entry about the first one may overtake it.
-    pub fn check_attempt(&mut self, computation: ExternalId, duchy: &str, attempt: Option<&StageAttempt>) {
-        let Some(&StageAttempt { stage, attempt_number: found, .. }) = attempt else { return };
-        if found == 0 {
-            return;
-        }
-        let key = (computation, duchy.to_owned(), stage);
-        let last = self.records.attempts.get(&key).copied().unwrap_or(found);
-        if found < last {
-            let duchy = duchy.to_owned();
-            self.report(Violation::AttemptDecreased { computation, duchy, stage, last, found });
-        } else {
-            self.records.attempts.insert(key, found);
-        }
     }
 
     /// Takes down that an invariant was broken.

@@ -1,5 +1,5 @@
 //! The Kingdom over gRPC on a loopback port, with duchies, data providers and a measurement consumer played by the
-//! tests. A caller names itself in a header: mutual TLS is tested where it lives.
+//! tests. A caller names itself, as to a Kingdom in plain text: mutual TLS is tested where it lives.
 
 use std::time::Duration;
 
@@ -8,13 +8,12 @@ use prost_types::Any;
 use rand_core::SeedableRng;
 use sha2::{Digest, Sha256};
 use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
-use tonic::service::InterceptorLayer;
 use tonic::service::interceptor::InterceptedService;
-use tonic::transport::{Endpoint, Server};
-use tonic::{Code, Request, Status};
+use tonic::transport::Endpoint;
+use tonic::{Code, Status};
 
 use super::config::{LiquidLegionsSettings, Protocol, StreamSettings};
+use super::plaintext::{Introduce, believe};
 use super::*;
 use crate::client::Channel;
 use crate::clock::SystemClock;
@@ -39,6 +38,7 @@ use crate::proto::system::{
     ComputationParticipant, ConfirmComputationParticipantRequest, FulfillRequisitionRequest,
     GetComputationParticipantRequest, SetParticipantRequisitionParamsRequest,
 };
+use crate::server::{ServerLimits, serve_plaintext};
 
 mod admin;
 mod faults;
@@ -54,36 +54,7 @@ mod stream;
 const DUCHIES: [&str; 3] = ["aggregator", "worker1", "worker2"];
 const DATA_PROVIDERS: [&str; 2] = ["news", "video"];
 const CONSUMER: &str = "measurementConsumers/shop";
-const CALLER_HEADER: &str = "test-caller";
-
 type Stub = InterceptedService<Channel, Introduce>;
-
-/// Names the caller in a header.
-#[derive(Clone)]
-struct Introduce(String);
-
-impl tonic::service::Interceptor for Introduce {
-    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        request.metadata_mut().insert(CALLER_HEADER, self.0.parse().unwrap());
-        Ok(request)
-    }
-}
-
-/// What [`crate::identity::Authenticate`] does, by the header.
-fn believe_header(mut request: Request<()>) -> Result<Request<()>, Status> {
-    let name = request.metadata().get(CALLER_HEADER).map(|name| name.to_str().unwrap().to_owned());
-    let caller = match name.as_deref().and_then(|name| name.split_once('/')) {
-        Some(("duchies", id)) => Caller::Duchy(id.to_owned()),
-        Some(("dataProviders", id)) => Caller::DataProvider(format!("dataProviders/{id}")),
-        Some(("measurementConsumers", id)) => {
-            Caller::MeasurementConsumer(format!("measurementConsumers/{id}"))
-        }
-        None if name.as_deref() == Some("kingdom") => Caller::Kingdom,
-        _ => return Ok(request),
-    };
-    request.extensions_mut().insert(caller);
-    Ok(request)
-}
 
 /// A Kingdom and the way to it.
 struct Trial {
@@ -117,15 +88,14 @@ impl Trial {
         }
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let server =
-            Server::builder().layer(InterceptorLayer::new(believe_header)).add_routes(kingdom.routes());
-        tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
+        let (routes, limits) = (kingdom.routes(), ServerLimits::default());
+        tokio::spawn(serve_plaintext(believe, limits, listener, routes, std::future::pending()));
         let channel = Endpoint::try_from(format!("http://{address}")).unwrap().connect_lazy();
         Self { kingdom, channel: channel.into() }
     }
 
     fn as_caller<T>(&self, caller: &str, client: impl FnOnce(Channel, Introduce) -> T) -> T {
-        client(self.channel.clone(), Introduce(caller.to_owned()))
+        client(self.channel.clone(), Introduce(Caller::of_name(caller).unwrap()))
     }
 
     fn computations(&self, duchy: &str) -> ComputationsClient<Stub> {
@@ -225,13 +195,7 @@ impl Trial {
 }
 
 fn config(protocols: Vec<Protocol>, stream: StreamSettings) -> KingdomConfig {
-    KingdomConfig {
-        duchies: DUCHIES.map(str::to_owned).into(),
-        protocols,
-        stream,
-        certificate_errors_unknown: false,
-        allow_faults: true,
-    }
+    KingdomConfig { stream, allow_faults: true, ..KingdomConfig::new(DUCHIES.map(str::to_owned), protocols) }
 }
 
 fn participant_name(computation: &str, duchy: &str) -> String {

@@ -69,22 +69,6 @@ pub enum Violation {
         /// The duchy.
         duchy: String,
     },
-    /// The number of an attempt went back.
-    #[error(
-        "{duchy} is at attempt {found} of stage {stage} of computation {computation} after attempt {last}"
-    )]
-    AttemptDecreased {
-        /// The computation.
-        computation: ExternalId,
-        /// The duchy.
-        duchy: String,
-        /// The stage's number.
-        stage: i32,
-        /// The attempt seen before.
-        last: i64,
-        /// The attempt seen now.
-        found: i64,
-    },
     /// A duchy passed on a nonce that its requisition does not have.
     #[error("{duchy} fulfilled requisition {requisition} of computation {computation} with a wrong nonce")]
     WrongNonce {
@@ -129,7 +113,6 @@ impl Violation {
             | Self::ResultNotSigned { computation, .. }
             | Self::ResultType { computation, .. }
             | Self::SecondResult { computation, .. }
-            | Self::AttemptDecreased { computation, .. }
             | Self::WrongNonce { computation, .. }
             | Self::FulfilledElsewhere { computation, .. }
             | Self::SecretDisclosed { computation, .. } => *computation,

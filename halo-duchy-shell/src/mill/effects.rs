@@ -6,53 +6,68 @@ use getrandom::SysRng;
 use getrandom::rand_core::UnwrapErr;
 use halo_protocols::{DuchyId, Payload};
 use prost::Message as _;
+use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 use tonic::Code;
 
 use super::observer::StageEvent;
 use super::work::Work;
 use super::{Inner, MillError};
+use crate::audit::{Event, Outcome};
 use crate::consent::{ConsentError, public_keyset, seal_result};
 use crate::convert::{Hosted, SignedKey};
+use crate::fail_point::around;
 use crate::proto::api::measurement::Result as MeasurementResult;
 use crate::proto::api::{EncryptionPublicKey, encryption_public_key};
-use crate::proto::system::SetComputationResultRequest;
 use crate::proto::system::computation::State;
 use crate::proto::system::computation_participant::RequisitionParams;
+use crate::proto::system::{Computation, SetComputationResultRequest};
 use crate::protocol_stages::PeerMessage;
+use crate::retry::Backoff;
 use crate::system_api::computation_name;
 
-/// The first pause between two looks at a peer's stage.
-const FIRST_POLL: Duration = Duration::from_millis(50);
-const LONGEST_POLL: Duration = Duration::from_secs(30);
+/// The pauses between looks at a peer's stage.
+const POLLS: Backoff = Backoff::new(Duration::from_millis(50), 1.5, Duration::from_secs(30));
 
 impl Work {
     /// Signs the key, if there is one, and tells the Kingdom that this duchy takes part with it.
     pub(super) async fn publish<P: Hosted>(&self, key: Option<Vec<u8>>) -> Result<(), MillError> {
         let Inner { parts, .. } = &*self.mill;
+        let own = parts.consent.own.current();
         let sign = |key: Vec<u8>| {
-            let signature = parts.consent.signer.sign(&key)?;
+            let signature = own.signer.sign(&key)?;
             Ok::<_, ConsentError>(SignedKey { key, signature })
         };
         let params = RequisitionParams {
-            duchy_certificate: parts.consent.certificate_name.clone(),
+            duchy_certificate: own.certificate_name.clone(),
             // The Kingdom fills it in from the certificate that it knows by this name.
             duchy_certificate_der: Vec::new(),
             protocol: Some(P::participation(key.map(sign).transpose()?)),
         };
         let computation = &self.token.global_computation_id;
-        let published = parts.kingdom.set_requisition_params(computation, params).await;
-        published.map_err(MillError::kingdom("publishing the key"))
+        self.entry(Event::KeyUsed, Outcome::Done)
+            .detail("key", own.certificate_name.as_str())
+            .detail("purpose", "signing the public key")
+            .record();
+        let published = parts.kingdom.set_requisition_params(computation, params);
+        around("kingdom.publish", self.stage_name(), published)
+            .await
+            .map_err(MillError::kingdom("publishing the key"))
     }
 
     pub(super) async fn confirm_participation(&self) -> Result<(), MillError> {
-        let confirmed = self.mill.parts.kingdom.confirm(&self.token.global_computation_id).await;
-        confirmed.map_err(MillError::kingdom("confirming the participation"))
+        let confirmed = self.mill.parts.kingdom.confirm(&self.token.global_computation_id);
+        around("kingdom.confirm", self.stage_name(), confirmed)
+            .await
+            .map_err(MillError::kingdom("confirming the participation"))
     }
 
     /// Tells the Kingdom that this duchy cannot go on.
     pub(super) async fn fail_participation(&self, reason: &str) -> Result<(), MillError> {
         tracing::error!(reason, "the computation cannot go on");
+        // A duchy that refuses to take part does so because of somebody's consent or key.
+        self.entry(Event::ConsentRefused, Outcome::Refused).reason(reason).record();
+        self.entry(Event::ComputationFailed, Outcome::Failed).reason(reason).record();
         self.observe(StageEvent::Failed { reason: reason.to_owned() });
         let failed = self.mill.fail_at_kingdom(&self.token, reason).await;
         failed.map_err(MillError::kingdom("reporting the failure"))
@@ -69,7 +84,7 @@ impl Work {
         let begun = Instant::now();
         let patience = self.mill.options.peer_patience;
         let awaited = message.awaited_in();
-        let mut pause = FIRST_POLL;
+        let mut looks = 0;
         let mut reported = false;
         let mut waiting_since = None;
         loop {
@@ -87,7 +102,8 @@ impl Work {
             }
             let reason = if stage == awaited {
                 self.slot.retake().await;
-                match peers.advance(&to, &id, message, payload.clone()).await {
+                let advanced = peers.advance(&to, &id, message, payload.clone());
+                match around("peer.advance", self.stage_name(), advanced).await {
                     Ok(()) => {
                         self.statistics.sent_bytes = bytes as u64;
                         break;
@@ -112,9 +128,9 @@ impl Work {
             // Others may work meanwhile: two duchies whose only places wait for one another would wait for ever.
             self.slot.leave();
             let waiting_since = *waiting_since.get_or_insert_with(Instant::now);
-            tokio::time::sleep(pause).await;
+            looks += 1;
+            tokio::time::sleep(POLLS.pause(looks)).await;
             self.statistics.waiting = waiting_since.elapsed();
-            pause = (pause * 3 / 2).min(LONGEST_POLL);
         }
         self.statistics.transmission = begun.elapsed();
         Ok(())
@@ -129,24 +145,41 @@ impl Work {
             format: encryption_public_key::Format::TinkKeyset as i32,
             data: kingdom.measurement_public_key.unwrap_or_default().data,
         };
-        let rng = &mut UnwrapErr(SysRng);
-        let encrypted_result = seal_result(result, &parts.consent.signer, &public_keyset(&consumer)?, rng)?;
         let computation = &self.token.global_computation_id;
+        // An earlier attempt may have handed in a result and never heard of it; the Kingdom does not say so. It takes a
+        // second result that is signed by another key, which this duchy may have had then.
+        let mine = format!("duchies/{}/certificates/", parts.duchy);
+        let has_mine = |known: &Computation| {
+            known.state() == State::Succeeded && known.aggregator_certificate.starts_with(&mine)
+        };
+        if self.token.attempt > 1
+            && parts.kingdom.computation(computation).await.is_ok_and(|known| has_mine(&known))
+        {
+            return Ok(());
+        }
+        let own = parts.consent.own.current();
+        let rng = &mut UnwrapErr(SysRng);
+        let encrypted_result = seal_result(result, &own.signer, &public_keyset(&consumer)?, rng)?;
+        let sent = self
+            .entry(Event::ResultSent, Outcome::Done)
+            .detail("key", own.certificate_name.as_str())
+            .detail("sha256", hex::encode(Sha256::digest(&encrypted_result)))
+            .detail("result_public_key_sha256", hex::encode(Sha256::digest(&consumer.data)));
         let request = SetComputationResultRequest {
             name: computation_name(computation),
-            aggregator_certificate: parts.consent.certificate_name.clone(),
+            aggregator_certificate: own.certificate_name.clone(),
             result_public_key: consumer.encode_to_vec(),
             encrypted_result,
             public_api_version: kingdom.public_api_version,
         };
-        match parts.kingdom.set_result(request).await {
-            Ok(()) => Ok(()),
-            // An earlier attempt may have handed in a result and never heard of it; the Kingdom does not say so.
+        match around("kingdom.result", self.stage_name(), parts.kingdom.set_result(request)).await {
+            Ok(()) => {
+                sent.record();
+                Ok(())
+            }
             Err(status) => match parts.kingdom.computation(computation).await {
-                Ok(known)
-                    if known.state() == State::Succeeded
-                        && known.aggregator_certificate == parts.consent.certificate_name =>
-                {
+                Ok(known) if has_mine(&known) => {
+                    sent.record();
                     Ok(())
                 }
                 _ => Err(MillError::kingdom("reporting the result")(status)),

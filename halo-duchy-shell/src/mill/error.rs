@@ -7,8 +7,10 @@ use halo_protocols::llv2::Retry;
 use tonic::{Code, Status};
 
 use crate::blob::BlobError;
+use crate::computation_secrets::ComputationSecretError;
 use crate::consent::ConsentError;
 use crate::convert::ConvertError;
+use crate::retry::Class;
 
 /// Why a stage was not finished.
 #[derive(Debug, thiserror::Error)]
@@ -81,46 +83,46 @@ impl MillError {
         }
     }
 
+    /// A status of this class. Attempts are limited in any case: the class only decides whether there is another.
+    fn of(class: Class, what: &'static str, status: &Status) -> Self {
+        let reason = text(status);
+        if class.may_pass() { Self::Transient { what, reason } } else { Self::Permanent { what, reason } }
+    }
+
     /// What a status of the duchy's own internal API means.
     pub(super) fn internal(what: &'static str) -> impl FnOnce(Status) -> Self {
         move |status| match status.code() {
             // The computation has changed under the mill, or is gone.
             Code::Aborted | Code::NotFound => Self::LostLock(format!("{what}: {}", status.message())),
-            Code::InvalidArgument
-            | Code::FailedPrecondition
-            | Code::AlreadyExists
-            | Code::OutOfRange
-            | Code::Unimplemented => Self::Permanent { what, reason: text(&status) },
             // Without credentials the duchy cannot write that it failed either.
-            _ => Self::Transient { what, reason: text(&status) },
+            Code::PermissionDenied | Code::Unauthenticated => Self::of(Class::Transient, what, &status),
+            code => Self::of(Class::of(code), what, &status),
         }
     }
 
     /// What a status of the Kingdom means.
     pub(super) fn kingdom(what: &'static str) -> impl FnOnce(Status) -> Self {
         move |status| match status.code() {
-            Code::InvalidArgument
-            | Code::FailedPrecondition
-            | Code::NotFound
-            | Code::PermissionDenied
-            | Code::Unauthenticated
-            | Code::OutOfRange
-            | Code::Unimplemented => Self::Permanent { what, reason: text(&status) },
-            _ => Self::Transient { what, reason: text(&status) },
+            // It is there by another attempt, whose effect the next one will find.
+            Code::AlreadyExists => Self::of(Class::Limited, what, &status),
+            code => Self::of(Class::of(code), what, &status),
         }
     }
 
     /// What a status of a peer means. Refusals that do not say what is wrong may pass, up to the attempt limit.
     pub(super) fn peer(what: &'static str) -> impl FnOnce(Status) -> Self {
         move |status| match status.code() {
-            Code::InvalidArgument
-            | Code::NotFound
-            | Code::AlreadyExists
-            | Code::PermissionDenied
-            | Code::Unauthenticated
-            | Code::OutOfRange
-            | Code::Unimplemented => Self::Permanent { what, reason: text(&status) },
-            _ => Self::Transient { what, reason: text(&status) },
+            // Its stage may change yet.
+            Code::FailedPrecondition => Self::of(Class::Limited, what, &status),
+            code => Self::of(Class::of(code), what, &status),
+        }
+    }
+
+    /// What it means that a secret of the computation cannot be read or written.
+    pub(super) fn secret(what: &'static str) -> impl FnOnce(&ComputationSecretError) -> Self {
+        move |error| match error.class().may_pass() {
+            true => Self::transient(what)(error),
+            false => Self::permanent(what)(error),
         }
     }
 
@@ -144,7 +146,10 @@ impl From<ConvertError> for MillError {
 
 impl From<ConsentError> for MillError {
     fn from(error: ConsentError) -> Self {
-        Self::permanent("signing")(&error)
+        match error.is_transient() {
+            true => Self::transient("signing")(&error),
+            false => Self::permanent("signing")(&error),
+        }
     }
 }
 
@@ -170,6 +175,10 @@ fn chain(error: &dyn std::error::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cloud::CloudError;
+    use crate::computation_secrets::SecretProblem;
+    use crate::key_encryption::KeyEncryptionError;
+    use crate::key_encryption::envelope::EnvelopeError;
 
     #[test]
     fn a_changed_computation_is_a_lost_lock() {
@@ -187,6 +196,19 @@ mod tests {
             assert!(matches!(MillError::kingdom("x")(Status::new(code, "")), MillError::Transient { .. }));
             assert!(matches!(MillError::internal("x")(Status::new(code, "")), MillError::Transient { .. }));
         }
+    }
+
+    #[test]
+    fn a_secret_that_does_not_open_is_permanent_and_a_key_service_that_is_away_is_not() {
+        let error = |why| ComputationSecretError { field: "key", why };
+        let forged = MillError::secret("x")(&error(SecretProblem::Open(EnvelopeError::Altered)));
+        let MillError::Permanent { reason, .. } = forged else { panic!("{forged:?}") };
+        assert_eq!(reason, "key: the envelope was altered: its data key does not open it");
+        let away = CloudError::Unreachable { service: "a service", source: "connection refused".into() };
+        let away = KeyEncryptionError::Service { key: "kms".to_owned(), source: away };
+        let away = MillError::secret("x")(&error(SecretProblem::Seal(away)));
+        let MillError::Transient { reason, .. } = away else { panic!("{away:?}") };
+        assert_eq!(reason, "key: kms: a service does not answer: connection refused");
     }
 
     #[test]

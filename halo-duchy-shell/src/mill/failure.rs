@@ -1,17 +1,21 @@
 //! After an attempt that did not commit its stage: leave it, give it back, or fail the computation.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tonic::Status;
 
 use super::work::Work;
 use super::{Inner, MillError, StageEvent};
+use crate::audit::{Event, Outcome};
+use crate::fail_point::{around, stage_of};
+use crate::platform;
 use crate::proto::internal::ComputationToken;
 use crate::proto::internal::computation_details::CompletedReason;
 use crate::proto::system::computation_log_entry::{ErrorDetails, error_details};
 use crate::proto::system::computation_participant::Failure;
 use crate::proto::system::{ComputationLogEntry, StageAttempt};
 use crate::protocol_stages::ProtocolStage;
+use crate::retry::Backoff;
 
 const LONGEST_RETRY: u32 = 600;
 
@@ -22,9 +26,10 @@ impl Work {
         match &error {
             MillError::LostLock(reason) => {
                 tracing::warn!(reason, "the work is no longer this mill's");
+                self.entry(Event::LeaseLost, Outcome::Failed).reason(reason).record();
                 self.observe(StageEvent::Interrupted { reason: error.to_string() });
             }
-            MillError::Stopped => self.give_back(claimed, Duration::ZERO).await,
+            MillError::Stopped => self.give_back(claimed, Duration::ZERO, &error.to_string()).await,
             MillError::Transient { .. } | MillError::PeerNotReady { .. } => {
                 tracing::warn!(%error, "the attempt failed");
                 if attempt >= self.mill.options.max_attempts {
@@ -33,7 +38,7 @@ impl Work {
                 }
                 self.observe(StageEvent::Interrupted { reason: error.to_string() });
                 self.mill.log_transient(claimed, &error).await;
-                self.give_back(claimed, self.mill.retry_delay(attempt)).await;
+                self.give_back(claimed, self.mill.retry_delay(attempt), &error.to_string()).await;
             }
             MillError::Permanent { .. } => {
                 tracing::error!(%error, "the computation cannot go on");
@@ -59,10 +64,11 @@ impl Work {
 
     /// Makes the work claimable again after `delay`. Only this attempt's: if the stage was committed after all and the
     /// reply was lost, there is nothing to give back.
-    async fn give_back(&self, claimed: &ComputationToken, delay: Duration) {
+    async fn give_back(&self, claimed: &ComputationToken, delay: Duration, why: &str) {
         let Some(latest) = self.still_ours(claimed).await else { return };
         let Inner { parts, options, .. } = &*self.mill;
-        if let Err(status) = parts.internal.enqueue(latest, &options.id, delay).await {
+        let enqueued = parts.internal.enqueue(latest, &options.id, delay, why);
+        if let Err(status) = around("database.enqueue", self.stage_name(), enqueued).await {
             tracing::warn!(%status, "the work is left to be claimed when the lease runs out");
         }
     }
@@ -70,20 +76,23 @@ impl Work {
     /// Fails the computation at the Kingdom, then here.
     async fn fail_computation(&self, claimed: &ComputationToken, reason: &str) {
         let Some(latest) = self.still_ours(claimed).await else { return };
+        self.entry(Event::ComputationFailed, Outcome::Failed).reason(reason).record();
         self.observe(StageEvent::Failed { reason: reason.to_owned() });
         if let Err(status) = self.mill.fail_at_kingdom(&latest, reason).await {
             // The next attempt will fail in the same way and try to tell the Kingdom again.
             tracing::error!(%status, "the Kingdom is not told of the failure");
             let attempt = claimed.attempt.min(self.mill.options.max_attempts);
-            return self.give_back(claimed, self.mill.retry_delay(attempt)).await;
+            let why = format!("{reason}; and the Kingdom is not told of it: {}", status.message());
+            return self.give_back(claimed, self.mill.retry_delay(attempt), &why).await;
         }
         let Ok(stage) = ProtocolStage::of(&latest) else {
             // The mills of this duchy claim no protocol that they do not know.
             return tracing::error!("the stage is unknown");
         };
         let terminal = stage.protocol().terminal_stage();
-        let finished = self.mill.parts.internal.finish(latest, terminal, CompletedReason::Failed).await;
-        if let Err(status) = finished {
+        let failed = CompletedReason::Failed;
+        let finished = self.mill.parts.internal.finish(latest, terminal, failed, reason);
+        if let Err(status) = around("database.finish", self.stage_name(), finished).await {
             // The herald will hear of the failure from the Kingdom.
             tracing::warn!(%status, "the failed computation is not ended here");
         }
@@ -93,10 +102,9 @@ impl Work {
 impl Inner {
     /// 2^attempt units and up to as many again, at random, so that duchies do not try in step.
     fn retry_delay(&self, attempt: i32) -> Duration {
-        let exponent = u32::try_from(attempt).unwrap_or_default().min(16);
-        let units = 2u32.pow(exponent).min(LONGEST_RETRY);
-        let random = getrandom::u32().unwrap_or_default() % (units + 1);
-        self.options.retry_unit * (units + random)
+        let unit = self.options.retry_unit;
+        let pauses = Backoff::new(unit * 2, 2.0, unit * LONGEST_RETRY).spread(1.0, 2.0);
+        pauses.pause(u32::try_from(attempt).unwrap_or_default())
     }
 
     /// Tells the Kingdom that this duchy cannot go on.
@@ -104,10 +112,11 @@ impl Inner {
         let failure = Failure {
             participant_child_reference_id: self.options.id.clone(),
             error_message: format!("{}: {reason}", self.parts.duchy),
-            error_time: Some(SystemTime::now().into()),
+            error_time: Some(platform::time().into()),
             stage_attempt: Some(stage_attempt(token)),
         };
-        self.parts.kingdom.fail(&token.global_computation_id, failure).await
+        let failed = self.parts.kingdom.fail(&token.global_computation_id, failure);
+        around("kingdom.fail", stage_of(Some(token)), failed).await
     }
 
     /// Leaves a note of a failed attempt at the Kingdom; a courtesy.
@@ -118,7 +127,7 @@ impl Inner {
             stage_attempt: Some(stage_attempt(token)),
             error_details: Some(ErrorDetails {
                 r#type: error_details::Type::Transient as i32,
-                error_time: Some(SystemTime::now().into()),
+                error_time: Some(platform::time().into()),
             }),
             ..ComputationLogEntry::default()
         };
@@ -129,12 +138,12 @@ impl Inner {
 }
 
 /// The attempt as the Kingdom names it.
-fn stage_attempt(token: &ComputationToken) -> StageAttempt {
+pub(crate) fn stage_attempt(token: &ComputationToken) -> StageAttempt {
     let stage = ProtocolStage::of(token).ok();
     StageAttempt {
         stage: stage.map_or(0, ProtocolStage::number),
         stage_name: stage.map_or_else(String::new, |stage| stage.name().to_owned()),
-        stage_start_time: Some(SystemTime::now().into()),
+        stage_start_time: Some(platform::time().into()),
         attempt_number: i64::from(token.attempt),
     }
 }

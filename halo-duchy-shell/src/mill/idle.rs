@@ -23,7 +23,7 @@ impl Idle {
         Self { shortest, longest: longest.max(shortest), pause: shortest, seen: 0 }
     }
 
-    /// There was work.
+    /// There was work, or there may have been.
     pub(crate) const fn over(&mut self) {
         self.pause = self.shortest;
     }

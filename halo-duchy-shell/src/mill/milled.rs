@@ -1,22 +1,40 @@
 //! [`Milled`]: what each protocol is told so that it works on a stage.
 
-use std::time::SystemTime;
-
+use halo_protocols::StageNoise;
 use halo_protocols::hmss::{self, AggregationInputs, SetupInputs, ShuffleInputs, VectorShare};
 use halo_protocols::liquid_legions::{Event, RingStage, StageInputs};
+use zeroize::Zeroizing;
 
 use super::MillError;
+use super::noise::Given;
 use super::work::Work;
 use crate::consent::{ParticipantKey, verify_participant_key};
 use crate::convert::{self, Hosted, MessageOf, RingProtocol};
+use crate::platform;
 
 /// More than any seed takes with what goes with it, in bytes: data providers cannot hand in seals of more than 16 KiB.
 const MAXIMUM_SEED_ENTRY_BYTES: u64 = 32 << 10;
+
+/// What was tried, in errors.
+const READING_NOISE: &str = "reading the parameters of noise";
 
 /// A protocol that mills work on.
 pub(super) trait Milled: Hosted {
     /// What the protocol is told so that it works on the stage of `work`, which is one to compute.
     fn event(&self, work: &Work) -> impl Future<Output = Result<Self::Event, MillError>> + Send;
+
+    /// What noise this duchy adds in the stage.
+    fn noise(&self) -> Result<StageNoise, MillError>;
+
+    /// What the stage is given by `event`, as far as the noise in its output depends on it.
+    fn given(event: &Self::Event) -> Given;
+
+    /// A secret of this computation that the duchy keeps and nobody else knows, for the seed of a stage that draws noise;
+    /// `None` where there is none yet, or nothing is drawn.
+    fn stage_secret(
+        &self,
+        work: &Work,
+    ) -> impl Future<Output = Result<Option<Zeroizing<Vec<u8>>>, MillError>> + Send;
 }
 
 impl<C: RingProtocol> Milled for C {
@@ -42,6 +60,25 @@ impl<C: RingProtocol> Milled for C {
             }
         }
     }
+
+    fn noise(&self) -> Result<StageNoise, MillError> {
+        self.stage_noise().map_err(|error| MillError::permanent(READING_NOISE)(&error))
+    }
+
+    fn given(event: &Self::Event) -> Given {
+        let Event::Compute(StageInputs { requisitions, messages, kept }) = event else {
+            return Given::default();
+        };
+        Given {
+            bytes: requisitions.iter().chain(messages).map(|data| data.len() as u64).sum(),
+            messages: messages.len() as u64,
+            kept: kept.is_some(),
+        }
+    }
+
+    async fn stage_secret(&self, _: &Work) -> Result<Option<Zeroizing<Vec<u8>>>, MillError> {
+        Ok(self.local_secret_key().map(|secret| Zeroizing::new(secret.to_vec())))
+    }
 }
 
 /// One line for each participant whose key is not to be believed.
@@ -57,7 +94,7 @@ fn refused_keys<C: RingProtocol>(state: &C, work: &Work) -> Vec<String> {
             signature: &participant.signature,
             signature_algorithm_oid: &participant.signature_algorithm_oid,
         };
-        verify_participant_key(&key, &directory, &roots, SystemTime::now()).err()
+        verify_participant_key(&key, &directory, &roots, platform::time()).err()
     });
     refused.map(|error| error.to_string()).collect()
 }
@@ -75,6 +112,25 @@ impl Milled for hmss::State {
                 Ok(hmss::Event::Aggregate(AggregationInputs { messages: work.messages().await? }))
             }
             _ => Ok(hmss::Event::Initialize),
+        }
+    }
+
+    fn noise(&self) -> Result<StageNoise, MillError> {
+        self.stage_noise().map_err(|error| MillError::permanent(READING_NOISE)(&error))
+    }
+
+    fn given(event: &hmss::Event) -> Given {
+        let hmss::Event::Shuffle(inputs) = event else { return Given::default() };
+        // Each register of the shuffled vector takes a byte at least.
+        let registers = inputs.vectors.iter().map(|vector| vector.register_count.unsigned_abs()).max();
+        Given { bytes: registers.unwrap_or_default(), messages: 0, kept: inputs.kept.is_some() }
+    }
+
+    async fn stage_secret(&self, work: &Work) -> Result<Option<Zeroizing<Vec<u8>>>, MillError> {
+        match self {
+            // The workers' seeds are known to both; only the private key is this worker's alone.
+            Self::ShufflePhase(worker) => work.private_key_bytes(worker).await.map(Some),
+            _ => Ok(None),
         }
     }
 }
@@ -98,7 +154,7 @@ async fn shuffle_inputs(worker: &hmss::Worker, work: &Work) -> Result<ShuffleInp
     // Decoded, an entry takes many times its bytes: no more is decoded than requisitions can account for.
     let requisitions = work.token.requisitions.len() as u64;
     let limit = requisitions.saturating_add(1).saturating_mul(MAXIMUM_SEED_ENTRY_BYTES);
-    let peer_message = work.short_messages(limit).await?.into_iter().next().unwrap_or_default();
+    let peer_message = work.short_message(worker.peer(), limit).await?;
     let seeds = work.open_seeds(worker, &peer_message).await?;
     let requisitions = work.token.requisitions.iter().map(convert::requisition_id).map(str::to_owned);
     Ok(ShuffleInputs { requisitions: requisitions.collect(), vectors, peer_message, seeds, kept })

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use halo_crypto::parallel::Progress;
+
 /// Something that happened in a stage of a computation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StageReport {
@@ -26,8 +28,8 @@ pub enum StageEvent {
     Started,
     /// A kernel is at work.
     Progressed {
-        /// Records finished so far, over all steps of the kernel: a register may count several times.
-        records: u64,
+        /// How far its current step is.
+        progress: Progress,
         /// Since the beginning of the stage.
         elapsed: Duration,
     },

@@ -3,13 +3,14 @@
 use std::collections::BTreeSet;
 
 use halo_crypto::Secret;
-use halo_protocols::hmss::{Role, SeedShare, Worker, secret_seeds};
+use halo_protocols::hmss::{SeedShare, Worker, secret_seeds};
 use halo_protocols::proto::protocol::honest_majority_share_shuffle::shuffle_phase_input::SecretSeed;
 use prost::Message as _;
-use zeroize::Zeroize;
+use zeroize::{Zeroize, Zeroizing};
 
 use super::work::Work;
 use super::{MillError, ShareShuffleParts, Specialty};
+use crate::audit::{Event, Outcome};
 use crate::consent::verify_message;
 use crate::convert;
 use crate::hybrid_encryption::PrivateKeyset;
@@ -17,7 +18,7 @@ use crate::identity::Caller;
 use crate::kingdom::resource_name::{CertificateName, single};
 use crate::party_certificates::PartyCertificateError;
 use crate::proto::api::{RandomSeed, SignedMessage};
-use crate::system_api::is_transient;
+use crate::retry::Class;
 use crate::x509;
 
 const OPENING: &str = "opening a seed";
@@ -33,30 +34,47 @@ impl Work {
         let Specialty::ShareShuffle(parts) = &self.mill.parts.specialty else {
             return Err(refused("this mill computes no share shuffles"));
         };
-        let peer = worker.setting.duchy_as(match worker.setting.role {
-            Role::SecondNonAggregator => Role::FirstNonAggregator,
-            _ => Role::SecondNonAggregator,
-        });
-        let sealed = secret_seeds(peer, peer_message).map_err(|error| MillError::refused(&error))?;
+        let peer = worker.peer();
+        let wrong = |error: &MillError| self.refuse_payload(peer, &error.to_string());
+        let sealed = secret_seeds(peer, peer_message).map_err(|error| MillError::refused(&error));
+        let sealed = sealed.inspect_err(wrong)?;
         if sealed.is_empty() {
             return Ok(Vec::new());
         }
         let keyset = self.private_keyset(parts, worker).await?;
+        self.entry(Event::KeyUsed, Outcome::Done)
+            .detail("key", worker.keys.encryption_key_pair.private_key_id.as_str())
+            .detail("purpose", "opening seeds of data providers")
+            .record();
         let mut data_providers = self.own_data_providers();
         let mut opened = Vec::new();
         for seed in sealed {
-            let data_provider = data_provider(&seed)?;
-            let secret = open(parts, &keyset, &seed, &data_provider).await?;
+            let data_provider = data_provider(&seed).inspect_err(wrong)?;
+            let secret = open(parts, &keyset, &seed, &data_provider).await;
+            let secret = secret.inspect_err(|error| {
+                if matches!(error, MillError::Permanent { .. }) {
+                    let entry = self.entry(Event::ConsentRefused, Outcome::Refused);
+                    entry.principal(&data_provider).reason(&error.to_string()).record();
+                }
+            })?;
             if !data_providers.insert(data_provider) {
                 let reason = format!(
                     "requisition {}: {} has sent two shares",
                     seed.requisition_id, seed.data_provider_certificate
                 );
-                return Err(refused(reason));
+                return Err(refused(reason)).inspect_err(wrong);
             }
             opened.push(SeedShare { requisition: seed.requisition_id, seed: secret });
         }
         Ok(opened)
+    }
+
+    /// The private keyset that this worker made for the computation, as bytes to derive a seed from.
+    pub(super) async fn private_key_bytes(&self, worker: &Worker) -> Result<Zeroizing<Vec<u8>>, MillError> {
+        let Specialty::ShareShuffle(parts) = &self.mill.parts.specialty else {
+            return Err(refused("this mill computes no share shuffles"));
+        };
+        Ok(self.private_keyset(parts, worker).await?.to_bytes())
     }
 
     async fn private_keyset(
@@ -67,11 +85,24 @@ impl Work {
         let store = parts.private_keys.as_ref();
         let store =
             store.ok_or_else(|| refused("there is no key encryption key to open private keys with"))?;
-        let found = store.find(&worker.keys.encryption_key_pair.private_key_id).await;
-        found.map_err(|error| match error.is_transient() {
-            true => MillError::transient(OPENING)(&error),
-            false => MillError::permanent(OPENING)(&error),
-        })
+        let id = worker.keys.encryption_key_pair.private_key_id.as_str();
+        let found = store.find(id).await;
+        let outcome = if found.is_ok() { Outcome::Done } else { Outcome::Refused };
+        let used = self.entry(Event::KeyUsed, outcome).detail("key", store.key_name());
+        let used = used.detail("purpose", format!("unwrapping private key {id}"));
+        match found {
+            Ok(keyset) => {
+                used.record();
+                Ok(keyset)
+            }
+            Err(error) => {
+                used.reason(&error.to_string()).record();
+                Err(match error.is_transient() {
+                    true => MillError::transient(OPENING)(&error),
+                    false => MillError::permanent(OPENING)(&error),
+                })
+            }
+        }
     }
 
     /// The data providers that handed their vectors to this worker.
@@ -125,7 +156,7 @@ async fn open(
 fn certificate_error(requisition: &str, error: &PartyCertificateError) -> MillError {
     let reason = format!("requisition {requisition}: {error}");
     match error {
-        PartyCertificateError::Kingdom { status, .. } if is_transient(status.code()) => {
+        PartyCertificateError::Kingdom { status, .. } if Class::of(status.code()) == Class::Transient => {
             MillError::Transient { what: OPENING, reason }
         }
         _ => refused(reason),

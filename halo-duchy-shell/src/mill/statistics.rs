@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use halo_crypto::parallel::Progress;
 use halo_protocols::hmss;
 
 use super::MillError;
@@ -34,10 +35,33 @@ pub(super) struct Statistics {
     pub(super) registers: u64,
 }
 
+/// The names of the rows that say how far the kernel of an attempt is.
+pub(crate) const PROGRESS_STATISTICS: [&str; 3] =
+    ["progress_step", "progress_done_records", "progress_total_records"];
+
+/// Records how far the kernel of the attempt that `token` names is. A courtesy, as all of these rows.
+pub(super) async fn record_progress(progress: Progress, internal: &InternalApi, token: &ComputationToken) {
+    let values = [progress.step, progress.done, progress.total];
+    let rows = PROGRESS_STATISTICS.into_iter().zip(values.map(saturated)).collect();
+    record(rows, internal, token).await;
+}
+
+async fn record(rows: Vec<(&'static str, i64)>, internal: &InternalApi, token: &ComputationToken) {
+    for (name, value) in rows {
+        if let Err(status) = internal.record_stat(token, name, value).await {
+            tracing::debug!(%status, name, "a statistic is not recorded");
+            return;
+        }
+    }
+}
+
+fn saturated(value: u64) -> i64 {
+    value.try_into().unwrap_or(i64::MAX)
+}
+
 impl Statistics {
     fn rows(&self, memory: Memory) -> Vec<(&'static str, i64)> {
         let millis = |duration: Duration| duration.as_millis().try_into().unwrap_or(i64::MAX);
-        let bytes = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
         let free = memory.limit.zip(memory.resident).map(|(limit, resident)| limit.saturating_sub(resident));
         let memory = [
             ("current_runtime_memory_maximum", memory.limit),
@@ -50,20 +74,15 @@ impl Statistics {
             ("crypto_wall_clock_duration_ms", millis(self.crypto)),
             ("crypto_cpu_duration_ms", millis(self.crypto_cpu)),
             ("data_transmission_rpc_wall_clock_duration_ms", millis(self.transmission)),
-            ("bytes_of_data_in_rpc", bytes(self.sent_bytes)),
+            ("bytes_of_data_in_rpc", saturated(self.sent_bytes)),
         ];
-        rows.extend(memory.into_iter().filter_map(|(name, value)| Some((name, bytes(value?)))));
+        rows.extend(memory.into_iter().filter_map(|(name, value)| Some((name, saturated(value?)))));
         rows
     }
 
     /// Records the measurements of the attempt that `token` names. They are a courtesy: failures are logged.
     pub(super) async fn record(&self, internal: &InternalApi, token: &ComputationToken) {
-        for (name, value) in self.rows(Memory::now()) {
-            if let Err(status) = internal.record_stat(token, name, value).await {
-                tracing::debug!(%status, name, "a statistic is not recorded");
-                return;
-            }
-        }
+        record(self.rows(Memory::now()), internal, token).await;
     }
 
     /// Counts the attempt at `stage`, which ended in an error or not, in the metrics.

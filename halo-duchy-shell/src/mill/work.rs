@@ -1,30 +1,43 @@
 //! One attempt at one stage: load the state, step, persist, carry out the effects, commit.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use halo_crypto::parallel::{Control, Executor};
+use halo_crypto::prg::StreamSeed;
 use halo_protocols::kernel::KernelContext;
 use halo_protocols::llv2::StageKind;
-use halo_protocols::{Effect, Payload, Step, hmss, llv2, reach_only_llv2};
-use tokio::time::Instant;
+use halo_protocols::{DuchyId, Effect, Payload, Refusal as _, Step, hmss, llv2, reach_only_llv2};
+use tokio::time::{Instant, sleep};
 use tracing::{Instrument as _, Span};
 
 use super::lease::Lease;
 use super::milled::Milled;
+use super::noise::Given;
 use super::slot::Slot;
-use super::statistics::Statistics;
+use super::statistics::{Statistics, record_progress};
 use super::{Inner, MillError, StageEvent, StageReport};
-use crate::blob::Place;
+use crate::audit::{Entry, Event, Outcome};
+use crate::blob::{BlobError, Place};
 use crate::convert;
-use crate::proto::internal::{ComputationBlobDependency, ComputationStageBlobMetadata, ComputationToken};
+use crate::fail_point::{Side, around, pass};
+use crate::platform;
+use crate::proto::internal::{
+    ComputationBlobDependency, ComputationDetails, ComputationStageBlobMetadata, ComputationToken,
+};
 use crate::protocol_stages::{Protocol, ProtocolStage, advance_request};
+use crate::seeds::Commitment;
 use crate::shutdown::Shutdown;
 use crate::telemetry::context::WorkSpan;
 
-/// How often a kernel's progress is reported.
+/// How often a kernel's progress is reported to whoever watches.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(250);
+/// How often it is recorded in the duchy's database.
+const RECORDED_PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
+
+const READING_INPUT: &str = "reading the stage's input";
 
 /// An attempt at the stage that was claimed.
 pub(super) struct Work {
@@ -110,6 +123,16 @@ impl Work {
         self.stage.map_or("an unknown stage", ProtocolStage::name)
     }
 
+    /// An entry of the audit log about this work.
+    pub(super) fn entry(&self, event: Event, outcome: Outcome) -> Entry {
+        Entry::new(event, outcome)
+            .duchy(&self.mill.parts.duchy)
+            .computation(&self.token.global_computation_id)
+            .detail("stage", self.stage_name())
+            .detail("attempt", self.token.attempt)
+            .detail("mill", self.mill.options.id.as_str())
+    }
+
     pub(super) fn observe(&self, event: StageEvent) {
         self.mill.parts.observer.observe(StageReport {
             duchy: self.mill.parts.duchy.clone(),
@@ -137,32 +160,52 @@ impl Work {
     }
 
     async fn attempt_as<P: Milled>(&mut self) -> Result<(), MillError> {
+        let opened = self.opened().await?;
         let parts = &self.mill.parts;
-        let state = P::read(&self.token, &parts.duchy, &parts.specialty.setup())?;
+        let state = P::read(&opened, &parts.duchy, &parts.specialty.setup())?;
         if state.stage().kind() != StageKind::Compute {
             return Err(MillError::LostLock(format!("{} is not work for a mill", self.stage_name())));
         }
+        let noise = state.noise()?;
+        self.require_noise(&noise)?;
         let event = state.event(self).await?;
-        let Step { next, effects } = self.step(state, event).await?;
-        self.persist(&next, &effects).await?;
+        let given = P::given(&event);
+        let seed = self.seed(&state, given).await?;
+        let commitment = Commitment::of(&seed);
+        let Step { next, effects } = self.step(state, event, seed).await?;
+        self.account_for_noise(&noise, commitment, given, &effects)?;
+        self.persist(&next, &effects, opened.computation_details.unwrap_or_default()).await?;
         for effect in effects {
             self.execute(effect, &next).await?;
         }
         self.commit(&next).await
     }
 
-    /// The messages that peers sent for this stage, in the order of their blobs.
-    pub(super) async fn messages(&self) -> Result<Vec<Vec<u8>>, MillError> {
-        self.short_messages(self.mill.options.max_blob_bytes).await
+    /// The computation with its secret in the clear.
+    async fn opened(&self) -> Result<ComputationToken, MillError> {
+        let parts = &self.mill.parts;
+        let begun = |event, outcome| self.entry(event, outcome);
+        let opened = parts.secrets.open_for_use(&self.token, &parts.duchy, begun).await;
+        opened.map_err(|error| MillError::secret("reading the computation")(&error))
     }
 
-    /// The same, where an honest one has at most `limit` bytes.
-    pub(super) async fn short_messages(&self, limit: u64) -> Result<Vec<Vec<u8>>, MillError> {
+    /// The messages that peers sent for this stage, in the order of their blobs.
+    pub(super) async fn messages(&self) -> Result<Vec<Vec<u8>>, MillError> {
         let mut messages = Vec::new();
         for blob in self.blobs(ComputationBlobDependency::Input) {
-            messages.push(self.read_at_most(&blob.path, limit).await?);
+            messages.push(self.read(&blob.path).await?);
         }
         Ok(messages)
+    }
+
+    /// What `peer`, and nobody else, sent for this stage, which has at most `limit` bytes if it is honest.
+    pub(super) async fn short_message(&self, peer: &DuchyId, limit: u64) -> Result<Vec<u8>, MillError> {
+        let Some(blob) = self.blobs(ComputationBlobDependency::Input).next() else { return Ok(Vec::new()) };
+        let read = self.mill.parts.blobs.read(&blob.path, limit).await;
+        if let Err(error @ BlobError::TooLarge { .. }) = &read {
+            self.refuse_payload(peer, &error.to_string());
+        }
+        read.map_err(MillError::blob(READING_INPUT))
     }
 
     /// What an earlier attempt at this stage kept.
@@ -188,62 +231,105 @@ impl Work {
 
     /// Reads a blob.
     pub(super) async fn read(&self, path: &str) -> Result<Vec<u8>, MillError> {
-        self.read_at_most(path, self.mill.options.max_blob_bytes).await
+        let read = self.mill.parts.blobs.read(path, self.mill.options.max_blob_bytes).await;
+        read.map_err(MillError::blob(READING_INPUT))
     }
 
-    async fn read_at_most(&self, path: &str, limit: u64) -> Result<Vec<u8>, MillError> {
-        let read = self.mill.parts.blobs.read(path, limit).await;
-        read.map_err(MillError::blob("reading the stage's input"))
+    /// The seed of the stage's random choices: the same for every attempt, once the computation has a secret.
+    async fn seed<P: Milled>(&self, state: &P, given: Given) -> Result<StreamSeed, MillError> {
+        let secret = match given.kept {
+            // Nothing is drawn any more.
+            true => None,
+            false => state.stage_secret(self).await?,
+        };
+        let parts = &self.mill.parts;
+        let (duchy, computation, stage) =
+            (&parts.duchy, &self.token.global_computation_id, self.stage_name());
+        match secret {
+            Some(secret) => Ok(parts.seeds.of_stage(&secret, duchy, computation, stage)),
+            None => {
+                let seed = parts.seeds.seed(duchy, computation, stage);
+                seed.map_err(|error| MillError::permanent("drawing a seed")(&error))
+            }
+        }
     }
 
     /// Steps the state on a thread that may be blocked, its kernels on the mill's own threads.
-    async fn step<P: Milled>(&mut self, state: P, event: P::Event) -> Result<Step<P>, MillError> {
-        let parts = &self.mill.parts;
-        let stage = self.stage_name();
-        let seed = parts.seeds.seed(&parts.duchy, &self.token.global_computation_id, stage);
-        let seed = seed.map_err(|error| MillError::permanent("drawing a seed")(&error))?;
+    async fn step<P: Milled>(
+        &mut self,
+        state: P,
+        event: P::Event,
+        seed: StreamSeed,
+    ) -> Result<Step<P>, MillError> {
         let executor = Executor::on(Arc::clone(&self.mill.pool)).with_control(self.control.clone());
         let context = KernelContext::new(executor, seed);
         let begun = Instant::now();
-        let (meter, span) = (Arc::clone(&self.mill.meter), Span::current());
-        let mut stepping = tokio::task::spawn_blocking(move || {
+        let (meter, span, stage) = (Arc::clone(&self.mill.meter), Span::current(), self.stage_name());
+        let mut stepping = platform::blocking(move || {
             let _entered = span.entered();
-            meter.measure(|| state.step(event, &context))
+            pass(Side::Before, "compute", stage);
+            let stepped = meter.measure(|| state.step(event, &context));
+            pass(Side::After, "compute", stage);
+            stepped
         });
-        let mut ticks = tokio::time::interval(PROGRESS_INTERVAL);
-        ticks.tick().await;
-        let stepped = loop {
-            tokio::select! {
-                stepped = &mut stepping => break stepped,
-                _ = ticks.tick() => self.observe(StageEvent::Progressed {
-                    records: self.control.done(),
-                    elapsed: self.started.elapsed(),
-                }),
-            }
+        let stepped = tokio::select! {
+            stepped = &mut stepping => stepped,
+            never = self.tell_progress() => match never {},
         };
         self.statistics.crypto = begun.elapsed();
         match stepped {
             Ok((stepped, cpu)) => {
                 self.statistics.crypto_cpu = cpu;
-                stepped.map_err(|error| MillError::refused(&error))
+                stepped.map_err(|error| {
+                    if let Some(culprit) = error.culprit() {
+                        self.refuse_payload(culprit, &error.to_string());
+                    }
+                    MillError::refused(&error)
+                })
             }
             // A panic is a mistake of ours; the data is still there for another attempt, perhaps of a better version.
             Err(error) => Err(MillError::Transient { what: "computing", reason: error.to_string() }),
         }
     }
 
-    /// Stores what must not be lost before any effect is carried out: what the state has learnt, then the output.
+    /// Records that what `peer` sent is refused.
+    pub(super) fn refuse_payload(&self, peer: &DuchyId, reason: &str) {
+        let entry = self.entry(Event::PayloadRefused, Outcome::Refused);
+        entry.principal(&format!("duchies/{peer}")).reason(reason).record();
+    }
+
+    /// Tells from time to time how far the kernel is: whoever watches the mill, and the duchy's database.
+    async fn tell_progress(&self) -> Infallible {
+        let internal = &self.mill.parts.internal;
+        let mut recorded = Instant::now();
+        loop {
+            sleep(PROGRESS_INTERVAL).await;
+            let progress = self.control.progress();
+            self.observe(StageEvent::Progressed { progress, elapsed: self.started.elapsed() });
+            if recorded.elapsed() >= RECORDED_PROGRESS_INTERVAL {
+                record_progress(progress, internal, &self.token).await;
+                recorded = Instant::now();
+            }
+        }
+    }
+
+    /// Stores what must not be lost before any effect is carried out: what the state has learnt beyond `known`, then the
+    /// output.
     async fn persist<P: Milled>(
         &mut self,
         next: &P,
         effects: &[Effect<P::Message>],
+        known: ComputationDetails,
     ) -> Result<(), MillError> {
-        let internal = self.mill.parts.internal.clone();
-        let mut details = self.token.computation_details.clone().unwrap_or_default();
+        let parts = &self.mill.parts;
+        let internal = parts.internal.clone();
+        let mut details = known.clone();
         next.write(&mut details)?;
-        if Some(&details) != self.token.computation_details.as_ref() {
-            self.token = internal
-                .update_details(self.token.clone(), details, Vec::new())
+        if details != known {
+            let sealed = parts.secrets.seal(&mut details, &parts.duchy, &self.token.global_computation_id);
+            sealed.await.map_err(|error| MillError::secret("storing what the stage found")(&error))?;
+            let updated = internal.update_details(self.token.clone(), details, Vec::new());
+            self.token = around("database.update", self.stage_name(), updated)
                 .await
                 .map_err(MillError::internal("storing what the stage found"))?;
         }
@@ -271,14 +357,12 @@ impl Work {
             attempt: self.token.attempt,
         };
         let parts = &self.mill.parts;
-        let blob = parts
-            .blobs
-            .write(place, Bytes::from_owner(payload.clone()))
+        let written = parts.blobs.write(place, Bytes::from_owner(payload.clone()));
+        let blob = around("blob.write", self.stage_name(), written)
             .await
             .map_err(MillError::blob("writing the output"))?;
-        self.token = parts
-            .internal
-            .record_output(self.token.clone(), blob_id, blob.path)
+        let recorded = parts.internal.record_output(self.token.clone(), blob_id, blob.path);
+        self.token = around("database.record", self.stage_name(), recorded)
             .await
             .map_err(MillError::internal("recording the output"))?;
         Ok(())
@@ -289,7 +373,10 @@ impl Work {
         let token = self.token.clone();
         let stage = next.stage();
         let committed = match next.outcome() {
-            Some(outcome) => internal.finish(token, stage, outcome.into()).await,
+            Some(outcome) => {
+                let finished = internal.finish(token, stage, outcome.into(), "");
+                around("database.finish", self.stage_name(), finished).await
+            }
             None => {
                 let handed_on = match self.stage {
                     Some(stage) if stage.hands_inputs_on() => ComputationBlobDependency::Input,
@@ -297,7 +384,7 @@ impl Work {
                 };
                 let inputs = self.blobs(handed_on).map(|blob| blob.path.clone()).collect();
                 let request = advance_request(token, stage, inputs).map_err(convert::ConvertError::from)?;
-                internal.advance(request).await
+                around("database.advance", self.stage_name(), internal.advance(request)).await
             }
         };
         self.token = committed.map_err(MillError::internal("committing the stage"))?;
@@ -308,7 +395,10 @@ impl Work {
         match effect {
             // Done by `persist`.
             Effect::Keep(_) => Ok(()),
-            Effect::PublishKey { el_gamal_public_key } => self.publish::<P>(Some(el_gamal_public_key)).await,
+            Effect::PublishKey { el_gamal_public_key } => {
+                self.entry(Event::KeyGenerated, Outcome::Done).detail("key", "ElGamal").record();
+                self.publish::<P>(Some(el_gamal_public_key)).await
+            }
             Effect::PublishEncryptionKey { encryption_public_key } => {
                 self.publish::<P>(encryption_public_key).await
             }

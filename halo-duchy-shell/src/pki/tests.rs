@@ -87,7 +87,7 @@ fn only_the_owner_reads_private_keys() {
     let mode = |path: &Path| path.metadata().expect("written").permissions().mode() & 0o777;
     for path in [
         dir.path().join("edp1_root.key"),
-        pki.tls("aggregator").key,
+        pki.tls_key("aggregator"),
         pki.consent_private_key("worker2"),
         pki.encryption_private("mc", Scheme::Hpke),
     ] {
@@ -98,10 +98,10 @@ fn only_the_owner_reads_private_keys() {
 #[test]
 fn nothing_is_overwritten() {
     let (dir, pki) = create(&PkiSpec::default());
-    let before = std::fs::read(pki.tls("aggregator").key).expect("written");
+    let before = std::fs::read(pki.tls_key("aggregator")).expect("written");
     let refused = Pki::create(&PkiSpec::default(), dir.path()).expect_err("files exist");
     assert!(matches!(refused, PkiError::Write { path, .. } if path.ends_with("aggregator_root.pem")));
-    assert_eq!(std::fs::read(pki.tls("aggregator").key).expect("kept"), before);
+    assert_eq!(std::fs::read(pki.tls_key("aggregator")).expect("kept"), before);
 }
 
 #[test]

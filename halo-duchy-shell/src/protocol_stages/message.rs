@@ -2,7 +2,7 @@
 
 use halo_protocols::{hmss, llv2, reach_only_llv2};
 
-use super::ProtocolStage;
+use super::{Protocol, ProtocolStage};
 use crate::proto::system::advance_computation_request::header;
 use crate::proto::system::{HonestMajorityShareShuffle, LiquidLegionsV2, ReachOnlyLiquidLegionsV2};
 
@@ -39,6 +39,21 @@ impl PeerMessage {
             Self::LiquidLegionsV2(message) => message.awaited_in().into(),
             Self::ReachOnlyLiquidLegionsV2(message) => message.awaited_in().into(),
             Self::HonestMajorityShareShuffle(message) => message.awaited_in().into(),
+        }
+    }
+}
+
+impl Protocol {
+    /// The stages in which a duchy waits for a message of another.
+    pub(crate) fn awaiting(self) -> Vec<ProtocolStage> {
+        match self {
+            Self::LiquidLegionsV2 => llv2::Message::ALL.map(|message| message.awaited_in().into()).into(),
+            Self::ReachOnlyLiquidLegionsV2 => {
+                reach_only_llv2::Message::ALL.map(|message| message.awaited_in().into()).into()
+            }
+            Self::HonestMajorityShareShuffle => {
+                hmss::Message::ALL.map(|message| message.awaited_in().into()).into()
+            }
         }
     }
 }

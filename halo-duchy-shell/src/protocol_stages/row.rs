@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 
 use halo_protocols::liquid_legions::RingStage;
+use halo_protocols::llv2::StageKind;
+use halo_protocols::proto::duchy::config::RoleInComputation;
 use halo_protocols::proto::protocol::honest_majority_share_shuffle as hmss_proto;
 use halo_protocols::proto::protocol::liquid_legions_sketch_aggregation_v2 as llv2_proto;
 use halo_protocols::proto::protocol::reach_only_liquid_legions_sketch_aggregation_v2 as reach_only_proto;
@@ -91,7 +93,7 @@ impl ProtocolStage {
 
     /// The duchies whose messages `receiver` collects in this stage: that of the first goes into the first output, and
     /// so on. Nobody's in a stage that waits for no message.
-    fn senders<'d>(
+    pub(crate) fn senders<'d>(
         self,
         details: &'d ComputationDetails,
         receiver: &str,
@@ -111,6 +113,39 @@ impl ProtocolStage {
                 stage.senders(role).iter().filter_map(worker).collect()
             }
             _ => return Err(ProtocolError::DetailsMismatch { expected: self.protocol() }),
+        })
+    }
+
+    /// The stage in which `sender` sends what this one waits for. It leaves that stage when its message is acknowledged.
+    /// `None` if this stage waits for no message.
+    ///
+    /// # Errors
+    /// As [`Self::next`].
+    pub(crate) fn sent_in(
+        self,
+        details: &ComputationDetails,
+        sender: &str,
+    ) -> Result<Option<Self>, ProtocolError> {
+        if let Self::HonestMajorityShareShuffle(stage) = self {
+            return Ok(match stage {
+                hmss::Stage::WaitOnShuffleInputPhaseOne | hmss::Stage::WaitOnShuffleInputPhaseTwo => {
+                    Some(hmss::Stage::SetupPhase.into())
+                }
+                hmss::Stage::WaitOnAggregationInput => Some(hmss::Stage::ShufflePhase.into()),
+                _ => None,
+            });
+        }
+        let Cast::Ring { ring, .. } = Cast::of(details, self.protocol())? else {
+            return Err(ProtocolError::DetailsMismatch { expected: self.protocol() });
+        };
+        if !self.protocol().awaiting().contains(&self) {
+            return Ok(None);
+        }
+        let mut computed = self.protocol().stages().filter(|stage| stage.kind() == StageKind::Compute);
+        // The aggregator begins each round at the end of the one before; the others pass on what this stage waits for.
+        Ok(match ring.last().is_some_and(|aggregator| aggregator.duchy_id == sender) {
+            true => computed.take_while(|stage| stage.number() < self.number()).last(),
+            false => computed.find(|stage| stage.number() > self.number()),
         })
     }
 
@@ -173,6 +208,17 @@ fn senders_in<'d, S: RingStage>(
     senders.iter().map(|participant| participant.duchy_id.as_str()).collect()
 }
 
+/// The name of the duchy's role, such as `AGGREGATOR`; `None` if the details have none.
+pub(crate) fn role_name(details: &ComputationDetails) -> Option<&'static str> {
+    let role = match &details.protocol {
+        Some(ProtocolDetails::LiquidLegionsV2(details)) => details.role,
+        Some(ProtocolDetails::ReachOnlyLiquidLegionsV2(details)) => details.role,
+        Some(ProtocolDetails::HonestMajorityShareShuffle(details)) => details.role,
+        Some(ProtocolDetails::TrusTee(_)) | None => return None,
+    };
+    RoleInComputation::try_from(role).ok().map(|role| role.as_str_name())
+}
+
 /// The ids of the duchies that take part, in ring order; empty as long as they are not known. Of a share shuffle, whose
 /// rows do not name the aggregator, the workers: only they call others.
 pub fn participants(details: &ComputationDetails) -> Vec<&str> {
@@ -217,6 +263,13 @@ pub fn slot_of<'t>(token: &'t ComputationToken, sender: &str) -> Option<&'t Comp
         }
         None => outputs.next().filter(|_| outputs.next().is_none()),
     }
+}
+
+/// Where the data is that a stage waits for, if all of it has come; `None` also if it waits for none.
+pub fn received(token: &ComputationToken) -> Option<Vec<String>> {
+    let slots = token.blobs.iter().filter(|blob| blob.dependency_type() == ComputationBlobDependency::Output);
+    let paths: Vec<_> = slots.map(|blob| blob.path.clone()).collect();
+    (!paths.is_empty() && !paths.iter().any(String::is_empty)).then_some(paths)
 }
 
 /// The request that takes the computation of `token` to `next`, with the blobs at `input_blobs` as its inputs: all

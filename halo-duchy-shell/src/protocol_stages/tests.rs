@@ -178,3 +178,31 @@ fn only_the_expected_duchy_is_awaited_in_a_share_shuffle() {
         }
     }
 }
+
+/// Who has come further than the stage in which he sends has sent.
+#[test]
+fn a_message_is_sent_in_a_stage_that_its_sender_computes() {
+    let sent_in = |awaited: ProtocolStage, sender: &str| {
+        let role = roles(awaited.protocol())[0];
+        awaited.sent_in(&details(awaited.protocol(), role), sender).expect("matching details")
+    };
+    for (awaited, sender, expected) in [
+        (llv2::Stage::WaitSetupPhaseInputs, "a", llv2::Stage::SetupPhase),
+        (llv2::Stage::WaitExecutionPhaseOneInputs, "aggregator", llv2::Stage::SetupPhase),
+        (llv2::Stage::WaitExecutionPhaseOneInputs, "b", llv2::Stage::ExecutionPhaseOne),
+        (llv2::Stage::WaitExecutionPhaseTwoInputs, "aggregator", llv2::Stage::ExecutionPhaseOne),
+        (llv2::Stage::WaitExecutionPhaseThreeInputs, "a", llv2::Stage::ExecutionPhaseThree),
+    ] {
+        assert_eq!(sent_in(awaited.into(), sender), Some(expected.into()), "{awaited:?} from {sender}");
+    }
+    let second = sent_in(hmss::Stage::WaitOnShuffleInputPhaseTwo.into(), "a");
+    assert_eq!(second, Some(hmss::Stage::SetupPhase.into()));
+    for protocol in Protocol::ALL {
+        let awaiting = protocol.awaiting();
+        for stage in protocol.stages() {
+            let sent_in = sent_in(stage, "b");
+            assert_eq!(sent_in.is_some(), awaiting.contains(&stage), "{}", stage.name());
+            assert!(sent_in.is_none_or(|sent_in| sent_in.kind() == StageKind::Compute), "{}", stage.name());
+        }
+    }
+}

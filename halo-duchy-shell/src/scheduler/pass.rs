@@ -149,7 +149,8 @@ impl Scheduler {
             };
             self.refused[mill_type as usize] = true;
             MILL_JOBS.add(1, [mill_type.label(), "refused"]);
-            if let Err(status) = self.internal.enqueue(token, &name, Duration::ZERO).await {
+            let why = format!("no Job was created: {failed}");
+            if let Err(status) = self.internal.enqueue(token, &name, Duration::ZERO, &why).await {
                 tracing::warn!(%status, computation, "the claim has to run out");
             }
             return Err(failed);

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::MillType;
 use super::job::{JobState, ObservedJob};
 use crate::clock::Timestamp;
+use crate::retry::Backoff;
 
 /// How many ended Jobs of each type of mill are kept, for people to look at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,8 +111,8 @@ impl Failures {
         for (at, job) in &ended {
             let streak = &mut self.streaks[job.mill_type as usize];
             if matches!(job.state, JobState::Failed(_)) {
-                let pause = self.shortest.saturating_mul(1 << streak.failures.min(20)).min(self.longest);
                 streak.failures += 1;
+                let pause = Backoff::new(self.shortest, 2.0, self.longest).unspread(streak.failures);
                 // The cluster's clock may be before ours.
                 streak.until = (*at).min(now) + pause;
             } else {

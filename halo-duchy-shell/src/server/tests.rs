@@ -1,3 +1,4 @@
+use tokio::net::TcpListener;
 use tonic::Code;
 use tonic::transport::Endpoint;
 use tonic_health::pb::HealthCheckRequest;
@@ -10,19 +11,13 @@ use crate::shutdown;
 
 #[tokio::test]
 async fn the_process_and_each_service_are_healthy_until_the_end() {
-    let free = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let address = free.local_addr().expect("an address");
-    drop(free);
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
     let (stop, stopped) = shutdown::channel();
     let serving =
-        tokio::spawn(serve_health(address, INTERNAL_API.services, async move { stopped.requested().await }));
+        tokio::spawn(serve_health(listener, INTERNAL_API.services, async move { stopped.requested().await }));
     let endpoint = Endpoint::try_from(format!("http://{address}")).expect("an address");
-    let channel = loop {
-        match endpoint.connect().await {
-            Ok(channel) => break channel,
-            Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
-        }
-    };
+    let channel = endpoint.connect().await.expect("it listens");
     let mut client = HealthClient::new(channel);
     let request = |service: &str| HealthCheckRequest { service: service.to_owned() };
     for service in INTERNAL_API.services.iter().chain([&""]) {

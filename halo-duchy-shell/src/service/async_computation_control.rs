@@ -11,6 +11,7 @@ use tonic::{Code, Request, Response, Status, async_trait};
 use super::{not_blank, require_own, required};
 use crate::client::{CallPolicy, Channel};
 use crate::error::ShellError;
+use crate::fail_point::{around, stage_of};
 use crate::proto::internal::async_computation_control_server::AsyncComputationControl;
 use crate::proto::internal::computations_client::ComputationsClient;
 use crate::proto::internal::get_computation_token_request::Key;
@@ -19,8 +20,12 @@ use crate::proto::internal::{
     ComputationStageBlobMetadata, ComputationToken, GetComputationTokenRequest, GetOutputBlobMetadataRequest,
     RecordOutputBlobPathRequest,
 };
-use crate::protocol_stages::{ProtocolStage, advance_request, slot_of};
+use crate::protocol_stages::{ProtocolStage, advance_request, received, slot_of};
+use crate::retry::{Backoff, Class, Retries};
 use halo_protocols::llv2::StageKind;
+
+/// The pauses between attempts at recording what others get in the way of.
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(100), 1.5, Duration::from_secs(30));
 
 /// The service over the internal API.
 #[derive(Clone, Debug)]
@@ -54,21 +59,13 @@ impl AsyncComputationControlService {
         let stage = required(request.computation_stage, "computation_stage")?;
         let stage = ProtocolStage::try_from(&stage)?;
         let path = not_blank(request.blob_path, "blob_path")?;
-        let mut attempt = 1;
-        loop {
-            let tried = self.try_advance(&request.global_computation_id, stage, request.blob_id, &path).await;
-            match tried {
-                Err(ShellError::Rpc(status))
-                    if matches!(status.code(), Code::Aborted | Code::Unavailable)
-                        && attempt < self.max_attempts =>
-                {
-                    tracing::debug!(attempt, code = ?status.code(), "recording received data again");
-                    tokio::time::sleep(backoff(attempt)).await;
-                    attempt += 1;
-                }
-                tried => return tried,
-            }
-        }
+        let retries = Retries { attempts: self.max_attempts.max(1), limited: 1, backoff: BACKOFF };
+        let class = |error: &ShellError| {
+            let codes = [Code::Aborted, Code::Unavailable];
+            Class::transient_if(matches!(error, ShellError::Rpc(status) if codes.contains(&status.code())))
+        };
+        let id = &request.global_computation_id;
+        retries.run(class, || self.try_advance(id, stage, request.blob_id, &path)).await
     }
 
     async fn try_advance(
@@ -108,27 +105,28 @@ impl AsyncComputationControlService {
             let message = format!("output {blob_id} is already at {}", slot.path);
             return Err(ShellError::FailedPrecondition(message));
         }
+        let stage = stage_of(Some(&token));
         let request = RecordOutputBlobPathRequest {
             token: Some(token),
             output_blob_id: blob_id,
             blob_path: path.to_owned(),
         };
-        let response = self.computations.clone().record_output_blob_path(request).await?;
+        let mut computations = self.computations.clone();
+        let recorded = computations.record_output_blob_path(request);
+        let response = around("database.record", stage, recorded).await?;
         required(response.into_inner().token, "token")
     }
 
     /// Moves the computation out of the waiting stage if all has arrived.
     async fn leave(&self, token: ComputationToken, stage: ProtocolStage) -> Result<(), ShellError> {
-        let received: Vec<_> = outputs(&token).map(|blob| blob.path.clone()).collect();
-        if received.iter().any(String::is_empty) {
-            return Ok(());
-        }
+        let Some(received) = received(&token) else { return Ok(()) };
         let details = token.computation_details.clone().unwrap_or_default();
         let next = stage.next(&details)?.ok_or_else(|| {
             ShellError::FailedPrecondition(format!("{} leads nowhere for this role", stage.name()))
         })?;
         let request = advance_request(token, next, received)?;
-        self.computations.clone().advance_computation_stage(request).await?;
+        let mut computations = self.computations.clone();
+        around("database.advance", stage.name(), computations.advance_computation_stage(request)).await?;
         Ok(())
     }
 
@@ -155,16 +153,6 @@ impl AsyncComputationControlService {
 
 fn outputs(token: &ComputationToken) -> impl Iterator<Item = &ComputationStageBlobMetadata> {
     token.blobs.iter().filter(|blob| blob.dependency_type() == ComputationBlobDependency::Output)
-}
-
-/// The pause after a failed attempt: a tenth of a second, then 1.5 times longer each time, up to half a minute.
-fn backoff(attempt: u32) -> Duration {
-    const FIRST: Duration = Duration::from_millis(100);
-    const LONGEST: Duration = Duration::from_secs(30);
-    (1..attempt)
-        .try_fold(FIRST, |pause, _| (pause < LONGEST).then(|| pause * 3 / 2))
-        .unwrap_or(LONGEST)
-        .min(LONGEST)
 }
 
 #[async_trait]

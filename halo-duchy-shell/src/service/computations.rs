@@ -15,8 +15,10 @@ use super::require_own;
 use crate::blob::BlobStore;
 use crate::clock::SystemClock;
 use crate::error::ShellError;
+use crate::fail_point::{Side, around, pass, stage_of};
 use crate::kingdom_log::KingdomLog;
 use crate::private_key_store::delete_private_key;
+use crate::proto::internal::computation_details::CompletedReason;
 use crate::proto::internal::computations_server::Computations;
 use crate::proto::internal::get_computation_token_request::Key;
 use crate::proto::internal::{
@@ -30,7 +32,7 @@ use crate::proto::internal::{
     RecordRequisitionFulfillmentRequest, RecordRequisitionFulfillmentResponse, SweepBlobsRequest,
     SweepBlobsResponse, UpdateComputationDetailsRequest, UpdateComputationDetailsResponse,
 };
-use crate::store::{Computation, Expired, Store};
+use crate::store::{Computation, Expired, Store, StoreError};
 use crate::sweep::{SweepError, Sweeper};
 use crate::telemetry::instruments::{PURGED, SWEPT};
 
@@ -102,7 +104,8 @@ impl ComputationsService {
     }
 
     async fn create(&self, request: CreateComputationRequest) -> Result<Computation, ShellError> {
-        let created = self.store.create(parse::new_computation(request)?).await?;
+        let created =
+            around("commit.create", "", self.store.create(parse::new_computation(request)?)).await?;
         self.work.announce();
         self.log(&created, None, "is created in");
         Ok(created)
@@ -111,6 +114,7 @@ impl ComputationsService {
     async fn claim(&self, request: ClaimWorkRequest) -> Result<Option<Computation>, ShellError> {
         let claimed = self.store.claim(parse::claim(request)?).await?;
         if let Some(claimed) = &claimed {
+            pass(Side::After, "commit.claim", claimed.stage.name());
             self.log(claimed, claimed.lock_owner.as_deref(), "is claimed in");
         }
         Ok(claimed)
@@ -125,29 +129,36 @@ impl ComputationsService {
         &self,
         request: UpdateComputationDetailsRequest,
     ) -> Result<Computation, ShellError> {
+        let stage = stage_of(request.token.as_ref());
         let guard = parse::guard(request.token)?;
         let details = super::required(request.details, "details")?;
         parse::check_requisitions(&request.requisitions)?;
-        Ok(self.store.update_details(&guard, details, request.requisitions).await?)
+        let updated = self.store.update_details(&guard, details, request.requisitions);
+        Ok(around("commit.update", stage, updated).await?)
     }
 
     async fn record_output(&self, request: RecordOutputBlobPathRequest) -> Result<Computation, ShellError> {
+        let stage = stage_of(request.token.as_ref());
         let guard = parse::guard(request.token)?;
         let path = super::not_blank(request.blob_path, "blob_path")?;
-        Ok(self.store.record_output(&guard, request.output_blob_id, &path).await?)
+        let recorded = self.store.record_output(&guard, request.output_blob_id, &path);
+        Ok(around("commit.record", stage, recorded).await?)
     }
 
     async fn record_fulfillment(
         &self,
         request: RecordRequisitionFulfillmentRequest,
     ) -> Result<Computation, ShellError> {
+        let stage = stage_of(request.token.as_ref());
         let (local_id, key, fulfillment) = parse::fulfillment(request)?;
-        Ok(self.store.record_fulfillment(local_id, &key, fulfillment).await?)
+        let recorded = self.store.record_fulfillment(local_id, &key, fulfillment);
+        Ok(around("commit.fulfill", stage, recorded).await?)
     }
 
     async fn advance(&self, request: AdvanceComputationStageRequest) -> Result<Computation, ShellError> {
+        let stage = stage_of(request.token.as_ref());
         let (guard, advance) = parse::advance(request)?;
-        let advanced = self.store.advance(&guard, advance).await?;
+        let advanced = around("commit.advance", stage, self.store.advance(&guard, advance)).await?;
         if advanced.stage.kind() == StageKind::Compute {
             self.work.announce();
         }
@@ -156,8 +167,9 @@ impl ComputationsService {
     }
 
     async fn finish(&self, request: FinishComputationRequest) -> Result<Computation, ShellError> {
-        let (guard, reason) = parse::finish(request)?;
-        let finished = self.store.finish(&guard, reason).await?;
+        let stage = stage_of(request.token.as_ref());
+        let (guard, reason, error) = parse::finish(request)?;
+        let finished = around("commit.finish", stage, self.store.finish(&guard, reason, &error)).await?;
         if let Err(error) = delete_private_key(&self.blobs, &finished.details).await {
             tracing::warn!(computation = finished.global_id, %error, "a private key of no more use remains");
         }
@@ -170,7 +182,8 @@ impl ComputationsService {
 
     /// Deletes the blobs of the stages of an ended computation. What a storage in trouble keeps is left to a sweep.
     async fn delete_intermediate(&self, global_id: &str) {
-        match timeout(INTERMEDIATE_PATIENCE, self.blobs.delete_stages(global_id)).await {
+        let deleted = around("blob.delete", "", self.blobs.delete_stages(global_id));
+        match timeout(INTERMEDIATE_PATIENCE, deleted).await {
             Ok(Ok(count)) => SWEPT.add(count as u64, ["intermediate"]),
             Ok(Err(error)) => tracing::warn!(global_id, %error, "blobs of no more use remain"),
             Err(_) => tracing::warn!(global_id, "blobs of no more use remain: the storage is too slow"),
@@ -181,8 +194,10 @@ impl ComputationsService {
         let delay = u64::try_from(request.delay_second)
             .map_err(|_| ShellError::invalid("delay_second", "is negative"))?;
         let delay = Duration::from_secs(delay);
+        let stage = stage_of(request.token.as_ref());
         let guard = parse::guard(request.token)?;
-        self.store.enqueue(&guard, &request.expected_owner, delay).await?;
+        let enqueued = self.store.enqueue(&guard, &request.expected_owner, delay, &request.error_message);
+        around("commit.enqueue", stage, enqueued).await?;
         self.work.announce_after(delay);
         Ok(())
     }
@@ -200,12 +215,15 @@ impl ComputationsService {
         request: PurgeComputationsRequest,
     ) -> Result<PurgeComputationsResponse, ShellError> {
         let force = request.force;
-        let mut page = parse::expired(request, PURGE_PAGE)?;
+        let (mut page, reasons) = parse::expired(request, PURGE_PAGE)?;
         let mut response = PurgeComputationsResponse::default();
         loop {
             let computations = self.store.expired(&page).await?;
             let Some(&(last, _)) = computations.last() else { return Ok(response) };
             for (local_id, global_id) in computations {
+                if !reasons.is_empty() && !self.ended_for(&global_id, &reasons).await? {
+                    continue;
+                }
                 if !force {
                     response.purge_count += 1;
                     response.purge_sample.push(global_id);
@@ -216,6 +234,15 @@ impl ComputationsService {
                 }
             }
             page = Expired { after: last, ..page };
+        }
+    }
+
+    /// Whether a computation ended for one of these reasons. One that is gone meanwhile did not.
+    async fn ended_for(&self, global_id: &str, reasons: &[CompletedReason]) -> Result<bool, ShellError> {
+        match self.store.get(global_id).await {
+            Ok(ended) => Ok(reasons.contains(&ended.details.ending_state())),
+            Err(StoreError::NotFound { .. }) => Ok(false),
+            Err(error) => Err(error.into()),
         }
     }
 

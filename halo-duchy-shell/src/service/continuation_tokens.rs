@@ -7,6 +7,7 @@ use tonic::{Request, Response, Status, async_trait};
 use super::require_own;
 use crate::continuation_token::ContinuationToken;
 use crate::error::ShellError;
+use crate::fail_point::around;
 use crate::proto::internal::continuation_tokens_server::ContinuationTokens;
 use crate::proto::internal::{
     GetContinuationTokenRequest, GetContinuationTokenResponse, SetContinuationTokenRequest,
@@ -30,7 +31,7 @@ impl ContinuationTokensService {
     async fn set(&self, request: Request<SetContinuationTokenRequest>) -> Result<(), ShellError> {
         require_own(&request, &self.duchy)?;
         let token = ContinuationToken::parse(&request.get_ref().token)?;
-        Ok(self.store.set_continuation_token(&token).await?)
+        Ok(around("commit.position", "", self.store.set_continuation_token(&token)).await?)
     }
 }
 

@@ -23,10 +23,14 @@ use tonic::{Code, Request, Response, Status, Streaming, async_trait};
 use self::body::{Body, Expected};
 use self::header::Header;
 use self::registers::Batch;
+use super::uploads::Uploads;
+use crate::audit::{Entry, Event, Outcome};
 use crate::blob::{Blob, BlobError, BlobStore, BlobWriter, Place};
 use crate::client::{CallPolicy, Channel};
 use crate::consent::{KnownRequisition, verify_fulfillment};
+use crate::fail_point::{around, stage_of};
 use crate::identity::{Caller, caller};
+use crate::platform;
 use crate::proto::api::fulfill_requisition_request::Payload;
 use crate::proto::api::requisition::State;
 use crate::proto::api::requisition_fulfillment_server::RequisitionFulfillment;
@@ -77,6 +81,7 @@ pub struct RequisitionFulfillmentService {
     duchy: String,
     limits: FulfillmentLimits,
     policy: CallPolicy,
+    uploads: Uploads,
 }
 
 impl RequisitionFulfillmentService {
@@ -96,6 +101,7 @@ impl RequisitionFulfillmentService {
             duchy: duchy.into(),
             limits,
             policy: CallPolicy::default(),
+            uploads: Uploads::default(),
         }
     }
 
@@ -143,11 +149,20 @@ impl RequisitionFulfillmentService {
         let Expected { body, details } = Expected::new(&token, requisition, &header, &self.duchy)?;
         if requisition.path.is_empty() {
             require_open(&token)?;
+            let what = format!("{}/{}", token.global_computation_id, header.requisition);
+            let _in_progress = self.uploads.begin(what, self.limits.idle).await?;
             let blob = self.receive(&mut messages, &token, &header, body).await?;
             FULFILLMENT_BYTES.add(blob.content.length, [""; 0]);
             self.record(&token, &header, blob, details).await?;
         }
+        let requisition_id = header.requisition.clone();
         self.tell_kingdom(&token, header).await?;
+        Entry::new(Event::RequisitionFulfilled, Outcome::Done)
+            .duchy(&self.duchy)
+            .principal(&data_provider)
+            .computation(&token.global_computation_id)
+            .detail("requisition", requisition_id)
+            .record();
         tracing::info!(
             computation = token.global_computation_id,
             requisition = requisition.external_key.as_ref().map(|key| &key.external_requisition_id),
@@ -209,7 +224,10 @@ impl RequisitionFulfillmentService {
             Err(status) => Err(status),
         };
         match checked {
-            Ok(()) => writer.finish().await.map_err(|error| storage(&error)),
+            Ok(()) => {
+                let written = around("blob.write", stage_of(Some(token)), writer.finish());
+                written.await.map_err(|error| storage(&error))
+            }
             Err(status) => {
                 if let Err(error) = writer.abort().await {
                     tracing::warn!(%error, "a refused upload remains until it is swept");
@@ -252,13 +270,11 @@ impl RequisitionFulfillmentService {
             public_api_version: PUBLIC_API_VERSION.into(),
             protocol_details: details,
         };
-        let recorded = self
-            .policy
-            .unary(|| {
-                let (mut client, request) = (self.computations.clone(), request.clone());
-                async move { client.record_requisition_fulfillment(request).await }
-            })
-            .await;
+        let recorded = self.policy.unary(|| {
+            let (mut client, request) = (self.computations.clone(), request.clone());
+            async move { client.record_requisition_fulfillment(request).await }
+        });
+        let recorded = around("database.fulfill", stage_of(Some(token)), recorded).await;
         let Err(status) = recorded else { return Ok(()) };
         if matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled) {
             // It may have been recorded all the same, so the blob must stay.
@@ -283,13 +299,11 @@ impl RequisitionFulfillmentService {
             fulfillment_context: header.context,
             etag: header.etag,
         };
-        let told = self
-            .policy
-            .unary(|| {
-                let (mut client, request) = (self.kingdom_requisitions.clone(), request.clone());
-                async move { client.fulfill_requisition(request).await }
-            })
-            .await;
+        let told = self.policy.unary(|| {
+            let (mut client, request) = (self.kingdom_requisitions.clone(), request.clone());
+            async move { client.fulfill_requisition(request).await }
+        });
+        let told = around("kingdom.fulfill", stage_of(Some(token)), told).await;
         let Err(status) = told else { return Ok(()) };
         // A repeated call has an outdated etag, or finds the requisition no longer unfulfilled.
         if matches!(status.code(), Code::FailedPrecondition | Code::Aborted)
@@ -379,7 +393,7 @@ fn require_open(token: &ComputationToken) -> Result<(), Status> {
 /// Decodes registers where a busy thread holds up no other call.
 async fn check(batch: Option<Batch>) -> Result<(), Status> {
     let Some(batch) = batch else { return Ok(()) };
-    tokio::task::spawn_blocking(move || batch.check())
+    platform::blocking(move || batch.check())
         .await
         .map_err(|_| Status::internal("the check of the body failed"))?
         .map_err(|error| Status::invalid_argument(error.to_string()))

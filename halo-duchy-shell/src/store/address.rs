@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC};
+
 use super::migrations::Schema;
 #[cfg(feature = "postgres")]
 use super::postgres::{self, PostgresAddress, PostgresStore};
@@ -16,6 +18,11 @@ use super::tables::{Sink, Source};
 use super::transfer::TransferError;
 use super::{SqliteStore, Store, StoreError};
 use crate::clock::Clock;
+
+/// What names and passwords in an address are not written with as they are.
+pub(crate) const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+/// The same for values of parameters, most of which are paths.
+pub(crate) const RESERVED_IN_VALUES: &AsciiSet = &RESERVED.remove(b'/');
 
 /// A duchy's database.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -151,6 +158,21 @@ impl StoreAddress {
             }
             #[cfg(feature = "postgres")]
             Self::Postgres(address) => Ok(Arc::new(PostgresStore::open(address, clock).await?)),
+        }
+    }
+
+    /// As [`Self::open`], but an SQLite file must exist, too: for whoever wants to see what is in a database.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub async fn open_existing(&self, clock: Arc<dyn Clock>) -> Result<Arc<dyn Store>, OpenError> {
+        match self {
+            Self::Sqlite(path) => {
+                let opened = SqliteStore::open_existing(path, clock);
+                Ok(Arc::new(opened.map_err(OpenError::of_file(path))?))
+            }
+            #[cfg(any(feature = "postgres", feature = "spanner"))]
+            _ => self.open(clock).await,
         }
     }
 

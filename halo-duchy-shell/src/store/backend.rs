@@ -8,14 +8,14 @@ use futures::future::BoxFuture;
 
 use super::rows::{Key, Rows};
 use super::{
-    Advance, Claim, Computation, Expired, Fulfillment, Guard, Lease, NewComputation, Stat, Store, StoreError,
-    leases, lifecycle, requisitions, retention,
+    Advance, Claim, Computation, Expired, Fulfillment, Guard, Lease, Listing, NewComputation, Queue, Record,
+    Stat, Store, StoreError, inspection, leases, lifecycle, requisitions, retention,
 };
 use crate::clock::Timestamp;
 use crate::continuation_token::ContinuationToken;
 use crate::proto::internal::computation_details::CompletedReason;
 use crate::proto::internal::{ComputationDetails, ExternalRequisitionKey, RequisitionEntry};
-use crate::protocol_stages::ProtocolStage;
+use crate::protocol_stages::{Protocol, ProtocolStage};
 
 /// What runs in a transaction, given its rows and its time. A database that asks for the transaction to be tried again
 /// calls it again, with the rows and the time of the new one.
@@ -124,15 +124,31 @@ impl<B: Backend> Store for B {
             .await
     }
 
-    async fn finish(&self, guard: &Guard, reason: CompletedReason) -> Result<Computation, StoreError> {
-        let guard = guard.clone();
-        self.write(move |rows, now| Box::pin(lifecycle::finish(rows, now, guard.clone(), reason))).await
+    async fn finish(
+        &self,
+        guard: &Guard,
+        reason: CompletedReason,
+        error: &str,
+    ) -> Result<Computation, StoreError> {
+        let (guard, error) = (guard.clone(), error.to_owned());
+        self.write(move |rows, now| {
+            Box::pin(lifecycle::finish(rows, now, guard.clone(), reason, error.clone()))
+        })
+        .await
     }
 
-    async fn enqueue(&self, guard: &Guard, expected_owner: &str, delay: Duration) -> Result<(), StoreError> {
-        let (guard, owner) = (guard.clone(), expected_owner.to_owned());
-        self.write(move |rows, now| Box::pin(leases::enqueue(rows, now, guard.clone(), owner.clone(), delay)))
-            .await
+    async fn enqueue(
+        &self,
+        guard: &Guard,
+        expected_owner: &str,
+        delay: Duration,
+        error: &str,
+    ) -> Result<(), StoreError> {
+        let (guard, owner, error) = (guard.clone(), expected_owner.to_owned(), error.to_owned());
+        self.write(move |rows, now| {
+            Box::pin(leases::enqueue(rows, now, guard.clone(), owner.clone(), delay, error.clone()))
+        })
+        .await
     }
 
     async fn blob_paths(&self, local_id: i64) -> Result<Vec<String>, StoreError> {
@@ -152,6 +168,14 @@ impl<B: Backend> Store for B {
         .await
     }
 
+    async fn is_empty(&self) -> Result<bool, StoreError> {
+        self.read(|rows, _| rows.is_empty()).await
+    }
+
+    async fn queue(&self, protocol: Protocol) -> Result<Queue, StoreError> {
+        self.read(move |rows, _| rows.queue(protocol)).await
+    }
+
     async fn ids_in_stages(&self, stages: &[ProtocolStage]) -> Result<Vec<String>, StoreError> {
         let stages = stages.to_vec();
         self.read(move |rows, _| {
@@ -159,6 +183,16 @@ impl<B: Backend> Store for B {
             Box::pin(async move { rows.ids_in_stages(&stages).await })
         })
         .await
+    }
+
+    async fn list(&self, listing: &Listing) -> Result<Vec<Record>, StoreError> {
+        let listing = listing.clone();
+        self.read(move |rows, _| Box::pin(inspection::list(rows, listing.clone()))).await
+    }
+
+    async fn record(&self, global_id: &str) -> Result<Record, StoreError> {
+        let id = global_id.to_owned();
+        self.read(move |rows, _| Box::pin(inspection::record(rows, id.clone()))).await
     }
 
     async fn record_stat(&self, stat: Stat) -> Result<(), StoreError> {

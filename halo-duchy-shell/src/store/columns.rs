@@ -3,11 +3,12 @@
 use prost::Message;
 use zeroize::Zeroizing;
 
-use super::{BlobDependency, StoreError};
+use super::rows::Ending;
+use super::unknown::Unknown;
+use super::{BlobDependency, Computation, StoreError};
 #[cfg(any(feature = "postgres", feature = "spanner"))]
 use crate::clock::Timestamp;
-use crate::proto::internal::computation_stage_attempt_details::EndReason;
-use crate::proto::internal::{ComputationDetails, ComputationStageAttemptDetails};
+use crate::proto::internal::{ComputationStageAttemptDetails, RequisitionMetadata};
 use crate::protocol_stages::{Protocol, ProtocolStage};
 
 /// 0001-01-01T00:00:00Z, the first millisecond that every database knows.
@@ -28,14 +29,31 @@ pub(super) fn decode<M: Message + Default>(what: &'static str, bytes: &[u8]) -> 
     M::decode(bytes).map_err(|error| StoreError::corrupt(what)(error.into()))
 }
 
-/// The details hold key material: the copy made for the database is wiped.
-pub(super) fn encode(details: &ComputationDetails) -> Zeroizing<Vec<u8>> {
-    Zeroizing::new(details.encode_to_vec())
+/// A computation's details as they are stored. They hold key material: the copy made for the database is wiped.
+pub(super) fn encode(computation: &Computation) -> Zeroizing<Vec<u8>> {
+    let (details, unknown) = (&computation.details, computation.unknown.of_details());
+    // One that grows would leave a copy behind.
+    let mut stored = Zeroizing::new(Vec::with_capacity(details.encoded_len() + unknown.len()));
+    // Only a buffer that is too short is an error.
+    let _ = details.encode(&mut *stored);
+    stored.extend_from_slice(unknown);
+    stored
 }
 
-/// The details of an attempt.
-pub(super) fn attempt_details(reason: EndReason) -> Vec<u8> {
-    ComputationStageAttemptDetails { reason_ended: reason as i32 }.encode_to_vec()
+/// A requisition's details as they are stored.
+pub(super) fn encode_requisition(requisition: &RequisitionMetadata, unknown: &Unknown) -> Vec<u8> {
+    let mut stored = requisition.details.as_ref().map(Message::encode_to_vec).unwrap_or_default();
+    stored.extend_from_slice(
+        requisition.external_key.as_ref().map_or(&[][..], |key| unknown.of_requisition(key)),
+    );
+    stored
+}
+
+/// The details of an attempt that has ended so, or has not.
+pub(super) fn attempt_details(ending: &Ending) -> Vec<u8> {
+    let Ending { reason, error } = ending;
+    ComputationStageAttemptDetails { reason_ended: *reason as i32, error_message: error.clone() }
+        .encode_to_vec()
 }
 
 /// A stage from the numbers of the protocol and of the stage within it.

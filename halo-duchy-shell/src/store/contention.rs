@@ -5,11 +5,13 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::StoreError;
+use crate::retry::Backoff;
 
 /// How long such a transaction is tried again.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// The longest wait between two tries.
-const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+/// The pauses between tries: spread so widely that those who were in each other's way do not meet again.
+const PAUSES: Backoff =
+    Backoff::new(Duration::from_millis(2), 2.0, Duration::from_millis(500)).spread(0.5, 1.0);
 
 /// Other transactions were in the way of this one, however often it was tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -37,7 +39,7 @@ where
     F: Future<Output = Result<Option<T>, E>>,
 {
     let deadline = Instant::now() + patience;
-    let mut pause = Duration::from_millis(2);
+    let mut given_up = 0;
     loop {
         if let Some(value) = attempt().await? {
             return Ok(value);
@@ -45,15 +47,9 @@ where
         if Instant::now() >= deadline {
             return Err(Contention(patience).into());
         }
-        tokio::time::sleep(jittered(pause)).await;
-        pause = (pause * 2).min(LONGEST_PAUSE);
+        given_up += 1;
+        tokio::time::sleep(PAUSES.pause(given_up)).await;
     }
-}
-
-/// Somewhere between half of the pause and the whole: those who were in each other's way do not meet again.
-fn jittered(pause: Duration) -> Duration {
-    let random = getrandom::u32().unwrap_or(u32::MAX);
-    pause.mul_f64(0.5 + f64::from(random) / f64::from(u32::MAX) / 2.0)
 }
 
 #[cfg(test)]
@@ -78,13 +74,5 @@ mod tests {
         let limit = Duration::from_millis(20);
         let given_up: Result<(), Contention> = within(limit, async || Ok(None)).await;
         assert_eq!(given_up, Err(Contention(limit)));
-    }
-
-    #[test]
-    fn pauses_differ_and_are_never_longer_than_said() {
-        let pause = Duration::from_millis(100);
-        let drawn: Vec<_> = (0..50).map(|_| jittered(pause)).collect();
-        assert!(drawn.iter().all(|one| *one >= pause / 2 && *one <= pause));
-        assert!(drawn.iter().any(|one| *one != drawn[0]));
     }
 }

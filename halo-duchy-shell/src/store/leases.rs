@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::backend::Backend;
 use super::lifecycle::{computation, end_current_attempt};
-use super::rows::{Candidate, Key, Rows};
+use super::rows::{Candidate, Ending, Key, Rows};
 use super::{Claim, Computation, Guard, Lease, StoreError, rules};
 use crate::clock::Timestamp;
 use crate::proto::internal::computation_stage_attempt_details::EndReason;
@@ -66,7 +66,8 @@ async fn take(
         return Ok(None);
     }
     if computation.lock_owner.is_some() {
-        end_current_attempt(rows, &computation, EndReason::LockOverwritten, now).await?;
+        let ending = Ending { reason: EndReason::LockOverwritten, error: String::new() };
+        end_current_attempt(rows, &computation, &ending, now).await?;
     }
     computation.attempt += 1;
     computation.version = rules::next_version(now, computation.version);
@@ -96,10 +97,11 @@ pub(super) async fn enqueue(
     guard: Guard,
     expected_owner: String,
     delay: Duration,
+    error: String,
 ) -> Result<(), StoreError> {
     let mut computation = computation(rows, Key::Local(guard.local_id)).await?;
     rules::check_enqueue(&computation, &guard, &expected_owner)?;
-    end_current_attempt(rows, &computation, EndReason::Error, now).await?;
+    end_current_attempt(rows, &computation, &rules::ending(EndReason::Error, &error), now).await?;
     computation.version = rules::next_version(now, computation.version);
     computation.lock_owner = None;
     computation.lock_expiration = Some(now + delay);

@@ -1,9 +1,11 @@
 //! A computation from its creation to its end.
 
 use super::requisitions::{self, sort};
-use super::rows::{Key, OpenAttempt, Rows};
+use super::rows::{Ending, Key, OpenAttempt, Rows};
+use super::unknown::Unknown;
 use super::{Advance, Computation, Guard, NewComputation, StoreError, rules};
 use crate::clock::Timestamp;
+use crate::platform;
 use crate::proto::internal::computation_details::CompletedReason;
 use crate::proto::internal::computation_stage_attempt_details::EndReason;
 use crate::proto::internal::{ComputationDetails, ComputationStageDetails, RequisitionEntry};
@@ -46,6 +48,7 @@ pub(super) async fn create(
         requisitions,
         lock_owner: None,
         lock_expiration: Some(now),
+        unknown: Unknown::default(),
     };
     rows.insert_computation(&computation, now).await?;
     rows.insert_stage(&computation, None, now).await?;
@@ -57,7 +60,8 @@ pub(super) async fn create(
 /// A random positive id that no row has.
 async fn unused_local_id(rows: &mut dyn Rows) -> Result<i64, StoreError> {
     loop {
-        let random = getrandom::u64().map_err(|error| StoreError::Unavailable(error.to_string().into()))?;
+        let random =
+            platform::random_u64().map_err(|error| StoreError::Unavailable(error.to_string().into()))?;
         let id = (random >> 1).cast_signed();
         if id != 0 && !rows.exists(Key::Local(id)).await? {
             return Ok(id);
@@ -79,7 +83,7 @@ pub(super) async fn update_details(
     computation.version = rules::next_version(now, computation.version);
     rows.update_computation(&computation).await?;
     for (row, requisition) in &updates {
-        rows.update_requisition(row, requisition, now).await?;
+        rows.update_requisition(row, requisition, &computation.unknown, now).await?;
     }
     Ok(computation)
 }
@@ -112,7 +116,8 @@ pub(super) async fn advance(
 ) -> Result<Computation, StoreError> {
     let computation = guarded(rows, &guard).await?;
     let blobs = rules::check_advance(&computation, &advance)?;
-    end_current_attempt(rows, &computation, EndReason::Succeeded, now).await?;
+    let ending = Ending { reason: EndReason::Succeeded, error: String::new() };
+    end_current_attempt(rows, &computation, &ending, now).await?;
     // Work waits for its first claim; in a stage that only waits, the one attempt is the waiting.
     let claimable = advance.next.kind() == StageKind::Compute;
     let entered = Computation {
@@ -131,6 +136,7 @@ pub(super) async fn finish(
     now: Timestamp,
     guard: Guard,
     reason: CompletedReason,
+    error: String,
 ) -> Result<Computation, StoreError> {
     let computation = guarded(rows, &guard).await?;
     if !rules::check_finish(&computation, reason)? {
@@ -139,7 +145,7 @@ pub(super) async fn finish(
     let current = current_attempt(&computation);
     for open in rows.open_attempts(computation.local_id).await? {
         let ended = if open == current { rules::end_reason(reason) } else { EndReason::Cancelled };
-        rows.end_attempt(computation.local_id, open, ended, now).await?;
+        rows.end_attempt(computation.local_id, open, &rules::ending(ended, &error), now).await?;
     }
     let mut ended = Computation {
         stage: computation.stage.protocol().terminal_stage(),
@@ -175,12 +181,12 @@ async fn enter(
 pub(super) async fn end_current_attempt(
     rows: &mut dyn Rows,
     computation: &Computation,
-    reason: EndReason,
+    ending: &Ending,
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let current = current_attempt(computation);
     if rows.open_attempts(computation.local_id).await?.contains(&current) {
-        rows.end_attempt(computation.local_id, current, reason, now).await?;
+        rows.end_attempt(computation.local_id, current, ending, now).await?;
     }
     Ok(())
 }

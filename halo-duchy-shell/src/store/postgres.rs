@@ -20,6 +20,8 @@ use super::{Claim, Computation, MigrationError, StoreError, leases};
 use crate::clock::Clock;
 
 mod address;
+#[cfg(test)]
+pub(super) mod costs;
 mod error;
 mod migrations;
 mod password;

@@ -77,7 +77,8 @@ pub(super) async fn fulfill(
     let details = requisition.details.get_or_insert_default();
     details.public_api_version = fulfillment.public_api_version;
     details.protocol = fulfillment.protocol;
-    rows.update_requisition(&row, requisition, now).await?;
+    let fulfilled = requisition.clone();
+    rows.update_requisition(&row, &fulfilled, &computation.unknown, now).await?;
     Ok(computation)
 }
 

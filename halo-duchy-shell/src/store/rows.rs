@@ -2,11 +2,14 @@
 
 use async_trait::async_trait;
 
-use super::{Claim, Computation, Expired, Stat, StoreError};
+use super::inspection::Listing;
+use super::tables::{Row, Table};
+use super::unknown::Unknown;
+use super::{Claim, Computation, Expired, Queue, Stat, StoreError};
 use crate::clock::Timestamp;
 use crate::proto::internal::computation_stage_attempt_details::EndReason;
 use crate::proto::internal::{ExternalRequisitionKey, RequisitionMetadata};
-use crate::protocol_stages::ProtocolStage;
+use crate::protocol_stages::{Protocol, ProtocolStage};
 
 /// How a computation is looked up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +40,15 @@ pub(super) struct OpenAttempt {
     pub(super) attempt: i32,
 }
 
+/// How an attempt ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Ending {
+    /// By what; unspecified if it has not.
+    pub(super) reason: EndReason,
+    /// Why it did not succeed, for people; may be empty. See [`rules::ending`](super::rules::ending).
+    pub(super) error: String,
+}
+
 /// A computation that can be claimed, as the queue was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Candidate {
@@ -46,12 +58,9 @@ pub(super) struct Candidate {
     pub(super) version: i64,
 }
 
-/// The rows of one transaction; no rules.
-///
-/// An operation reads all that it needs before it writes, so that a backend may keep its writes until the commit.
-/// An error ends the transaction without a trace.
+/// What a transaction reads; no rules.
 #[async_trait]
-pub(super) trait Rows: Send {
+pub(super) trait ReadRows: Send {
     /// A computation with its current stage's blobs by id and its requisitions by external id and fingerprint.
     async fn computation(&mut self, key: Key<'_>) -> Result<Option<Computation>, StoreError>;
 
@@ -84,15 +93,34 @@ pub(super) trait Rows: Send {
     /// See [`Store::expired`](super::Store::expired).
     async fn expired(&mut self, expired: &Expired) -> Result<Vec<(i64, String)>, StoreError>;
 
+    /// See [`Store::is_empty`](super::Store::is_empty).
+    async fn is_empty(&mut self) -> Result<bool, StoreError>;
+
+    /// See [`Store::queue`](super::Store::queue).
+    async fn queue(&mut self, protocol: Protocol) -> Result<Queue, StoreError>;
+
     /// See [`Store::ids_in_stages`](super::Store::ids_in_stages).
     async fn ids_in_stages(&mut self, stages: &[ProtocolStage]) -> Result<Vec<String>, StoreError>;
+
+    /// See [`Listing`]: the local ids of a page.
+    async fn page(&mut self, listing: &Listing) -> Result<Vec<i64>, StoreError>;
+
+    /// All rows of a table that belong to these computations, by key.
+    async fn rows_of(&mut self, table: &'static Table, local_ids: &[i64]) -> Result<Vec<Row>, StoreError>;
 
     /// Whether the attempt that `stat` is of has begun.
     async fn attempt_exists(&mut self, stat: &Stat) -> Result<bool, StoreError>;
 
     /// The text of the continuation token.
     async fn continuation_token(&mut self) -> Result<Option<String>, StoreError>;
+}
 
+/// The rows of one transaction; no rules.
+///
+/// An operation reads all that it needs before it writes, so that a backend may keep its writes until the commit.
+/// An error ends the transaction without a trace.
+#[async_trait]
+pub(super) trait Rows: ReadRows {
     /// Inserts the computation's own row.
     async fn insert_computation(
         &mut self,
@@ -114,11 +142,12 @@ pub(super) trait Rows: Send {
         now: Timestamp,
     ) -> Result<(), StoreError>;
 
-    /// Writes a requisition's path and details.
+    /// Writes a requisition's path and details, and what is unknown of these.
     async fn update_requisition(
         &mut self,
         row: &RequisitionRow,
         requisition: &RequisitionMetadata,
+        unknown: &Unknown,
         now: Timestamp,
     ) -> Result<(), StoreError>;
 
@@ -157,7 +186,7 @@ pub(super) trait Rows: Send {
         &mut self,
         local_id: i64,
         attempt: OpenAttempt,
-        reason: EndReason,
+        ending: &Ending,
         now: Timestamp,
     ) -> Result<(), StoreError>;
 

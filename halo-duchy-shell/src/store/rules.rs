@@ -1,5 +1,6 @@
 //! The rules that every backend enforces, as functions of what its transaction has read.
 
+use super::rows::Ending;
 use super::{Advance, BlobDependency, Claim, Computation, Guard, Lease, StageBlob, StoreError};
 use crate::clock::Timestamp;
 use crate::proto::internal::computation_details::CompletedReason;
@@ -129,6 +130,22 @@ pub(super) fn end_reason(reason: CompletedReason) -> EndReason {
     }
 }
 
+/// The most bytes of an error that are kept.
+const MOST_ERROR_BYTES: usize = 2_000;
+
+/// How an attempt ended, with its error as it is kept: on one line, cut where it is too long.
+pub(super) fn ending(reason: EndReason, error: &str) -> Ending {
+    let error = match reason {
+        EndReason::Succeeded => String::new(),
+        _ => error.replace(char::is_control, " "),
+    };
+    let error = match error.len() > MOST_ERROR_BYTES {
+        true => format!("{}…", &error[..error.floor_char_boundary(MOST_ERROR_BYTES - '…'.len_utf8())]),
+        false => error,
+    };
+    Ending { reason, error }
+}
+
 /// Checks that a stage may go back to the queue.
 pub(super) fn check_enqueue(
     computation: &Computation,
@@ -162,9 +179,10 @@ pub(super) fn claimable(protocol: Protocol) -> impl Iterator<Item = ProtocolStag
     protocol.stages().filter(|stage| stage.kind() == StageKind::Compute)
 }
 
-/// The stages to be claimed before all others.
-pub(super) fn prioritized(claim: &Claim) -> impl Iterator<Item = ProtocolStage> {
-    claim.prioritized.iter().copied().filter(|stage| stage.protocol() == claim.protocol)
+/// The stages that mills work on, in two parts: those to be claimed before all others, and the others.
+pub(super) fn by_urgency(claim: &Claim) -> [Vec<ProtocolStage>; 2] {
+    let (urgent, others) = claimable(claim.protocol).partition(|stage| claim.prioritized.contains(stage));
+    [urgent, others]
 }
 
 /// The details that replace a requisition's: what its fulfillment recorded stays unless told anew.

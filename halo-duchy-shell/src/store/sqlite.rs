@@ -15,6 +15,8 @@ use super::transfer::TransferError;
 use super::{Claim, Computation, MigrationError, StoreError, leases};
 use crate::clock::Clock;
 
+#[cfg(test)]
+pub(super) mod costs;
 mod migrations;
 mod read;
 mod rows;
@@ -25,6 +27,9 @@ use worker::{Begin, Worker};
 
 /// How long a transaction waits for other processes before it fails as unavailable.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Statements that are kept parsed: all that there are.
+const STATEMENTS: usize = 64;
 
 /// A [`Store`](super::Store) in an SQLite file. The file is made readable to its owner only: it holds key material.
 #[derive(Clone, Debug)]
@@ -55,6 +60,40 @@ impl SqliteStore {
     /// [`OpenError`].
     pub fn open(path: &Path, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
         Ok(Self { worker: Worker::start(create(path)?)?, clock })
+    }
+
+    /// A store in memory, lost with its last handle. Callers block for the length of their transactions.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub fn in_memory(clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
+        let mut connection = Connection::open_in_memory()?;
+        connection.pragma_update(None, "foreign_keys", true)?;
+        migrations::migrate(&mut connection)?;
+        Ok(Self { worker: Worker::on_callers(connection), clock })
+    }
+
+    /// Another store in memory, with the rows that this one has now.
+    ///
+    /// # Errors
+    /// If either database fails.
+    #[cfg(test)]
+    pub(crate) fn copy(&self) -> Result<Self, TransferError> {
+        let copy = Self::in_memory(Arc::clone(&self.clock));
+        let copy = copy.map_err(super::OpenError::of_file(Path::new(":memory:")))?;
+        let mut rows = tables::Copied::default();
+        self.worker.with_connection(|from| tables::export(from, &mut rows))?;
+        copy.worker.with_connection(|to| tables::import(to, &mut rows))?;
+        Ok(copy)
+    }
+
+    /// Opens the file at `path`, which must exist, and brings its schema up to date.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn open_existing(path: &Path, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
+        Ok(Self { worker: Worker::start(connect(path)?)?, clock })
     }
 
     /// The schema of the file at `path`, which is neither created nor changed; without a file, that of an empty one.
@@ -105,6 +144,7 @@ fn connect(path: &Path) -> Result<Connection, OpenError> {
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "foreign_keys", true)?;
     connection.pragma_update(None, "secure_delete", true)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
     migrations::migrate(&mut connection)?;
     Ok(connection)
 }

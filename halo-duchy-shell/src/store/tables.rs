@@ -193,10 +193,24 @@ pub(super) const TABLES: [Table; 7] = [
 /// these has none.
 pub(super) const ROOTS: [&str; 2] = ["Computations", "HeraldContinuationTokens"];
 
+/// The computations themselves.
+pub(super) const COMPUTATIONS: &Table = &ALL[0];
+/// Their requisitions.
+pub(super) const REQUISITIONS: &Table = &ALL[1];
+/// The stages that they have entered.
+pub(super) const STAGES: &Table = &ALL[2];
+/// What those read and write.
+pub(super) const BLOBS: &Table = &ALL[3];
+/// The attempts at them.
+pub(super) const ATTEMPTS: &Table = &ALL[4];
+/// What was measured of those.
+pub(super) const STATS: &Table = &ALL[5];
+
+const ALL: &[Table] = &TABLES;
+
 impl Table {
     /// The table of this name.
     pub(super) fn named(name: &str) -> Option<&'static Self> {
-        const ALL: &[Table] = &TABLES;
         ALL.iter().find(|table| table.name == name)
     }
 
@@ -222,7 +236,6 @@ fn list(columns: &[Column]) -> String {
 
 /// All tables, in order.
 pub(super) fn tables() -> impl Iterator<Item = &'static Table> {
-    const ALL: &[Table] = &TABLES;
     ALL.iter()
 }
 

@@ -1,4 +1,7 @@
-//! Claims in transactions that each look at one computation: what SQLite does otherwise, and Spanner needs an emulator for.
+//! Claims in transactions that each look at one computation, which SQLite does otherwise and Spanner needs an emulator
+//! for; and what operations cost (`costs`).
+
+pub(super) mod costs;
 
 use std::collections::BTreeSet;
 use std::path::Path;

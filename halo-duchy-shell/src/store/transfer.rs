@@ -7,7 +7,7 @@
 //! digest of all bytes before it. Two stores with the same rows have the same stream.
 //!
 //! # Security
-//! The stream holds what the store holds, key material included, in the clear.
+//! The stream holds what the store holds: where mills have no key encryption key, key material in the clear.
 
 use std::io::{BufRead, BufReader, BufWriter, Read, Seek, Write};
 
@@ -345,4 +345,20 @@ fn cell(column: &Column, value: Value) -> Option<Cell> {
         }
         _ => return None,
     })
+}
+
+/// Reads a whole stream as [`import`] does before it writes anything, and writes its rows anew.
+///
+/// # Errors
+/// As of [`import`].
+#[cfg(feature = "fuzzing")]
+pub fn rewrite(stream: &[u8]) -> Result<(Summary, Vec<u8>), TransferError> {
+    let mut reader = Reader::start(std::io::Cursor::new(stream))?;
+    let mut written = Vec::new();
+    let mut writer = Writer::start(&mut written)?;
+    while let Some((table, row)) = reader.next()? {
+        writer.take(table, row)?;
+    }
+    writer.finish()?;
+    Ok((reader.summary(), written))
 }

@@ -81,6 +81,7 @@ pub fn join_computation(span: &Span, computation: &str) {
 
 /// Tells that the current span, which an outsider began, belongs to a computation.
 pub fn name_computation(computation: &str) {
+    crate::audit::name_computation(computation);
     let span = Span::current();
     span.record("computation_id", computation);
     span.add_link(computation_context(computation));

@@ -7,7 +7,17 @@ use rustix::time::{ClockId, clock_gettime};
 
 /// The processor time of the calling thread since it began.
 pub fn of_this_thread() -> Duration {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
+    of(ClockId::ThreadCPUTime)
+}
+
+/// The processor time of all threads of this process since it began.
+#[cfg(test)]
+pub fn of_this_process() -> Duration {
+    of(ClockId::ProcessCPUTime)
+}
+
+fn of(clock: ClockId) -> Duration {
+    let time = clock_gettime(clock);
     let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
     Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or_default())
 }

@@ -171,6 +171,9 @@ metrics! {
     DEPRECATED_FIELD_SET: Counter["rpc.service", "rpc.method", "halo_cmm.grpc.request_field_path", "halo_cmm.grpc.principal"],
         "halo_cmm.grpc.deprecated_field_set", "", &[],
         "Requests that set a deprecated field";
+    FUTURE_DEPRECATED_FIELD_SET: Counter["rpc.service", "rpc.method", "halo_cmm.grpc.request_field_path", "halo_cmm.grpc.principal"],
+        "halo_cmm.grpc.future_deprecated_field_set", "", &[],
+        "Requests that set a field which is going to be deprecated";
     RPC_SERVER_DURATION: Histogram["rpc.system", "rpc.service", "rpc.method", "rpc.grpc.status_code"],
         "rpc.server.duration", "ms", MILLISECONDS,
         "Time from an RPC's arrival to the end of its response";
@@ -230,7 +233,7 @@ metrics! {
         "Computations in stages that mills work on, claimed or not";
     QUEUE_OLDEST_AGE: Gauge["halo_cmm.computation.type"],
         "halo_cmm.duchy.queue.oldest_age", "s", &[],
-        "Time since the oldest of them last changed";
+        "The longest time for which one of them has not changed";
 }
 
 #[cfg(test)]

@@ -10,8 +10,8 @@ use tracing_subscriber::{EnvFilter, Layer};
 
 use super::TelemetryError;
 
-/// The crates that tell about gRPC on the level `DEBUG`, the shell's own RPC layer among them. They name frames, calls
-/// and sizes, never what is in them.
+/// The crates that tell about gRPC on the level `DEBUG`, the shell's own RPC layer among them. They name frames, calls,
+/// messages with their sizes and ids, never what else is in them.
 const GRPC: [&str; 4] = ["tonic", "h2", "tower", "halo_duchy_shell::telemetry::rpc"];
 
 /// The exporters log their own life on the level `INFO`; operators need to know only what fails.

@@ -1,7 +1,7 @@
-//! RPCs, as a client and as a server: their spans, their context in `traceparent`, and their durations with
-//! OpenTelemetry's attributes for gRPC.
+//! RPCs, as a client and as a server: their spans, their context in `traceparent`, their durations with OpenTelemetry's
+//! attributes for gRPC, and what a verbose log tells of them (`messages`).
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::LazyLock;
 use std::task::{Context, Poll};
@@ -10,7 +10,7 @@ use std::time::Instant;
 use bytes::{Buf, Bytes};
 use http_body_util::BodyExt;
 use opentelemetry::Value;
-use prost_reflect::DescriptorPool;
+use prost_reflect::MethodDescriptor;
 use tonic::body::Body;
 use tonic::codegen::http::{HeaderMap, Request, Response};
 use tonic::codegen::{Body as HttpBody, Service, StdError};
@@ -19,7 +19,12 @@ use tracing::{Instrument as _, Span, field};
 
 use super::context;
 use super::instruments::{RPC_CLIENT_DURATION, RPC_SERVER_DURATION, THREAD_POOL_ACTIVE_COUNT};
-use crate::proto::DESCRIPTORS;
+use crate::audit::AuditedCall;
+use crate::proto::POOL;
+
+mod messages;
+
+use messages::Watched;
 
 /// What upstream calls the threads that serve RPCs.
 pub(crate) const THREAD_POOL: &str = "grpc-services";
@@ -27,20 +32,25 @@ pub(crate) const THREAD_POOL: &str = "grpc-services";
 /// What RPCs are called that are not ours: callers choose names, and there must not be a series for each.
 const OTHER: (&str, &str) = ("_OTHER", "_OTHER");
 
-/// The names of all services and methods that the shell knows.
-static METHODS: LazyLock<BTreeSet<(String, String)>> = LazyLock::new(|| {
-    let pool = DescriptorPool::decode(DESCRIPTORS).unwrap_or_default();
-    let methods = pool.services().flat_map(|service| service.methods().collect::<Vec<_>>());
-    methods.map(|method| (method.parent_service().full_name().to_owned(), method.name().to_owned())).collect()
+/// All methods that the shell knows, by the names of their services and their own.
+static METHODS: LazyLock<BTreeMap<(String, String), MethodDescriptor>> = LazyLock::new(|| {
+    let methods = POOL.services().flat_map(|service| service.methods().collect::<Vec<_>>());
+    let named = methods
+        .map(|method| ((method.parent_service().full_name().to_owned(), method.name().to_owned()), method));
+    named.collect()
 });
 
-fn names(path: &str) -> (&'static str, &'static str) {
+/// The names of the service and the method that a request's path stands for, and the method if it is known.
+fn method(path: &str) -> ((&'static str, &'static str), Option<&'static MethodDescriptor>) {
     let Some((service, method)) = path.strip_prefix('/').and_then(|path| path.split_once('/')) else {
-        return OTHER;
+        return (OTHER, None);
     };
-    // A set of pairs cannot be asked for a pair of borrowed texts without making one.
-    let known: &'static BTreeSet<(String, String)> = &METHODS;
-    known.get(&(service.to_owned(), method.to_owned())).map_or(OTHER, |(service, method)| (service, method))
+    // A map by pairs cannot be asked for a pair of borrowed texts without making one.
+    let known: &'static BTreeMap<_, _> = &METHODS;
+    match known.get_key_value(&(service.to_owned(), method.to_owned())) {
+        Some(((service, method), descriptor)) => ((service, method), Some(descriptor)),
+        None => (OTHER, None),
+    }
 }
 
 /// The name of a status code, as gRPC's documentation writes it.
@@ -86,29 +96,37 @@ impl Side {
 struct Call {
     side: Side,
     names: (&'static str, &'static str),
+    method: Option<&'static MethodDescriptor>,
     begun: Instant,
     span: Span,
     status: Option<Code>,
     message: String,
     /// Bytes of the response's body.
     bytes: usize,
+    /// What the audit log is told of it.
+    audited: AuditedCall,
 }
 
 impl Call {
     fn client(path: &str, headers: &mut HeaderMap) -> Self {
-        let call = Self::new(Side::Client, names(path), Span::current().id());
+        let call = Self::new(Side::Client, method(path), Span::current().id());
         context::inject(&call.span, headers);
         call
     }
 
     fn server(path: &str, headers: &HeaderMap) -> Self {
-        let call = Self::new(Side::Server, names(path), None);
+        let call = Self::new(Side::Server, method(path), None);
         context::extract(headers, &call.span);
         THREAD_POOL_ACTIVE_COUNT.add(1, [THREAD_POOL]);
         call
     }
 
-    fn new(side: Side, (service, method): (&'static str, &'static str), parent: Option<tracing::Id>) -> Self {
+    fn new(
+        side: Side,
+        (names, descriptor): ((&'static str, &'static str), Option<&'static MethodDescriptor>),
+        parent: Option<tracing::Id>,
+    ) -> Self {
+        let (service, method) = names;
         let span = tracing::info_span!(
             parent: parent,
             "rpc",
@@ -121,8 +139,23 @@ impl Call {
             otel.status_code = field::Empty,
             computation_id = field::Empty,
         );
-        let (names, begun) = ((service, method), Instant::now());
-        Self { side, names, begun, span, status: None, message: String::new(), bytes: 0 }
+        Self {
+            side,
+            names,
+            method: descriptor,
+            begun: Instant::now(),
+            span,
+            status: None,
+            message: String::new(),
+            bytes: 0,
+            audited: AuditedCall::default(),
+        }
+    }
+
+    /// The request, with its messages told of.
+    fn watch(&self, request: Request<Body>) -> Request<Body> {
+        let kind = self.method.map(MethodDescriptor::input);
+        request.map(|body| Body::new(Watched::new(body, "request", kind.as_ref(), &self.span)))
     }
 
     /// Takes in headers or trailers, which may bring the status.
@@ -172,17 +205,11 @@ impl Drop for Call {
             Side::Server => {
                 RPC_SERVER_DURATION.record(milliseconds, attributes);
                 THREAD_POOL_ACTIVE_COUNT.add(-1, [THREAD_POOL]);
+                self.audited.ended(self.names, code, &self.message);
                 // Other statuses are the caller's business.
                 if matches!(code, Code::Unknown | Code::Internal) {
                     let trace_id = context::trace_of(&self.span);
-                    tracing::error!(
-                        service,
-                        method,
-                        ?code,
-                        message = self.message,
-                        trace_id,
-                        "an RPC failed"
-                    );
+                    tracing::error!(service, method, ?code, reason = self.message, trace_id, "an RPC failed");
                 }
             }
         }
@@ -240,6 +267,8 @@ where
     B::Error: Into<StdError>,
 {
     call.hear(response.headers());
+    let kind = call.method.map(MethodDescriptor::output);
+    let response = response.map(|body| Watched::new(body, "response", kind.as_ref(), &call.span));
     response.map(|body| Body::new(Tracked { body, call }.map_err(|error| Status::from_error(error.into()))))
 }
 
@@ -257,7 +286,7 @@ where
     let path = request.uri().path().to_owned();
     let mut call = Call::client(&path, request.headers_mut());
     let span = call.span.clone();
-    let answer = service.call(request);
+    let answer = service.call(call.watch(request));
     Box::pin(
         async move {
             match answer.await {
@@ -295,8 +324,11 @@ where
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let call = Call::server(request.uri().path(), request.headers());
         let span = call.span.clone();
-        let answer = span.in_scope(|| self.0.call(request));
-        Box::pin(async move { answer.await.map(|response| track(call, response)) }.instrument(span))
+        let request = call.watch(request);
+        let audited = call.audited.clone();
+        let answer = audited.enter(|| span.in_scope(|| self.0.call(request)));
+        let answered = async move { answer.await.map(|response| track(call, response)) };
+        Box::pin(audited.scope(answered).instrument(span))
     }
 }
 
@@ -307,15 +339,18 @@ mod tests {
     #[test]
     fn only_known_rpcs_have_names() {
         let service = "wfa.measurement.internal.duchy.Computations";
-        assert_eq!(names(&format!("/{service}/ClaimWork")), (service, "ClaimWork"));
+        let (names, known) = method(&format!("/{service}/ClaimWork"));
+        assert_eq!(names, (service, "ClaimWork"));
+        let known = known.expect("known");
+        assert_eq!(known.input().full_name(), "wfa.measurement.internal.duchy.ClaimWorkRequest");
         for path in ["", "/", "/a/b", "/wfa.measurement.internal.duchy.Computations/Claim", "ClaimWork"] {
-            assert_eq!(names(path), OTHER, "{path}");
+            assert_eq!(method(path), (OTHER, None), "{path}");
         }
     }
 
     #[test]
     fn refusals_are_the_callers_errors_only() {
-        let on = |side| Call::new(side, OTHER, None);
+        let on = |side| Call::new(side, (OTHER, None), None);
         for (code, server) in [(Code::Ok, false), (Code::NotFound, false), (Code::Internal, true)] {
             assert_eq!(on(Side::Server).is_error(code), server);
             assert_eq!(on(Side::Client).is_error(code), code != Code::Ok);

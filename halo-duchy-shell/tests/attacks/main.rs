@@ -10,6 +10,7 @@ mod corruption;
 mod fulfillment;
 mod peers;
 mod relay;
+mod retries;
 mod shares;
 mod strangers;
 mod wire;

@@ -34,7 +34,7 @@ pub struct Held {
     pub receiver: String,
     pub header: Header,
     pub body: Vec<u8>,
-    pass: oneshot::Sender<Vec<u8>>,
+    pass: oneshot::Sender<Result<Vec<u8>, Status>>,
     answer: oneshot::Receiver<Result<(), Status>>,
 }
 
@@ -54,15 +54,22 @@ impl Held {
 
     /// Passes on `body` in its place; what the receiver answers.
     pub async fn replace(self, body: Vec<u8>) -> Result<(), Status> {
-        self.pass.send(body).expect("the relay waits");
+        self.pass.send(Ok(body)).expect("the relay waits");
         self.answer.await.expect("the relay answers")
+    }
+
+    /// Passes nothing on, and answers `status`.
+    pub fn lose(self, status: Status) {
+        self.pass.send(Err(status)).expect("the relay waits");
     }
 }
 
-/// The messages of a stream: `header`, then `body` in chunks.
+/// The messages of a stream: `header`, then `body` in chunks, of which there is one at least.
 pub fn messages(header: Header, body: &[u8]) -> Vec<AdvanceComputationRequest> {
     let chunk = |bytes| Payload::BodyChunk(BodyChunk { partial_data: Bytes::copy_from_slice(bytes) });
-    let payloads = std::iter::once(Payload::Header(header)).chain(body.chunks(CHUNK).map(chunk));
+    let empty = body.is_empty().then_some(body);
+    let chunks = body.chunks(CHUNK).chain(empty).map(chunk);
+    let payloads = std::iter::once(Payload::Header(header)).chain(chunks);
     payloads.map(|payload| AdvanceComputationRequest { payload: Some(payload) }).collect()
 }
 
@@ -132,7 +139,7 @@ impl ComputationControl for Relay {
             let (receiver, header) = (self.receiver.clone(), header.clone());
             // A test that has ended lets everything pass.
             let _ = held.send(Held { sender, receiver, header, body, pass, answer: answering });
-            passed = passing.await.unwrap_or(passed);
+            passed = passing.await.unwrap_or(Ok(passed))?;
             answered = Some(answer);
         }
         let answer = onward.advance_computation(tokio_stream::iter(messages(header, &passed))).await;

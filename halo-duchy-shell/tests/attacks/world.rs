@@ -17,7 +17,8 @@ use halo_duchy_shell::mill::Silent;
 use halo_duchy_shell::proto::api::measurement_spec::VidSamplingInterval;
 use halo_duchy_shell::proto::api::{DifferentialPrivacyParams, Requisition};
 use halo_duchy_shell::proto::system::computation::mpc_protocol_config::NoiseMechanism;
-use halo_duchy_shell::trial::{Trial, TrialConfig};
+use halo_duchy_shell::service::AdvanceLimits;
+use halo_duchy_shell::trial::{Surroundings, Trial, TrialConfig};
 use halo_protocols::llv2::NoisePolicy;
 use rand_core::Rng;
 use tempfile::TempDir;
@@ -39,12 +40,16 @@ pub const MESSAGES: usize = 2 + 3 * 3;
 /// There are so many people.
 pub const POPULATION: i64 = 100;
 
+/// The most that a duchy takes of another in one stream.
+pub const MAX_ADVANCE_BYTES: u64 = 1 << 20;
+
 const PATIENCE: Duration = Duration::from_secs(120);
 
 pub struct World {
     pub trial: Trial,
     gate: Gate,
     folder: TempDir,
+    reach_only: bool,
 }
 
 /// A measurement under way.
@@ -140,19 +145,24 @@ impl World {
         Self::start_with(share_shuffle()).await
     }
 
-    async fn start_with(protocol: Protocol) -> Self {
+    pub async fn start_with(protocol: Protocol) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
+        let reach_only = matches!(protocol, Protocol::ReachOnlyLiquidLegionsV2(_));
         let mut listeners = BTreeMap::new();
         for duchy in DUCHIES {
             let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
             listeners.insert(duchy.to_owned(), listener);
         }
         let address = |listener: &TcpListener| listener.local_addr().expect("bound").to_string();
-        let detours = listeners.iter().map(|(duchy, listener)| (duchy.clone(), address(listener))).collect();
-        let trial =
-            Trial::start_with_detours(config(&folder, protocol), &detours).await.expect("everyone starts");
+        let control_targets = listeners.iter().map(|(duchy, listener)| (duchy.clone(), address(listener)));
+        let surroundings = Surroundings {
+            control_targets: control_targets.collect(),
+            advance: AdvanceLimits { max_bytes: MAX_ADVANCE_BYTES, ..AdvanceLimits::default() },
+            ..Surroundings::default()
+        };
+        let trial = Trial::start_in(&surroundings, config(&folder, protocol)).await.expect("everyone starts");
         let gate = relay::start(&trial, listeners);
-        Self { trial, gate, folder }
+        Self { trial, gate, folder, reach_only }
     }
 
     /// Where a duchy keeps its blobs.
@@ -193,9 +203,14 @@ impl World {
     /// Begins a measurement; messages between duchies are held until [`Self::compute`].
     pub async fn create(&self) -> Measurement {
         let privacy = DifferentialPrivacyParams { epsilon: 1.0, delta: 1e-5 };
+        let metric = if self.reach_only {
+            Metric::Reach
+        } else {
+            Metric::ReachAndFrequency { frequency_privacy: privacy, maximum_frequency: 5 }
+        };
         let request = MeasurementRequest {
             data_providers: self.trial.recipients.clone(),
-            metric: Metric::ReachAndFrequency { frequency_privacy: privacy, maximum_frequency: 5 },
+            metric,
             reach_privacy: privacy,
             vid_sampling_interval: VidSamplingInterval { start: 0.0, width: 1.0 },
             reference_id: "a test".to_owned(),

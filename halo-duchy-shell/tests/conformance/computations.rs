@@ -347,6 +347,7 @@ fn enqueue_computation(suite: &mut Suite) {
                 token: Some(world.working().await),
                 delay_second: 3600,
                 expected_owner: "mill".into(),
+                error_message: String::new(),
             };
             change(&mut request);
             world.computations().enqueue_computation(request).await
@@ -365,6 +366,7 @@ fn finish_computation(suite: &mut Suite) {
         token: Some(token),
         ending_computation_stage: Some(complete()),
         reason: CompletedReason::Failed as i32,
+        error_message: String::new(),
     };
     let mut case = |input, code, change: fn(&mut FinishComputationRequest)| {
         suite.case(RPC, input, code, move |world| async move {
@@ -404,6 +406,7 @@ fn purge_computations(suite: &mut Suite) {
                 updated_before: Some(prost_types::Timestamp { seconds: 1, nanos: 0 }),
                 stages: vec![complete()],
                 force: true,
+                ended: None,
             };
             change(&mut request);
             world.computations().purge_computations(request).await

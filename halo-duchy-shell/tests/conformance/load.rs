@@ -78,7 +78,7 @@ impl Herald {
         let tls = world.pki.tls(world.duchy);
         let files = [
             ("tls-cert-file", tls.cert),
-            ("tls-key-file", tls.key),
+            ("tls-key-file", world.pki.tls_key(world.duchy)),
             ("cert-collection-file", tls.collection),
             ("duchy-info-config", world.pki.duchy_cert_config()),
             ("protocols-setup-config", world.pki.protocols_setup(world.duchy)),

@@ -162,7 +162,7 @@ impl World {
         let tls = self.pki.tls(self.duchy);
         let mut path = |flag: &str, path: PathBuf| flags.push(format!("--{flag}={}", path.display()));
         path("tls-cert-file", tls.cert);
-        path("tls-key-file", tls.key);
+        path("tls-key-file", self.pki.tls_key(self.duchy));
         path("cert-collection-file", tls.collection);
         match part {
             Part::Kingdom => {}
@@ -220,5 +220,5 @@ fn add_stranger(pki: &Pki, folder: &Path) {
     fs::write(pki.collection(), collection + &root).expect("writable");
     let (from, to) = (others.tls(STRANGER), pki.tls(STRANGER));
     fs::copy(from.cert, to.cert).expect("copied");
-    fs::copy(from.key, to.key).expect("copied");
+    fs::copy(others.tls_key(STRANGER), pki.tls_key(STRANGER)).expect("copied");
 }

@@ -14,7 +14,7 @@ use halo_duchy_shell::proto::api::DifferentialPrivacyParams;
 use halo_duchy_shell::proto::api::measurement_spec::VidSamplingInterval;
 use halo_duchy_shell::proto::system::computation::State;
 use halo_duchy_shell::proto::system::computation::mpc_protocol_config::NoiseMechanism;
-use halo_duchy_shell::trial::{Trial, TrialConfig};
+use halo_duchy_shell::trial::{Surroundings, Trial, TrialConfig};
 use halo_protocols::llv2::NoisePolicy;
 use tempfile::TempDir;
 
@@ -28,7 +28,7 @@ const GLANCE: Duration = Duration::from_millis(20);
 const PEOPLE: i64 = 25;
 
 pub struct World {
-    trial: Trial,
+    pub trial: Trial,
     requests: AtomicU64,
     _folder: TempDir,
 }
@@ -54,9 +54,14 @@ fn protocols() -> [Protocol; 3] {
 
 impl World {
     pub async fn start() -> Self {
+        Self::start_in(&Surroundings::default(), |_| ()).await
+    }
+
+    /// In unusual surroundings, with a changed configuration.
+    pub async fn start_in(surroundings: &Surroundings, change: impl FnOnce(&mut TrialConfig)) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let [protocol, ..] = protocols();
-        let config = TrialConfig {
+        let mut config = TrialConfig {
             blobs: None,
             store: None,
             directory: folder.path().to_owned(),
@@ -73,7 +78,8 @@ impl World {
             parallelism: 1,
             observer: Arc::new(Silent),
         };
-        let trial = Trial::start(config).await.expect("everyone starts");
+        change(&mut config);
+        let trial = Trial::start_in(surroundings, config).await.expect("everyone starts");
         Self { trial, requests: AtomicU64::new(0), _folder: folder }
     }
 
@@ -82,7 +88,7 @@ impl World {
     }
 
     /// Asks for a measurement by each protocol; their names.
-    async fn create(&self) -> Vec<String> {
+    pub async fn create(&self) -> Vec<String> {
         let mut names = Vec::new();
         for protocol in protocols() {
             let request_id = self.requests.fetch_add(1, Ordering::Relaxed).to_string();
@@ -102,7 +108,8 @@ impl World {
         names
     }
 
-    async fn results(&self, names: &[String]) -> Vec<Result<MeasuredResult, MeasurementError>> {
+    /// What came of measurements.
+    pub async fn results(&self, names: &[String]) -> Vec<Result<MeasuredResult, MeasurementError>> {
         let results = names.iter().map(|name| self.trial.consumer.result(name, GLANCE));
         futures::future::join_all(results).await
     }
@@ -122,6 +129,16 @@ impl World {
     /// Injects `faults`, has measurements by all protocols made, and sees that they have the right results.
     pub async fn measure_under(&self, what: &str, faults: Vec<Fault>) {
         self.inject(faults);
+        for (result, protocol) in self.measure(what).await.into_iter().zip(protocols()) {
+            let result = result.unwrap_or_else(|error| panic!("{what}: {protocol:?}: {error}"));
+            // A sketch of 100 registers may have a few people in one.
+            assert!((result.reach - PEOPLE).abs() <= 8, "{what}: {protocol:?}: {result:?}");
+        }
+        self.end();
+    }
+
+    /// Has measurements by all protocols made; what came of them.
+    pub async fn measure(&self, what: &str) -> Vec<Result<MeasuredResult, MeasurementError>> {
         let names = self.create().await;
         let measured = async {
             tokio::select! {
@@ -130,13 +147,7 @@ impl World {
             }
         };
         let measured = tokio::time::timeout(PATIENCE, measured).await;
-        let results = measured.unwrap_or_else(|_| panic!("{what}: {}", self.states()));
-        for (result, protocol) in results.into_iter().zip(protocols()) {
-            let result = result.unwrap_or_else(|error| panic!("{what}: {protocol:?}: {error}"));
-            // A sketch of 100 registers may have a few people in one.
-            assert!((result.reach - PEOPLE).abs() <= 8, "{what}: {protocol:?}: {result:?}");
-        }
-        self.end();
+        measured.unwrap_or_else(|_| panic!("{what}: {}", self.states()))
     }
 
     /// Injects `faults`, asks for measurements by all protocols, and sees that they wait for `absent` alone until they

@@ -238,7 +238,7 @@ async fn the_program_leads_until_it_is_told_to_stop(cluster: &Cluster) {
         .arg("mill-job-scheduler")
         .arg(format!("--duchy-name={DUCHY}"))
         .arg(path("--tls-cert-file", &tls.cert))
-        .arg(path("--tls-key-file", &tls.key))
+        .arg(path("--tls-key-file", &pki.tls_key(DUCHY)))
         .arg(path("--cert-collection-file", &tls.collection))
         .args(["--computations-service-target=127.0.0.1:1", "--computations-service-cert-host=localhost"])
         .arg(format!("--deployment-name={DEPLOYMENT}"))

@@ -84,7 +84,7 @@ impl Queue {
         }
         let stage = self.computation(id).await.stage;
         let terminal = stage.protocol().terminal_stage();
-        let finished = self.internal.finish(token, terminal, CompletedReason::Succeeded).await;
+        let finished = self.internal.finish(token, terminal, CompletedReason::Succeeded, "").await;
         finished.is_ok()
     }
 }

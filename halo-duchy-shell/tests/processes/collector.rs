@@ -1,7 +1,6 @@
 //! A collector of OpenTelemetry's: takes what processes export, and keeps it.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_server::{
@@ -20,6 +19,7 @@ use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value::Value};
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
+use tonic::transport::{Identity, Server, ServerTlsConfig};
 use tonic::{Request, Response, Status, async_trait};
 
 pub type Attributes = BTreeMap<String, String>;
@@ -56,20 +56,40 @@ struct Taken {
 /// A collector in a thread of its own.
 #[derive(Debug)]
 pub struct Collector {
-    address: SocketAddr,
+    endpoint: String,
     taken: Arc<Mutex<Taken>>,
     _runtime: tokio::runtime::Runtime,
 }
 
 impl Collector {
     pub fn start() -> Self {
+        Self::start_by(None)
+    }
+
+    /// One that is reached by TLS, with a certificate for `localhost`.
+    pub fn start_by_tls(identity: Identity) -> Self {
+        Self::start_by(Some(identity))
+    }
+
+    fn start_by(identity: Option<Identity>) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.expect("threads");
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).expect("a port");
         let address = listener.local_addr().expect("an address");
         let taken = Arc::<Mutex<Taken>>::default();
         let limit = 64 << 20;
-        let server = tonic::transport::Server::builder()
+        let server = Server::builder();
+        let (endpoint, mut server) = match identity {
+            Some(identity) => {
+                let tls = ServerTlsConfig::new().identity(identity);
+                (
+                    format!("https://localhost:{}", address.port()),
+                    server.tls_config(tls).expect("an identity"),
+                )
+            }
+            None => (format!("http://{address}"), server),
+        };
+        let server = server
             .add_service(
                 TraceServiceServer::new(Service(Arc::clone(&taken))).max_decoding_message_size(limit),
             )
@@ -77,13 +97,13 @@ impl Collector {
                 MetricsServiceServer::new(Service(Arc::clone(&taken))).max_decoding_message_size(limit),
             );
         runtime.spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
-        Self { address, taken, _runtime: runtime }
+        Self { endpoint, taken, _runtime: runtime }
     }
 
     /// What makes a process export here, and nothing before its end unless spans fill the queue.
     pub fn environment(&self) -> Vec<(&'static str, String)> {
         vec![
-            ("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://{}", self.address)),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", self.endpoint.clone()),
             ("OTEL_TRACES_EXPORTER", "otlp".into()),
             ("OTEL_METRIC_EXPORT_INTERVAL", "3600000".into()),
             ("OTEL_BSP_SCHEDULE_DELAY", "3600000".into()),

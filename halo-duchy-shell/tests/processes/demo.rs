@@ -1,5 +1,7 @@
 //! The demo as a newcomer starts it, on the event log that comes with the program.
 
+#[path = "../servers/browser.rs"]
+mod browser;
 #[cfg(feature = "gcs")]
 #[path = "../servers/gcs.rs"]
 mod gcs;
@@ -71,6 +73,21 @@ fn json_is_one_object_near_the_truth_and_all_that_is_printed() {
     {
         assert!(page.contains(found), "{found}");
     }
+}
+
+#[test]
+fn a_report_is_shown_by_a_browser() {
+    let Some(browser) = browser::Browser::find() else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let page = folder.path().join("out.html");
+    let output = demo(&["--report", page.to_str().expect("a path")]);
+    assert!(output.status.success(), "{}", complaint(&output));
+    let url = format!("file://{}", page.display());
+    let elements = browser.elements(&url);
+    for found in ["A measurement by llv2 on p256", "EXECUTION_PHASE_THREE", "edp-JFK"] {
+        assert!(elements.contains(found), "{found}");
+    }
+    browser.picture("report", &url, [1400, 1700]);
 }
 
 #[test]

@@ -1,9 +1,11 @@
 //! The processes of a whole system on loopback ports.
 
-use std::fs::{self, File};
+use std::collections::BTreeMap;
+use std::fs::{self, OpenOptions};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -20,11 +22,13 @@ const KINGDOM: &str = "kingdom";
 const SERVE: &str = "serve";
 
 /// How long a process may take to start, to end, or to see a measurement through.
-const PATIENCE: Duration = Duration::from_secs(120);
-const GLANCE: Duration = Duration::from_millis(50);
+pub const PATIENCE: Duration = Duration::from_secs(120);
+pub const GLANCE: Duration = Duration::from_millis(50);
+/// How `timeout` says that time was up.
+const TIMED_OUT: i32 = 124;
 
 /// A process of a duchy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Part {
     InternalApi,
     AsyncControl,
@@ -49,7 +53,7 @@ impl Part {
 
     const SERVERS: [Self; 4] = [Self::InternalApi, Self::AsyncControl, Self::Control, Self::Fulfillment];
 
-    fn subcommand(self) -> &'static str {
+    pub fn subcommand(self) -> &'static str {
         match self {
             Self::InternalApi => "internal-api-server",
             Self::AsyncControl => "async-computation-control-server",
@@ -66,6 +70,44 @@ struct Process {
     name: String,
     child: Child,
     log: PathBuf,
+    /// With what to start it again.
+    subcommand: &'static str,
+    flags: Vec<String>,
+}
+
+/// What is done with a folder.
+pub type Preparation = Box<dyn FnOnce(&Path)>;
+
+/// What a fleet has beyond certificates and settings.
+#[derive(Default)]
+pub struct Extras {
+    /// Variables of every process.
+    pub environment: Vec<(&'static str, String)>,
+    /// Flags of parts of every duchy.
+    pub flags: Vec<(Part, String)>,
+    /// Parts that no duchy has.
+    pub without: Vec<Part>,
+    /// Whether the duchies have one directory for their blobs.
+    pub shared_blobs: bool,
+    /// Whether processes write down which fail points they pass.
+    pub points: bool,
+    /// Flags that end in the first have the second in their place, in whatever process.
+    pub swaps: Vec<(String, String)>,
+    /// What is done with the folder of the keys before any process starts.
+    pub prepare: Option<Preparation>,
+    /// Flags of the Kingdom, in place of those for the protocol.
+    pub kingdom: Option<Vec<String>>,
+}
+
+/// How a measurement ended.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// With this result.
+    Result(Value),
+    /// Failed at the Kingdom, with this reason.
+    Failed(String),
+    /// Not within [`PATIENCE`].
+    Hang,
 }
 
 /// Everybody's processes. They are killed when this is dropped.
@@ -77,9 +119,10 @@ pub struct Fleet {
     publishers: Vec<String>,
     /// A duchy that is one process.
     whole: Option<&'static str>,
-    /// Variables of every process.
-    environment: Vec<(&'static str, String)>,
+    extras: Extras,
     settings: Settings,
+    /// Processes that run another program than ours.
+    programs: BTreeMap<String, PathBuf>,
     processes: Vec<Process>,
 }
 
@@ -87,12 +130,12 @@ impl Fleet {
     /// Starts everybody and waits until all servers listen. The events are those of `publishers`, each of which is a
     /// data provider that hands its data to a duchy of its own. The duchy `whole` is one process.
     pub fn start(settings: Settings, events: &str, publishers: &[&str], whole: Option<&'static str>) -> Self {
-        Self::start_in(Vec::new(), settings, events, publishers, whole)
+        Self::start_with(Extras::default(), settings, events, publishers, whole)
     }
 
-    /// As [`Fleet::start`], with variables for every process.
-    pub fn start_in(
-        environment: Vec<(&'static str, String)>,
+    /// As [`Fleet::start`], with more.
+    pub fn start_with(
+        extras: Extras,
         settings: Settings,
         events: &str,
         publishers: &[&str],
@@ -106,8 +149,9 @@ impl Fleet {
             ports: DUCHIES.iter().map(|_| std::array::from_fn(|_| ports.next().expect("a port"))).collect(),
             publishers: publishers.iter().map(|name| String::from(*name)).collect(),
             whole,
-            environment,
+            extras,
             settings,
+            programs: BTreeMap::new(),
             processes: Vec::new(),
             folder,
         };
@@ -117,6 +161,9 @@ impl Fleet {
             format!("--data-providers={}", publishers.join(",")),
         ];
         fleet.tool("pki", &pki);
+        if let Some(prepare) = fleet.extras.prepare.take() {
+            prepare(&fleet.pki(""));
+        }
         fleet.start_kingdom();
         for part in Part::SERVERS {
             fleet.start_part(part);
@@ -143,7 +190,7 @@ impl Fleet {
         flags.push(format!("--database={}", self.folder.path().join("kingdom.sqlite").display()));
         flags.push("--stream-throttle=20ms".into());
         flags.push("--insecure-dev-faults".into());
-        flags.extend(self.settings.kingdom_flags());
+        flags.extend(self.extras.kingdom.clone().unwrap_or_else(|| self.settings.kingdom_flags()));
         self.spawn(KINGDOM, KINGDOM, &flags);
     }
 
@@ -179,10 +226,146 @@ impl Fleet {
     /// Starts a part of every duchy.
     fn start_part(&mut self, part: Part) {
         let whole = self.whole;
+        if self.extras.without.contains(&part) {
+            return;
+        }
         for (index, duchy) in DUCHIES.iter().enumerate().filter(|(_, duchy)| Some(**duchy) != whole) {
             let flags = self.part_flags(part, duchy, index);
             self.spawn(&part_name(duchy, part), part.subcommand(), &flags);
         }
+    }
+
+    /// Starts another mill beside the one that a duchy has, with variables for it alone; its name.
+    pub fn start_mill(&mut self, duchy: &str, mill: Part, variables: &[(&str, &str)]) -> String {
+        let index = DUCHIES.iter().position(|known| *known == duchy).expect("a duchy");
+        let mut flags = self.part_flags(mill, duchy, index);
+        let name = format!("{}-another", part_name(duchy, mill));
+        flags.retain(|flag| !flag.starts_with("--mill-id="));
+        flags.push(format!("--mill-id={name}"));
+        self.spawn_with(&name, mill.subcommand(), &flags, variables);
+        name
+    }
+
+    /// Ends a process without warning (SIGKILL), if it runs, and starts it again, with variables for it alone.
+    pub fn restart(&mut self, name: &str, variables: &[(&str, &str)]) {
+        let at = self.processes.iter().position(|process| process.name == name);
+        let ended = self.processes.swap_remove(at.unwrap_or_else(|| panic!("there is no process {name}")));
+        let (subcommand, flags) = (ended.subcommand, ended.flags.clone());
+        drop(ended);
+        self.spawn_with(name, subcommand, &flags, variables);
+    }
+
+    /// As [`Fleet::restart`], by another program than ours, or by ours again.
+    pub fn run_by(&mut self, name: &str, program: Option<&PathBuf>) {
+        match program {
+            Some(program) => drop(self.programs.insert(name.to_owned(), program.clone())),
+            None => drop(self.programs.remove(name)),
+        }
+        self.restart(name, &[]);
+    }
+
+    /// As [`Fleet::restart`], where no file may become longer than `kib` KiB: writing more fails, as on a full disk.
+    pub fn restart_on_full_disk(&mut self, name: &str, kib: u32) {
+        // Without the trap, the process would die.
+        let shell = format!("trap '' XFSZ; ulimit -f {kib}; exec \"$@\"");
+        let at = self.processes.iter().position(|process| process.name == name).expect("a process");
+        let ended = self.processes.swap_remove(at);
+        let (subcommand, flags) = (ended.subcommand, ended.flags.clone());
+        drop(ended);
+        let mut command = Command::new("bash");
+        command.args(["-c", &shell, "bash", PROGRAM]);
+        self.spawn_as(command, name, subcommand, &flags, &[]);
+    }
+
+    /// Ends the processes of a duchy without warning (SIGKILL), puts `backup` in the place of its database, and starts them
+    /// again.
+    pub fn restore(&mut self, duchy: &str, backup: &Path) {
+        let of_duchy = |process: &mut Process| process.name.starts_with(&format!("{duchy}-"));
+        let ended: Vec<_> = self.processes.extract_if(.., of_duchy).collect();
+        let again: Vec<_> = ended
+            .iter()
+            .map(|process| (process.name.clone(), process.subcommand, process.flags.clone()))
+            .collect();
+        drop(ended);
+        let database = self.database(duchy);
+        for left in ["-wal", "-shm"] {
+            let mut file = database.clone().into_os_string();
+            file.push(left);
+            // There is none if nobody had the database open.
+            let _ = fs::remove_file(file);
+        }
+        fs::copy(backup, &database).expect("the backup is put back");
+        for (name, subcommand, flags) in again {
+            self.spawn(&name, subcommand, &flags);
+        }
+    }
+
+    /// Starts every process again that was killed (SIGKILL); their names. None may have ended in another way.
+    pub fn revive(&mut self) -> Vec<String> {
+        let mut killed = Vec::new();
+        for process in &mut self.processes {
+            if let Some(status) = process.status() {
+                assert_eq!(status.signal(), Some(9), "{}: {status}\n{}", process.name, process.log());
+                killed.push(process.name.clone());
+            }
+        }
+        for name in &killed {
+            self.restart(name, &[]);
+        }
+        killed
+    }
+
+    /// Ends a process without warning, for good.
+    pub fn end_process(&mut self, name: &str) {
+        self.processes.retain(|process| process.name != name);
+    }
+
+    /// Whether a process has ended.
+    pub fn has_ended(&mut self, name: &str) -> bool {
+        let process = self.processes.iter_mut().find(|process| process.name == name);
+        process.expect("a process").status().is_some()
+    }
+
+    /// Sends a signal to a process.
+    pub fn signal(&self, name: &str, signal: &str) {
+        let process = self.processes.iter().find(|process| process.name == name).expect("a process");
+        let pid = process.child.id().to_string();
+        let told = Command::new("kill").args(["-s", signal, &pid]).status().expect("kill runs");
+        assert!(told.success(), "{name} has ended before");
+    }
+
+    /// Whether a process is stopped, as by SIGSTOP.
+    pub fn is_stopped(&self, name: &str) -> bool {
+        let process = self.processes.iter().find(|process| process.name == name).expect("a process");
+        let state = read(Path::new(&format!("/proc/{}/status", process.child.id())));
+        state.lines().any(|line| line.starts_with("State:") && line.contains('T'))
+    }
+
+    /// All that a process has logged.
+    pub fn log(&self, name: &str) -> String {
+        read(&self.folder.path().join(format!("{name}.log")))
+    }
+
+    /// The fail points that a process has passed, in their order.
+    pub fn points(&self, name: &str) -> Vec<String> {
+        read(&self.points_file(name)).lines().map(str::to_owned).collect()
+    }
+
+    fn points_file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(format!("{name}.points"))
+    }
+
+    /// The names of the processes of duchies.
+    pub fn duchy_processes(&self) -> Vec<String> {
+        let names = self.processes.iter().map(|process| process.name.clone());
+        names.filter(|name| DUCHIES.iter().any(|duchy| name.starts_with(duchy))).collect()
+    }
+
+    /// The folder in which a duchy, or all of them, have their blobs.
+    pub fn blobs(&self, duchy: &str) -> PathBuf {
+        let home =
+            if self.extras.shared_blobs { self.folder.path() } else { &self.folder.path().join(duchy) };
+        home.join("blobs")
     }
 
     /// Asks for a measurement of everybody's data; its name.
@@ -197,18 +380,45 @@ impl Fleet {
             let key = self.pki(&format!("{publisher}_enc_hpke_public.tink"));
             flags.push(format!("--data-provider=dataProviders/{publisher}/certificates/1={}", key.display()));
         }
-        let output = self.tool("measurement", &flags);
+        // A busy machine may take longer than a call may. The id of the request makes repeating it harmless.
+        let first = self.command("measurement", &flags).output().expect("the program runs");
+        let output = if first.status.success() { first } else { self.tool("measurement", &flags) };
         String::from_utf8(output.stdout).expect("a name").trim().to_owned()
     }
 
     /// Waits for the result of a measurement.
     pub fn watch(&self, measurement: &str) -> Value {
+        let output = self.tool("measurement", &self.watch_flags(measurement));
+        serde_json::from_slice(&output.stdout).expect("a result")
+    }
+
+    fn watch_flags(&self, measurement: &str) -> Vec<String> {
         let mut flags = vec!["watch".to_owned()];
         flags.extend(self.consumer_flags());
         flags.push(format!("--measurement={measurement}"));
         flags.push("--polling-delay=100ms".into());
-        let output = self.tool("measurement", &flags);
-        serde_json::from_slice(&output.stdout).expect("a result")
+        flags
+    }
+
+    /// Waits for the end of a measurement. Meanwhile `look` is called again and again, to do what it likes to everybody.
+    pub fn see_through(&mut self, measurement: &str, mut look: impl FnMut(&mut Self)) -> Outcome {
+        let mut watching = self.command("measurement", &self.watch_flags(measurement));
+        let watching = watching.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+        let mut watching = watching.expect("the program runs");
+        while watching.try_wait().expect("a child can be waited for").is_none() {
+            look(self);
+            sleep(GLANCE);
+        }
+        let output = watching.wait_with_output().expect("its output");
+        let told = String::from_utf8_lossy(&output.stderr);
+        match output.status.code() {
+            Some(0) => Outcome::Result(serde_json::from_slice(&output.stdout).expect("a result")),
+            Some(TIMED_OUT) => Outcome::Hang,
+            _ => match told.split_once("the measurement failed ") {
+                Some((_, reason)) => Outcome::Failed(reason.trim().to_owned()),
+                None => panic!("{told}\n{}", self.logs()),
+            },
+        }
     }
 
     /// Tells everything of every duchy to stop, and sees that it ends in order.
@@ -249,8 +459,26 @@ impl Fleet {
             .arg(PATIENCE.as_secs().to_string())
             .args([PROGRAM, Part::Llv2Mill.subcommand()])
             .args(flags)
-            .envs(self.environment.iter().cloned())
+            .envs(self.extras.environment.iter().cloned())
             .envs(environment.iter().copied())
+            .output();
+        program.expect("the program runs")
+    }
+
+    /// Runs a command of a duchy's operator on its computations; how it ended.
+    pub fn computations(&self, duchy: &str, command: &str, flags: &[&str]) -> Output {
+        let mut all = vec![command.to_owned(), format!("--store=sqlite:{}", self.database(duchy).display())];
+        if command == "fail" {
+            all.extend(self.tls_flags(duchy));
+            all.push(format!("--duchy-name={duchy}"));
+            all.push(format!("--kingdom-system-api-target=127.0.0.1:{}", self.kingdom));
+            all.push("--kingdom-system-api-cert-host=localhost".into());
+        }
+        let program = Command::new("timeout")
+            .arg(PATIENCE.as_secs().to_string())
+            .args([PROGRAM, "computations"])
+            .args(all)
+            .args(flags)
             .output();
         program.expect("the program runs")
     }
@@ -278,36 +506,65 @@ impl Fleet {
         files.filter(is_secret).collect()
     }
 
-    fn pki(&self, file: &str) -> PathBuf {
+    /// A file among the keys.
+    pub fn pki(&self, file: &str) -> PathBuf {
         self.folder.path().join("pki").join(file)
     }
 
     /// Runs a tool to its end, which must be a good one.
     fn tool(&self, subcommand: &str, flags: &[String]) -> Output {
-        let output = Command::new("timeout")
-            .arg(PATIENCE.as_secs().to_string())
-            .args([PROGRAM, subcommand])
-            .args(flags)
-            .envs(self.environment.iter().cloned())
-            .output()
-            .expect("the program runs");
+        let output = self.command(subcommand, flags).output().expect("the program runs");
         let complaint = || format!("{}\n{}", String::from_utf8_lossy(&output.stderr), self.logs());
         assert!(output.status.success(), "{subcommand}: {}: {}", output.status, complaint());
         output
     }
 
-    fn spawn(&mut self, name: &str, subcommand: &str, flags: &[String]) {
+    /// A tool that is ended if it takes too long.
+    fn command(&self, subcommand: &str, flags: &[String]) -> Command {
+        let mut command = Command::new("timeout");
+        command.arg(PATIENCE.as_secs().to_string()).args([PROGRAM, subcommand]).args(flags);
+        command.envs(self.extras.environment.iter().cloned());
+        command
+    }
+
+    fn spawn(&mut self, name: &str, subcommand: &'static str, flags: &[String]) {
+        self.spawn_with(name, subcommand, flags, &[]);
+    }
+
+    fn spawn_with(
+        &mut self,
+        name: &str,
+        subcommand: &'static str,
+        flags: &[String],
+        variables: &[(&str, &str)],
+    ) {
+        let program = self.programs.get(name).map_or(Path::new(PROGRAM), PathBuf::as_path);
+        self.spawn_as(Command::new(program), name, subcommand, flags, variables);
+    }
+
+    /// Starts a process by `command`, which takes the program's arguments.
+    fn spawn_as(
+        &mut self,
+        mut command: Command,
+        name: &str,
+        subcommand: &'static str,
+        flags: &[String],
+        variables: &[(&str, &str)],
+    ) {
+        let swap = |flag: &String| {
+            let swap = self.extras.swaps.iter().find(|(end, _)| flag.ends_with(end));
+            swap.map_or(flag, |(_, other)| other).clone()
+        };
+        let flags: Vec<_> = flags.iter().map(swap).collect();
         let log = self.folder.path().join(format!("{name}.log"));
-        let file = File::create(&log).expect("a log");
-        let child = Command::new(PROGRAM)
-            .arg(subcommand)
-            .args(flags)
-            .envs(self.environment.iter().cloned())
-            .stdout(Stdio::null())
-            .stderr(file)
-            .spawn()
-            .expect("the program runs");
-        self.processes.push(Process { name: name.to_owned(), child, log });
+        let file = OpenOptions::new().create(true).append(true).open(&log).expect("a log");
+        command.arg(subcommand).args(&flags).envs(self.extras.environment.iter().cloned());
+        if self.extras.points {
+            command.env("HALO_FAIL_POINT_LOG", self.points_file(name));
+        }
+        command.envs(variables.iter().copied()).stdout(Stdio::null()).stderr(file);
+        let child = command.spawn().expect("the program runs");
+        self.processes.push(Process { name: name.to_owned(), child, log, subcommand, flags });
     }
 
     fn await_servers(&mut self) {
@@ -368,8 +625,10 @@ impl Fleet {
             flags.push("--kingdom-system-api-cert-host=localhost".into());
         }
         if part != Part::AsyncControl {
-            flags.push(format!("--blob-directory={}", home.join("blobs").display()));
+            flags.push(format!("--blob-directory={}", self.blobs(duchy).display()));
         }
+        let more = self.extras.flags.iter().filter(|(whose, _)| *whose == part);
+        flags.extend(more.map(|(_, flag)| flag.clone()));
         if matches!(part, Part::Herald | Part::HmssMill) {
             flags.extend(self.role_flags(duchy));
         }
@@ -383,7 +642,10 @@ impl Fleet {
                 flags.push("--async-computation-control-service-cert-host=localhost".into());
             }
             Part::Fulfillment => flags.push(self.principals_flag()),
-            Part::Llv2Mill => flags.extend(self.mill_flags(duchy, part)),
+            Part::Llv2Mill => {
+                flags.extend(self.mill_flags(duchy, part));
+                flags.push(self.key_encryption_flag(duchy));
+            }
             Part::HmssMill => {
                 flags.extend(self.mill_flags(duchy, part));
                 flags.extend(self.kingdom_public_flags());
@@ -407,7 +669,7 @@ impl Fleet {
             format!("--computation-control-port={control}"),
             format!("--requisition-fulfillment-port={fulfillment}"),
             format!("--store=sqlite:{}", home.join("computations.sqlite").display()),
-            format!("--blob-directory={}", home.join("blobs").display()),
+            format!("--blob-directory={}", self.blobs(duchy).display()),
             format!("--duchy-info-config={}", self.pki("duchy_cert_config.textproto").display()),
             format!("--kingdom-system-api-target=127.0.0.1:{}", self.kingdom),
             "--kingdom-system-api-cert-host=localhost".into(),
@@ -419,11 +681,11 @@ impl Fleet {
 
     fn role_flags(&self, duchy: &str) -> [String; 2] {
         let setup = self.pki(&format!("{duchy}_protocols_setup_config.textproto"));
-        let key = self.pki(&format!("{duchy}_kek.tink"));
-        [
-            format!("--protocols-setup-config={}", setup.display()),
-            format!("--key-encryption-key-file={}", key.display()),
-        ]
+        [format!("--protocols-setup-config={}", setup.display()), self.key_encryption_flag(duchy)]
+    }
+
+    fn key_encryption_flag(&self, duchy: &str) -> String {
+        format!("--key-encryption-key-file={}", self.pki(&format!("{duchy}_kek.tink")).display())
     }
 
     fn mill_flags(&self, duchy: &str, mill: Part) -> Vec<String> {
@@ -503,15 +765,20 @@ impl Fleet {
 impl Process {
     /// Its name and how it ended, if it has.
     fn ended(&mut self) -> Option<String> {
-        let status = self.child.try_wait().expect("a child can be waited for")?;
+        let status = self.status()?;
         Some(format!("{} ended: {status}", self.name))
+    }
+
+    /// How it ended, if it has.
+    fn status(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("a child can be waited for")
     }
 
     /// Waits until it has ended; whether in order.
     fn wait(&mut self) -> bool {
         let start = Instant::now();
         loop {
-            if let Some(status) = self.child.try_wait().expect("a child can be waited for") {
+            if let Some(status) = self.status() {
                 return status.success();
             }
             if start.elapsed() >= PATIENCE {
@@ -537,7 +804,7 @@ impl Drop for Process {
     }
 }
 
-fn part_name(duchy: &str, part: Part) -> String {
+pub fn part_name(duchy: &str, part: Part) -> String {
     format!("{duchy}-{}", part.subcommand())
 }
 
@@ -547,7 +814,7 @@ fn read(path: &Path) -> String {
 
 /// Ports that nobody listens on, each handed out once. They are below those that the system gives to connections, which
 /// would otherwise take one before its server starts.
-fn free_ports(count: usize) -> Vec<u16> {
+pub fn free_ports(count: usize) -> Vec<u16> {
     const POOL: std::ops::Range<u32> = 20_000..32_000;
     static NEXT: AtomicU32 = AtomicU32::new(0);
     // Where to begin differs between processes of tests that run at the same time.

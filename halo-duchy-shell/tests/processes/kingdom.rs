@@ -1,11 +1,11 @@
 //! The development Kingdom as a process: measurements by all protocols in one, a sudden end, and its commands.
 
 use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde_json::Value;
 
-use crate::fleet::{DUCHIES, Fleet};
+use crate::fleet::{DUCHIES, Fleet, GLANCE, PATIENCE};
 use crate::settings::{Noise, Protocol, Settings};
 use crate::{PEOPLE, PUBLISHERS, REACH, REACH_AND_FREQUENCY, events};
 
@@ -19,11 +19,9 @@ const MIX: [(Settings, &[&str]); 6] = [
     (Settings { protocol: Protocol::ShareShuffle, noise: Noise::Geometric }, REACH),
 ];
 
-const PATIENCE: Duration = Duration::from_secs(120);
-const GLANCE: Duration = Duration::from_millis(50);
-
-fn start() -> Fleet {
-    Fleet::start(MIX[0].0, &events(), &PUBLISHERS, Some("worker1"))
+/// The duchy `whole` is one process, all others are seven each.
+fn start(whole: Option<&'static str>) -> Fleet {
+    Fleet::start(MIX[0].0, &events(), &PUBLISHERS, whole)
 }
 
 /// Asks for measurement `index`, by the mix in turn; its name.
@@ -44,7 +42,7 @@ fn check(fleet: &Fleet, index: usize, name: &str) {
 
 #[test]
 fn ten_measurements_at_once_by_all_protocols_and_kinds_of_noise() {
-    let mut fleet = start();
+    let mut fleet = start(None);
     let names: Vec<String> = (0..10).map(|index| create(&fleet, index)).collect();
     for (index, name) in names.iter().enumerate() {
         check(&fleet, index, name);
@@ -62,7 +60,7 @@ fn ten_measurements_at_once_by_all_protocols_and_kinds_of_noise() {
 
 #[test]
 fn measurements_survive_the_sudden_end_of_the_kingdom() {
-    let mut fleet = start();
+    let mut fleet = start(Some("worker1"));
     // The first result gets no answer, until the Kingdom is gone.
     let stall = ["--delay=1h", "--method=SetComputationResult", "--calls=1"].map(str::to_owned);
     fleet.kingdom("inject", &stall);

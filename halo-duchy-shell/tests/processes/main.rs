@@ -5,12 +5,22 @@
 #![allow(clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
 
 mod collector;
+mod computations;
 mod demo;
+#[allow(dead_code, reason = "the tests of reliability have the same fleet, and do more to it")]
 mod fleet;
 mod kingdom;
+mod limits;
+mod plaintext;
 mod settings;
+mod single;
+#[cfg(feature = "pkcs11")]
+#[path = "../servers/softhsm.rs"]
+mod softhsm;
 mod store;
 mod telemetry;
+#[cfg(feature = "pkcs11")]
+mod token;
 mod warnings;
 
 use fleet::Fleet;

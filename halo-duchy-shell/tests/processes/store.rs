@@ -34,12 +34,12 @@ fn a_migration_is_shown_before_it_is_done() {
     let file = folder.path().join("duchy.db");
     let database = sqlite(&file);
     let name = format!("sqlite:{}", file.display());
-    let step = "from schema version 0 to 1: create_computations";
+    let step = "from schema version 0 to 2: create_computations, index_queue_and_stages";
     let shown = (Some(0), format!("{name} would be migrated {step}"));
     assert_eq!(run(&["migrate", &database, "--dry-run"]), shown);
     assert!(!file.exists(), "only shown");
     assert_eq!(run(&["migrate", &database]), (Some(0), format!("{name} is migrated {step}")));
-    let done = (Some(0), format!("{name} has schema version 1, which is this program's"));
+    let done = (Some(0), format!("{name} has schema version 2, which is this program's"));
     assert_eq!(run(&["migrate", &database]), done);
     assert_eq!(run(&["migrate", &database, "--dry-run"]), done);
 }
@@ -59,7 +59,7 @@ fn a_newer_schema_is_refused() {
         // Import reads what it is given before it looks at the database.
         let expected = match arguments[0] {
             "import" => "the stream does not begin as an export of a store does",
-            _ => "the database has schema version 99, this program knows 1",
+            _ => "the database has schema version 99, this program knows 2",
         };
         assert!(code == Some(1) && told.ends_with(expected), "{arguments:?}: {told}");
     }

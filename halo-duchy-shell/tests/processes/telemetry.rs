@@ -2,20 +2,33 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::net::TcpListener;
-use std::path::Path;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::sync::Arc;
+use std::thread::sleep;
+use std::time::Instant;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use halo_crypto::P256;
+use halo_crypto::elgamal::{KeyPair, PublicKey};
 use halo_duchy_shell::clock::SystemClock;
+use halo_duchy_shell::computation_secrets::ComputationSecrets;
+use halo_duchy_shell::key_encryption::FileKey;
+use halo_duchy_shell::pki::{Pki, PkiSpec};
+use halo_duchy_shell::proto::internal::ComputationToken;
 use halo_duchy_shell::store::{SqliteStore, Store};
 use halo_duchy_shell::telemetry::context::trace_id;
 use halo_duchy_shell::telemetry::instruments::{Kind, definitions};
 
+use tonic::transport::Identity;
+
 use crate::collector::{Collector, Series, Span};
-use crate::fleet::{DUCHIES, Fleet};
+use crate::fleet::{DUCHIES, Extras, Fleet, GLANCE, PATIENCE};
 use crate::settings::{Noise, Protocol, Settings};
+use crate::single::{Killed, internal_api, lost_herald};
 use crate::{PUBLISHERS, REACH_AND_FREQUENCY, events};
 
 const CLIENT: i32 = 3;
@@ -31,7 +44,8 @@ fn a_measurement_is_one_trace_and_its_metrics_are_upstreams() {
     let mut environment = collector.environment();
     // More than anybody logs in production.
     environment.push(("RUST_LOG", "halo_duchy_shell=trace,tonic=debug,h2=debug,tower=debug".into()));
-    let mut fleet = Fleet::start_in(environment, settings, &events(), &PUBLISHERS, None);
+    let extras = Extras { environment, ..Extras::default() };
+    let mut fleet = Fleet::start_with(extras, settings, &events(), &PUBLISHERS, None);
     let measurement = fleet.create(0, REACH_AND_FREQUENCY);
     fleet.watch(&measurement);
     fleet.stop();
@@ -50,8 +64,8 @@ fn only_shuffles_have_a_transmission_time() {
     let collector = Collector::start();
     let settings = Settings { protocol: Protocol::ShareShuffle, noise: Noise::DiscreteGaussian };
     // One duchy is a single process, which tells of all its parts.
-    let mut fleet =
-        Fleet::start_in(collector.environment(), settings, &events(), &PUBLISHERS, Some("worker2"));
+    let extras = Extras { environment: collector.environment(), ..Extras::default() };
+    let mut fleet = Fleet::start_with(extras, settings, &events(), &PUBLISHERS, Some("worker2"));
     let measurement = fleet.create(0, REACH_AND_FREQUENCY);
     fleet.watch(&measurement);
     fleet.stop();
@@ -69,7 +83,8 @@ fn only_shuffles_have_a_transmission_time() {
 fn a_job_exports_before_it_ends() {
     let collector = Collector::start();
     let settings = Settings { protocol: Protocol::Llv2, noise: Noise::DiscreteGaussian };
-    let fleet = Fleet::start_in(collector.environment(), settings, &events(), &PUBLISHERS, None);
+    let extras = Extras { environment: collector.environment(), ..Extras::default() };
+    let fleet = Fleet::start_with(extras, settings, &events(), &PUBLISHERS, None);
     let ended = fleet.mill_job("worker1", None, &[("OTEL_SERVICE_NAME", "job")]);
     assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
     let of = |service: &'static str| {
@@ -81,9 +96,7 @@ fn a_job_exports_before_it_ends() {
     assert!(collector.spans().iter().any(|span| span.service == "job" && span.name.ends_with("/ClaimWork")));
 
     // Nobody listens there any more.
-    let port =
-        TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port").port();
-    let ended = fleet.mill_job("worker1", Some(port), &[("OTEL_SERVICE_NAME", "failing-job")]);
+    let ended = fleet.mill_job("worker1", Some(free_port()), &[("OTEL_SERVICE_NAME", "failing-job")]);
     assert_eq!(ended.status.code(), Some(1), "{}", String::from_utf8_lossy(&ended.stderr));
     let calls = of("failing-job").into_iter().find(|(name, _)| name == "rpc.client.duration");
     let calls = calls.expect("calls").1;
@@ -92,6 +105,87 @@ fn a_job_exports_before_it_ends() {
         (&calls["rpc.method"][..], &calls["rpc.grpc.status_code"]),
         ("GetComputationToken", &unavailable)
     );
+}
+
+#[test]
+fn a_collector_may_be_reached_by_tls() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let create = |name| Pki::create(&PkiSpec::default(), &folder.path().join(name)).expect("a sound spec");
+    let (pki, strangers) = (create("pki"), create("strangers"));
+    let own = pki.tls("kingdom");
+    let read = |path: &Path| fs::read(path).expect("own file");
+    let collector =
+        Collector::start_by_tls(Identity::from_pem(read(&own.cert), read(&pki.tls_key("kingdom"))));
+    // What a herald says that ends by itself, with the authorities that it believes.
+    let said = |authorities: Option<PathBuf>| {
+        let ended = lost_herald(&pki)
+            .envs(collector.environment())
+            .envs(authorities.map(|path| ("OTEL_EXPORTER_OTLP_CERTIFICATE", path)))
+            .env("OTEL_EXPORTER_OTLP_TIMEOUT", "5000")
+            .output();
+        String::from_utf8_lossy(&ended.expect("the program runs").stderr).into_owned()
+    };
+    let without = said(None);
+    assert!(without.contains("OTEL_EXPORTER_OTLP_CERTIFICATE") && without.contains("https://"), "{without}");
+    let refused = said(Some(strangers.collection()));
+    assert!(refused.contains("the last metrics are not exported"), "{refused}");
+    assert_eq!(collector.series().len(), 0, "exported to a stranger");
+    let exported = said(Some(pki.collection()));
+    assert!(!exported.contains("not exported"), "{exported}");
+    assert!(collector.series().iter().any(|series| series.name == "rpc.client.duration"), "{exported}");
+    assert!(collector.spans().iter().any(|span| span.name.ends_with("/getContinuationToken")), "{exported}");
+}
+
+#[test]
+fn prometheus_comes_for_metrics() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let pki = Pki::create(&PkiSpec::default(), &folder.path().join("pki")).expect("a sound spec");
+    let port = free_port();
+    let scraped = |port: &str| {
+        let mut server = internal_api(&pki, folder.path());
+        server.envs([("OTEL_METRICS_EXPORTER", "prometheus"), ("OTEL_EXPORTER_PROMETHEUS_PORT", port)]);
+        server.env("OTEL_EXPORTER_PROMETHEUS_HOST", "127.0.0.1").stderr(Stdio::piped());
+        server
+    };
+    let _server = Killed(scraped(&port.to_string()).spawn().expect("the program runs"));
+    let address = format!("127.0.0.1:{port}");
+    let ask = |request: &str| {
+        let mut stream = TcpStream::connect(&address).ok()?;
+        stream.write_all(request.as_bytes()).ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).ok()?;
+        Some(answer)
+    };
+    let scrape = || ask("GET /metrics HTTP/1.1\r\nHost: internal-api.worker1.svc:9464\r\n\r\n");
+    let begun = Instant::now();
+    let answer = loop {
+        match scrape() {
+            Some(answer) if answer.contains("halo_cmm_duchy_queue_depth{") => break answer,
+            other => assert!(begun.elapsed() < PATIENCE, "{other:?}"),
+        }
+        sleep(GLANCE);
+    };
+    assert!(answer.contains("content-type: text/plain; version=0.0.4"), "{answer}");
+    assert!(
+        answer.contains("\ntarget_info{")
+            && answer.contains("service_name=\"halo-duchy-internal-api-server\""),
+        "{answer}"
+    );
+    assert!(ask("GET / HTTP/1.1\r\nHost: x\r\n\r\n").expect("an answer").starts_with("HTTP/1.1 404"));
+    // A second process needs a port of its own, and says so.
+    let second = scraped(&port.to_string()).output().expect("the program runs");
+    let said = String::from_utf8_lossy(&second.stderr);
+    assert!(
+        !second.status.success() && said.contains("OTEL_EXPORTER_PROMETHEUS_HOST and _PORT of its own"),
+        "{said}"
+    );
+    let refused = scraped("many").output().expect("the program runs");
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(!refused.status.success() && said.contains("OTEL_EXPORTER_PROMETHEUS_PORT: `many`"), "{said}");
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port").port()
 }
 
 /// The id of the only computation.
@@ -200,18 +294,38 @@ fn secrets_are_not_logged(fleet: &Fleet, computation: &str) {
     for duchy in DUCHIES {
         let store = SqliteStore::open(&fleet.database(duchy), Arc::new(SystemClock)).expect("a database");
         let found = runtime.block_on(store.get(computation)).expect("the computation");
-        let details = found.details.protocol.expect("a protocol");
+        let token = ComputationToken {
+            global_computation_id: computation.to_owned(),
+            computation_details: Some(found.details),
+            ..ComputationToken::default()
+        };
+        let file = format!("{duchy}_kek.tink");
+        let file = files.iter().find(|path| path.ends_with(&file)).expect("a key encryption key");
+        let key = FileKey::load(file).expect("a keyset");
+        let opened = ComputationSecrets::opened_by(Arc::new(key));
+        let opened = runtime.block_on(opened.open(&token, duchy)).expect("the duchy's");
+        assert!(opened.opened_with.is_some(), "it lay in the clear");
+        let details =
+            opened.token.computation_details.and_then(|details| details.protocol).expect("a protocol");
         let halo_duchy_shell::proto::internal::computation_details::Protocol::LiquidLegionsV2(details) =
             details
         else {
             panic!("another protocol");
         };
-        let key = details.local_elgamal_key.expect("a key").secret_key.clone();
-        assert_eq!(key.len(), 32);
+        let pair = details.local_elgamal_key.expect("a key");
+        let element = pair.public_key.as_ref().expect("its public key").element.clone();
+        let public = PublicKey::<P256>::from_bytes(&element).expect("a point");
+        // Whole, though one of 256 is shorter than 32 bytes: upstream's form has no leading zeros.
+        let key = pair.secret_key.clone();
+        KeyPair::from_parts(&key, public).expect("the key in the clear");
         secrets.push(key[..WINDOW].to_vec());
     }
     let logs = fleet.whole_logs();
     assert!(logs.contains("stage done") && logs.contains(computation), "the logs are not there");
+    // The messages that have them were told of.
+    let message = "message_type=\"wfa.measurement.internal.duchy.UpdateComputationDetailsRequest\"";
+    let id = format!("token.global_computation_id={computation:?}");
+    assert!(logs.lines().any(|line| line.contains(message) && line.contains(&id)), "no messages are told of");
     for secret in secrets {
         // Base64 hides where its groups of three bytes begin.
         let base64 = |skip: usize| STANDARD.encode(&secret[skip..skip + (WINDOW - skip) / 3 * 3]);

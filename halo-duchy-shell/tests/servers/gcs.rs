@@ -2,7 +2,7 @@
 //! Google's documentation says (docs/blobs.md lists them with their pages). Without authentication. What it does not
 //! know it answers with 501, so that a test notices.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
@@ -42,6 +42,23 @@ struct State {
     /// Parts by number, of uploads by id.
     uploads: BTreeMap<String, (String, BTreeMap<usize, Bytes>)>,
     generation: u64,
+    /// What is wrong with the first read of every object, and the objects that have been read so.
+    bad_reads: Option<BadRead>,
+    badly_read: BTreeSet<String>,
+}
+
+/// What can be wrong with a read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(dead_code, reason = "not every test has bad reads")]
+pub enum BadRead {
+    /// It is refused, in a way that clients do not try again by themselves.
+    Refused,
+    /// The server fails.
+    Failed,
+    /// The first half of the object is given for the whole.
+    Truncated,
+    /// One bit is another.
+    Altered,
 }
 
 #[derive(Clone)]
@@ -75,7 +92,22 @@ impl FakeGcs {
         &self.address
     }
 
+    /// Has the first read of every object from now on go wrong; or none any more.
+    #[allow(dead_code, reason = "not every test has bad reads")]
+    pub fn read_badly(&self, how: Option<BadRead>) {
+        let mut state = self.state.lock().expect("a state");
+        state.bad_reads = how;
+        state.badly_read.clear();
+    }
+
+    /// Objects whose first read went wrong since then.
+    #[allow(dead_code, reason = "not every test has bad reads")]
+    pub fn bad_reads(&self) -> usize {
+        self.state.lock().expect("a state").badly_read.len()
+    }
+
     /// Uploads that have been neither completed nor aborted.
+    #[allow(dead_code, reason = "not every test counts them")]
     pub fn unfinished_uploads(&self) -> usize {
         self.state.lock().expect("a state").uploads.len()
     }
@@ -120,6 +152,9 @@ async fn answer(state: Arc<Mutex<State>>, request: Request<Incoming>) -> Result<
             Some(_) => empty(StatusCode::NO_CONTENT),
             None => error(StatusCode::NOT_FOUND, "NoSuchUpload"),
         },
+        (&Method::GET, []) if !key.is_empty() && state.goes_wrong(&key) => {
+            state.get_badly(&key, header(RANGE.as_str()), header(IF_MATCH.as_str()))
+        }
         (&Method::GET | &Method::HEAD, []) if !key.is_empty() => {
             state.get(&key, header(RANGE.as_str()), header(IF_MATCH.as_str()), head.method == Method::HEAD)
         }
@@ -224,6 +259,31 @@ impl State {
             object.tag()
         );
         tagged(xml(text), &object)
+    }
+
+    /// Whether this read is one that goes wrong.
+    fn goes_wrong(&mut self, key: &str) -> bool {
+        self.bad_reads.is_some() && self.objects.contains_key(key) && self.badly_read.insert(key.to_owned())
+    }
+
+    fn get_badly(&self, key: &str, range: Option<String>, if_match: Option<String>) -> Answer {
+        let change = |change: fn(&mut Vec<u8>)| {
+            let mut altered = self.objects[key].clone();
+            let mut bytes = altered.bytes.to_vec();
+            change(&mut bytes);
+            altered.bytes = bytes.into();
+            let objects = BTreeMap::from([(key.to_owned(), altered)]);
+            Self { objects, ..Self::default() }.get(key, range, if_match, false)
+        };
+        match self.bad_reads {
+            Some(BadRead::Refused) | None => error(StatusCode::FORBIDDEN, "AccessDenied"),
+            Some(BadRead::Failed) => error(StatusCode::SERVICE_UNAVAILABLE, "SlowDown"),
+            Some(BadRead::Truncated) => change(|bytes| bytes.truncate(bytes.len() / 2)),
+            Some(BadRead::Altered) => change(|bytes| {
+                let middle = bytes.len() / 2;
+                bytes[middle] ^= 1;
+            }),
+        }
     }
 
     fn get(&self, key: &str, range: Option<String>, if_match: Option<String>, head: bool) -> Answer {

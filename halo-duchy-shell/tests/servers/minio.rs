@@ -1,5 +1,6 @@
 //! MinIO, which speaks S3's protocol: one for a test process, with one bucket.
 
+#[allow(clippy::duplicate_mod, reason = "each server of the tests brings what runs its script")]
 mod script;
 
 use script::Script;

@@ -74,6 +74,12 @@ impl Server {
         text.parse().expect("an address")
     }
 
+    /// The port of the loopback interface that it listens on.
+    #[allow(dead_code, reason = "not every test goes past the addresses")]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// A connection past the store, as another program has it.
     pub async fn client(&self, database: &str) -> Client {
         let mut config = tokio_postgres::Config::new();
@@ -129,7 +135,7 @@ fn authority() -> CertifiedIssuer<'static, KeyPair> {
 }
 
 /// Not by `eprintln!`, which libtest swallows.
-fn skipped(reason: &str) {
+pub fn skipped(reason: &str) {
     let line = format!("SKIPPED postgresql: {}\n", reason.lines().next().unwrap_or_default());
     std::io::stderr().write_all(line.as_bytes()).expect("standard error");
 }

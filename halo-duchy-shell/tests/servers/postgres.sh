@@ -40,9 +40,15 @@ trap stop EXIT
 "${as_user[@]}" "$bin/initdb" --pgdata data --username duchy --pwfile "$folder/password" --encoding UTF8 \
     --no-locale --auth-local trust --auth-host scram-sha-256 --no-sync >log
 
-# A server that crashes loses nothing that it has written, and nothing here outlives the machine.
-settings=(-c listen_addresses=127.0.0.1 -c unix_socket_directories="$folder" -c fsync=off -c max_connections=500
+# A server that crashes loses nothing that it has written, and nothing here outlives the machine: only what measures
+# wants the disk waited for.
+settings=(-c listen_addresses=127.0.0.1 -c unix_socket_directories="$folder" -c fsync="${POSTGRES_FSYNC:-off}" -c max_connections=500
     -c ssl=on -c ssl_cert_file="$folder/certificate.pem" -c ssl_key_file="$folder/key.pem")
+
+# What statements were run, where the server can tell. Not every package of it has that.
+if [[ -e ${bin%/bin}/lib/pg_stat_statements.so ]]; then
+    settings+=(-c shared_preload_libraries=pg_stat_statements)
+fi
 
 # start PORT: whether it listens there.
 start() {

@@ -1,11 +1,13 @@
-//! A proxy between a client and a TCP server that cuts connections.
+//! A proxy between a client and a TCP server that cuts connections, slows them, or is away for a while.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 
 /// Which way bytes go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,10 +25,15 @@ pub struct Proxy {
     plan: Arc<Plan>,
 }
 
-#[derive(Default)]
 struct Plan {
+    /// Where the server is.
+    target: Mutex<String>,
     to_server: Cuts,
     to_client: Cuts,
+    /// Milliseconds that the first of three connections holds back what it reads; the second twice, the third thrice.
+    pause: AtomicU64,
+    /// Whether nobody is to be reached.
+    away: watch::Sender<bool>,
 }
 
 #[derive(Default)]
@@ -58,11 +65,18 @@ impl Proxy {
     pub async fn to(target: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
-        let (plan, target) = (Arc::new(Plan::default()), target.to_owned());
+        let plan = Arc::new(Plan {
+            target: Mutex::new(target.to_owned()),
+            to_server: Cuts::default(),
+            to_client: Cuts::default(),
+            pause: AtomicU64::new(0),
+            away: watch::Sender::new(false),
+        });
         let shared = Arc::clone(&plan);
         tokio::spawn(async move {
-            while let Ok((client, _)) = listener.accept().await {
-                tokio::spawn(carry(client, target.clone(), Arc::clone(&shared)));
+            for number in 0u64.. {
+                let Ok((client, _)) = listener.accept().await else { return };
+                tokio::spawn(carry(client, number % 3 + 1, Arc::clone(&shared)));
             }
         });
         Self { address, plan }
@@ -71,6 +85,25 @@ impl Proxy {
     /// Where to reach it.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Carries connections to another server from now on.
+    #[allow(dead_code, reason = "not every test has its proxies before its servers")]
+    pub fn lead_to(&self, target: &str) {
+        target.clone_into(&mut self.plan.target.lock().expect("a target"));
+    }
+
+    /// Holds back all that is read: by `pause` on one connection of three, by twice and thrice as much on the others, so
+    /// that what is sent later on another connection may arrive earlier.
+    #[allow(dead_code, reason = "not every test slows connections")]
+    pub fn slow(&self, pause: Duration) {
+        self.plan.pause.store(pause.as_millis() as u64, Ordering::SeqCst);
+    }
+
+    /// Closes every connection, those to come at once; or takes them again.
+    #[allow(dead_code, reason = "not every test has its servers away")]
+    pub fn be_away(&self, away: bool) {
+        self.plan.away.send_replace(away);
     }
 
     /// Cuts the next `times` connections that carry more than `after` bytes this way from now on.
@@ -99,19 +132,32 @@ impl Plan {
     }
 }
 
-async fn carry(client: TcpStream, target: String, plan: Arc<Plan>) {
+async fn carry(client: TcpStream, pauses: u64, plan: Arc<Plan>) {
+    let mut away = plan.away.subscribe();
+    if *away.borrow() {
+        return;
+    }
+    let target = plan.target.lock().expect("a target").clone();
     let Ok(server) = TcpStream::connect(target).await else { return };
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
     // Whichever way ends first, both sockets close: a cut is seen by both.
     tokio::select! {
-        () = copy(from_client, to_server, plan.of(Way::ToServer)) => {}
-        () = copy(from_server, to_client, plan.of(Way::ToClient)) => {}
+        () = copy(from_client, to_server, &plan, Way::ToServer, pauses) => {}
+        () = copy(from_server, to_client, &plan, Way::ToClient, pauses) => {}
+        _ = away.wait_for(|away| *away) => {}
     }
 }
 
 /// Copies until the end, or until it is time to cut.
-async fn copy(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin, cuts: &Cuts) {
+async fn copy(
+    mut from: impl AsyncRead + Unpin,
+    mut to: impl AsyncWrite + Unpin,
+    plan: &Plan,
+    way: Way,
+    pauses: u64,
+) {
+    let cuts = plan.of(way);
     let mut buffer = vec![0; 16 << 10];
     // Bytes since the plan last said to cut: a connection that is kept open for many requests is cut too.
     let mut carried = 0;
@@ -125,6 +171,10 @@ async fn copy(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin,
                     return;
                 }
             }
+        }
+        let pause = plan.pause.load(Ordering::SeqCst);
+        if pause > 0 {
+            tokio::time::sleep(Duration::from_millis(pause * pauses)).await;
         }
         if to.write_all(&buffer[..read]).await.is_err() {
             return;

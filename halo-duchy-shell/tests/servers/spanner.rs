@@ -1,5 +1,6 @@
 //! Google's Spanner emulator, one for a test process, and databases in it.
 
+#[allow(clippy::duplicate_mod, reason = "each server of the tests brings what runs its script")]
 mod script;
 
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -1,6 +1,7 @@
 //! `Computations`: the internal API.
 
 use halo_duchy_shell::blob::Place;
+use halo_duchy_shell::clock::Clock;
 use halo_duchy_shell::proto::internal::advance_computation_stage_request::AfterTransition;
 use halo_duchy_shell::proto::internal::computation_details::{
     CompletedReason, KingdomComputationDetails, Protocol as Details,
@@ -8,6 +9,7 @@ use halo_duchy_shell::proto::internal::computation_details::{
 use halo_duchy_shell::proto::internal::computation_stage::Stage as StageOneof;
 use halo_duchy_shell::proto::internal::computation_type_enum::ComputationType;
 use halo_duchy_shell::proto::internal::get_computation_token_request::Key;
+use halo_duchy_shell::proto::internal::purge_computations_request::Ended;
 use halo_duchy_shell::proto::internal::{
     AdvanceComputationStageRequest, ClaimWorkRequest, ComputationDetails, ComputationStage, ComputationToken,
     CreateComputationRequest, DeleteComputationRequest, EnqueueComputationRequest, ExtendWorkLockRequest,
@@ -251,6 +253,7 @@ async fn a_computation_is_finished_with_a_reason() {
         token: Some(token.clone()),
         ending_computation_stage: Some(complete()),
         reason: CompletedReason::Failed as i32,
+        error_message: String::new(),
     };
     for bad in [
         FinishComputationRequest { reason: 0, ..good.clone() },
@@ -282,6 +285,7 @@ async fn work_is_given_back_by_its_owner() {
         token: Some(duchy.claimed().await),
         delay_second: 0,
         expected_owner: "mill".into(),
+        error_message: "the storage is away".into(),
     };
     let negative = EnqueueComputationRequest { delay_second: -1, ..good.clone() };
     refused(duchy.computations.enqueue_computation(negative).await, Code::InvalidArgument);
@@ -291,6 +295,11 @@ async fn work_is_given_back_by_its_owner() {
     duchy.computations.enqueue_computation(good.clone()).await.expect("enqueue");
     refused(duchy.computations.enqueue_computation(good).await, Code::Aborted);
     assert_eq!(duchy.claimed().await.attempt, 2);
+    let record = duchy.harness.store.record("c1").await.expect("a record");
+    assert_eq!(
+        record.last_error().map(|(_, attempt, error)| (attempt, error)),
+        Some((1, "the storage is away"))
+    );
 }
 
 #[tokio::test]
@@ -376,6 +385,7 @@ async fn purging_spares_what_is_young_or_unfinished() {
                 token: Some(token),
                 ending_computation_stage: Some(complete()),
                 reason: CompletedReason::Succeeded as i32,
+                error_message: String::new(),
             };
             duchy.computations.finish_computation(finish).await.expect("finish");
         }
@@ -386,6 +396,7 @@ async fn purging_spares_what_is_young_or_unfinished() {
         updated_before: Some(updated_before.into()),
         stages: vec![complete()],
         force: false,
+        ended: None,
     };
     for bad in [
         PurgeComputationsRequest { stages: vec![stage(Stage::SetupPhase).into()], ..dry.clone() },
@@ -404,6 +415,53 @@ async fn purging_spares_what_is_young_or_unfinished() {
 }
 
 #[tokio::test]
+async fn purging_spares_what_ended_otherwise() {
+    let mut duchy = Duchy::aggregator().await;
+    let ends = [
+        ("succeeded", CompletedReason::Succeeded),
+        ("failed", CompletedReason::Failed),
+        ("canceled", CompletedReason::Canceled),
+    ];
+    for (id, reason) in ends {
+        let finish = FinishComputationRequest {
+            token: Some(duchy.created(id).await),
+            ending_computation_stage: Some(complete()),
+            reason: reason as i32,
+            ..FinishComputationRequest::default()
+        };
+        duchy.computations.finish_computation(finish).await.expect("finish");
+    }
+    // Of several changes within a millisecond the later ones are dated later.
+    duchy.harness.clock.advance(std::time::Duration::from_secs(1));
+    let ended = |reasons: &[CompletedReason]| {
+        let reasons = reasons.iter().map(|reason| *reason as i32).collect();
+        Some(Ended { stage: Some(complete()), reasons })
+    };
+    let request = PurgeComputationsRequest {
+        updated_before: Some(duchy.harness.clock.now().into()),
+        force: true,
+        ended: ended(&[CompletedReason::Failed, CompletedReason::Canceled]),
+        ..Default::default()
+    };
+    for bad in [
+        PurgeComputationsRequest { stages: vec![complete()], ..request.clone() },
+        PurgeComputationsRequest { ended: ended(&[]), ..request.clone() },
+        PurgeComputationsRequest { ended: ended(&[CompletedReason::Unspecified]), ..request.clone() },
+        PurgeComputationsRequest {
+            ended: ended(&[CompletedReason::Failed])
+                .map(|ended| Ended { stage: Some(stage(Stage::SetupPhase).into()), ..ended }),
+            ..request.clone()
+        },
+    ] {
+        refused(duchy.computations.purge_computations(bad).await, Code::InvalidArgument);
+    }
+    let purged = duchy.computations.purge_computations(request).await.expect("purge").into_inner();
+    assert_eq!(purged.purge_count, 2);
+    let left = duchy.harness.store.ids_in_stages(&[stage(Stage::Complete)]).await.expect("ids");
+    assert_eq!(left, ["succeeded"]);
+}
+
+#[tokio::test]
 async fn the_kingdom_hears_of_every_step() {
     let mut duchy = Duchy::aggregator().await;
     duchy.created("c1").await;
@@ -415,6 +473,7 @@ async fn the_kingdom_hears_of_every_step() {
         token: advanced.token,
         ending_computation_stage: Some(complete()),
         reason: CompletedReason::Canceled as i32,
+        error_message: String::new(),
     };
     duchy.computations.finish_computation(finish).await.expect("finish");
     for (stage, reference) in [
@@ -454,6 +513,7 @@ async fn a_private_key_goes_with_the_end_of_its_computation() {
             token,
             ending_computation_stage: Some(protocol.terminal_stage().into()),
             reason: reason as i32,
+            error_message: String::new(),
         };
         duchy.computations.finish_computation(finish).await.expect("finish");
         assert!(duchy.blobs.read(&duchy.blobs.private_key_path("7"), 100).await.is_err(), "it is deleted");

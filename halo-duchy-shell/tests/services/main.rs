@@ -9,5 +9,6 @@ mod callers;
 mod computation_control;
 mod computations;
 mod duchy;
+mod herald;
 mod herald_and_stats;
 mod sweep;

@@ -65,7 +65,7 @@ impl Duchy {
 
     async fn end(&self, computation: &Computation) {
         let guard = self.harness.store.get(&computation.global_id).await.expect("get").guard();
-        self.harness.store.finish(&guard, CompletedReason::Succeeded).await.expect("finish");
+        self.harness.store.finish(&guard, CompletedReason::Succeeded, "").await.expect("finish");
     }
 
     async fn sweep(&self, options: SweepOptions) -> Swept {
@@ -107,6 +107,7 @@ async fn the_end_of_a_computation_takes_what_its_stages_computed() {
             token: Some(duchy.harness.store.get("c1").await.expect("get").into()),
             ending_computation_stage: Some(protocol.terminal_stage().into()),
             reason: reason as i32,
+            error_message: String::new(),
         };
         duchy.computations.finish_computation(finish).await.expect("finish");
         assert!(!duchy.is_there(&computed).await, "{protocol:?}");
@@ -251,6 +252,7 @@ async fn the_cleaner_cleans_all_protocols_through_the_internal_api() {
     duchy.computed("nobody-knows").await;
     let options = CleanerOptions {
         time_to_live: Duration::from_secs(1),
+        end_states: Vec::new(),
         intermediate_ttl: Duration::ZERO,
         orphan_ttl: Duration::from_millis(1),
         deadline: Duration::from_secs(30),
@@ -261,12 +263,17 @@ async fn the_cleaner_cleans_all_protocols_through_the_internal_api() {
         Cleaner::new(internal, options).clean().await.expect("it is cleaned")
     };
     tokio::time::sleep(Duration::from_millis(5)).await;
-    let dry = clean(&duchy.channel, options).await;
+    let other_ends = vec![CompletedReason::Canceled];
+    let others = clean(&duchy.channel, CleanerOptions { end_states: other_ends, ..options.clone() }).await;
+    assert_eq!(others.computations, 0, "what ended otherwise is kept");
+    let dry = clean(&duchy.channel, options.clone()).await;
     assert_eq!((dry.computations, dry.blobs.map(|swept| swept.orphaned)), (3, Some(1)));
     assert_eq!(duchy.files().len(), 7, "a dry run deletes nothing");
-    let done = clean(&duchy.channel, CleanerOptions { dry_run: false, ..options }).await;
+    let own_ends = vec![CompletedReason::Succeeded, CompletedReason::Failed];
+    let forced = CleanerOptions { dry_run: false, end_states: own_ends, ..options };
+    let done = clean(&duchy.channel, forced.clone()).await;
     assert_eq!((done.computations, done.blobs.map(|swept| swept.orphaned)), (3, Some(1)));
     assert_eq!(duchy.files().len(), 3);
-    let again = clean(&duchy.channel, CleanerOptions { dry_run: false, ..options }).await;
+    let again = clean(&duchy.channel, forced).await;
     assert_eq!((again.computations, again.blobs.map(|swept| swept.orphaned)), (0, Some(0)));
 }

@@ -53,7 +53,7 @@ pub async fn work_is_claimed_once(h: Harness) {
     h.assert_unchanged(&claimed).await;
     h.clock.advance(LOCK - Duration::from_millis(1));
     assert_eq!(h.other.claim(claim_by("another")).await.expect("claim"), None);
-    version_mismatch(h.store.finish(&created.guard(), CompletedReason::Failed).await);
+    version_mismatch(h.store.finish(&created.guard(), CompletedReason::Failed, "").await);
 }
 
 pub async fn work_is_claimed_by_protocol(h: Harness) {
@@ -77,7 +77,7 @@ pub async fn a_lease_that_ran_out_is_taken_over(h: Harness) {
     // The first mill was only slow: whatever it still does is refused.
     let next = stage(Stage::WaitRequisitionsAndKeySet);
     version_mismatch(h.store.advance(&first.guard(), step(&first, next)).await);
-    let enqueued = h.store.enqueue(&first.guard(), "mill-1", Duration::ZERO).await;
+    let enqueued = h.store.enqueue(&first.guard(), "mill-1", Duration::ZERO, "").await;
     assert!(matches!(enqueued, Err(StoreError::LockOwnerMismatch { .. })), "{enqueued:?}");
     h.assert_unchanged(&second).await;
     h.store.advance(&second.guard(), step(&second, next)).await.expect("the second mill advances");
@@ -121,7 +121,7 @@ pub async fn a_lost_lease_is_not_extended(h: Harness) {
 pub async fn work_given_back_waits_for_its_delay(h: Harness) {
     h.create("c1", NON_AGGREGATOR).await;
     let claimed = h.claim("mill").await.expect("work");
-    h.store.enqueue(&claimed.guard(), "mill", 2 * SECOND).await.expect("enqueue");
+    h.store.enqueue(&claimed.guard(), "mill", 2 * SECOND, "").await.expect("enqueue");
     let queued = h.store.get("c1").await.expect("get");
     assert_eq!(
         (queued.lock_owner.as_deref(), queued.lock_expiration),
@@ -138,15 +138,15 @@ pub async fn work_given_back_waits_for_its_delay(h: Harness) {
 pub async fn only_the_owner_gives_work_back(h: Harness) {
     h.create("c1", NON_AGGREGATOR).await;
     let claimed = h.claim("mill").await.expect("work");
-    let refused = h.store.enqueue(&claimed.guard(), "another", Duration::ZERO).await;
+    let refused = h.store.enqueue(&claimed.guard(), "another", Duration::ZERO, "").await;
     assert!(
         matches!(&refused, Err(StoreError::LockOwnerMismatch { actual: Some(owner), .. }) if owner == "mill"),
         "{refused:?}"
     );
     h.assert_unchanged(&claimed).await;
-    h.store.enqueue(&claimed.guard(), "mill", Duration::ZERO).await.expect("enqueue");
+    h.store.enqueue(&claimed.guard(), "mill", Duration::ZERO, "").await.expect("enqueue");
     let queued = h.store.get("c1").await.expect("get");
-    h.store.enqueue(&queued.guard(), "anybody", SECOND).await.expect("nobody holds it");
+    h.store.enqueue(&queued.guard(), "anybody", SECOND, "").await.expect("nobody holds it");
 }
 
 pub async fn waiting_is_not_work(h: Harness) {
@@ -157,11 +157,11 @@ pub async fn waiting_is_not_work(h: Harness) {
             if computation.stage.kind() == StageKind::Wait {
                 h.clock.advance(Duration::from_secs(3600));
                 assert_eq!(h.claim_of(protocol, "mill").await, None, "{}", computation.stage.name());
-                let refused = h.store.enqueue(&computation.guard(), "mill", Duration::ZERO).await;
+                let refused = h.store.enqueue(&computation.guard(), "mill", Duration::ZERO, "").await;
                 assert!(matches!(refused, Err(StoreError::NotWork { .. })), "{refused:?}");
             }
         }
-        h.store.finish(&computation.guard(), CompletedReason::Succeeded).await.expect("finish");
+        h.store.finish(&computation.guard(), CompletedReason::Succeeded, "").await.expect("finish");
     }
 }
 

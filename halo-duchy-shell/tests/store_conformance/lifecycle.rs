@@ -78,8 +78,8 @@ pub async fn unknown_computations_are_not_found(h: Harness) {
         h.store.update_details(&guard, details(NON_AGGREGATOR), vec![]).await.map(drop),
         h.store.record_output(&guard, 0, "p").await.map(drop),
         h.store.advance(&guard, step(&known, stage(Stage::WaitRequisitionsAndKeySet))).await.map(drop),
-        h.store.finish(&guard, CompletedReason::Failed).await.map(drop),
-        h.store.enqueue(&guard, "", Duration::ZERO).await,
+        h.store.finish(&guard, CompletedReason::Failed, "").await.map(drop),
+        h.store.enqueue(&guard, "", Duration::ZERO, "").await,
     ];
     for result in results {
         assert!(matches!(result, Err(StoreError::NotFound { kind: "local", .. })), "{result:?}");
@@ -110,7 +110,7 @@ pub async fn every_role_of_every_protocol_walks_to_its_last_stage(h: Harness) {
             assert_eq!(computation.blobs, (0..).zip(expected).map(blob).collect::<Vec<_>>());
         }
         let claimed = h.claim_of(protocol, "mill").await.expect("the last stage is work");
-        h.store.finish(&claimed.guard(), CompletedReason::Succeeded).await.expect("finish");
+        h.store.finish(&claimed.guard(), CompletedReason::Succeeded, "").await.expect("finish");
     }
 }
 
@@ -141,7 +141,7 @@ pub async fn no_other_step_is_allowed(h: Harness) {
             let advanced = h.store.advance(&computation.guard(), step(&computation, next)).await;
             computation = advanced.expect("the allowed step");
         }
-        h.store.finish(&computation.guard(), CompletedReason::Succeeded).await.expect("finish");
+        h.store.finish(&computation.guard(), CompletedReason::Succeeded, "").await.expect("finish");
     }
 }
 
@@ -193,8 +193,8 @@ async fn every_guarded_write(h: &Harness, seen: &Computation, guard: &Guard) -> 
         h.store.update_details(guard, seen.details.clone(), vec![]).await.map(drop),
         h.store.record_output(guard, 1, "p").await.map(drop),
         h.store.advance(guard, step(seen, next)).await.map(drop),
-        h.store.finish(guard, CompletedReason::Failed).await.map(drop),
-        h.store.enqueue(guard, guard.owner.as_deref().unwrap_or_default(), Duration::ZERO).await,
+        h.store.finish(guard, CompletedReason::Failed, "").await.map(drop),
+        h.store.enqueue(guard, guard.owner.as_deref().unwrap_or_default(), Duration::ZERO, "").await,
     ]
 }
 
@@ -251,7 +251,7 @@ pub async fn a_computation_ends_from_every_stage(h: Harness) {
             while computation.stage != stop {
                 computation = h.next_stage(computation).await;
             }
-            let ended = h.store.finish(&computation.guard(), reason).await.expect("finish");
+            let ended = h.store.finish(&computation.guard(), reason, "").await.expect("finish");
             assert_eq!(ended.stage, protocol.terminal_stage());
             assert_eq!(ended.details.ending_state(), reason);
             assert_eq!((ended.lock_owner, ended.lock_expiration), (None, None));
@@ -264,16 +264,16 @@ pub async fn a_computation_ends_from_every_stage(h: Harness) {
 
 pub async fn a_computation_ends_once(h: Harness) {
     let created = h.create("c1", NON_AGGREGATOR).await;
-    let ended = h.store.finish(&created.guard(), CompletedReason::Failed).await.expect("finish");
-    let again = h.store.finish(&ended.guard(), CompletedReason::Failed).await.expect("the same reason");
+    let ended = h.store.finish(&created.guard(), CompletedReason::Failed, "").await.expect("finish");
+    let again = h.store.finish(&ended.guard(), CompletedReason::Failed, "").await.expect("the same reason");
     assert_eq!(again, ended);
-    let other = h.store.finish(&ended.guard(), CompletedReason::Succeeded).await;
+    let other = h.store.finish(&ended.guard(), CompletedReason::Succeeded, "").await;
     assert!(matches!(other, Err(StoreError::IllegalTransition { .. })), "{other:?}");
     for to in PROTOCOL.stages() {
         let refused = h.store.advance(&ended.guard(), step(&ended, to)).await;
         assert!(matches!(refused, Err(StoreError::IllegalTransition { .. })), "{refused:?}");
     }
-    let enqueued = h.store.enqueue(&ended.guard(), "", Duration::ZERO).await;
+    let enqueued = h.store.enqueue(&ended.guard(), "", Duration::ZERO, "").await;
     assert!(matches!(enqueued, Err(StoreError::NotWork { .. })), "{enqueued:?}");
     h.assert_unchanged(&ended).await;
 }

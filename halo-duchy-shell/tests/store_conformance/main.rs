@@ -1,6 +1,7 @@
 //! What every [`Store`] must do, written once over the trait and run on each backend.
 
 mod fixture;
+mod inspection;
 mod leases;
 mod lifecycle;
 mod model;
@@ -52,6 +53,11 @@ macro_rules! conformance {
                 a_computation_ends_from_every_stage,
                 a_computation_ends_once,
                 of_those_who_create_the_same_one_succeeds,
+            ],
+            inspection: [
+                an_attempt_keeps_why_it_did_not_succeed,
+                a_record_has_all_that_happened,
+                lists_are_ordered_and_cut,
             ],
             leases: [
                 the_oldest_work_comes_first_but_for_prioritized_stages,

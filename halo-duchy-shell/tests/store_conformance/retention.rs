@@ -47,7 +47,7 @@ pub async fn ended_computations_expire_page_by_page(h: Harness) {
         let created = h.create(&format!("c{n}"), NON_AGGREGATOR).await;
         h.clock.advance(Duration::from_secs(1));
         if n != 3 {
-            h.store.finish(&created.guard(), CompletedReason::Succeeded).await.expect("finish");
+            h.store.finish(&created.guard(), CompletedReason::Succeeded, "").await.expect("finish");
         }
     }
     // The last one has changed too late.
@@ -78,7 +78,7 @@ pub async fn computations_are_listed_by_stage(h: Harness) {
         h.clock.advance(Duration::from_secs(1));
     }
     let ended = h.store.get("a").await.expect("get");
-    h.store.finish(&ended.guard(), CompletedReason::Failed).await.expect("finish");
+    h.store.finish(&ended.guard(), CompletedReason::Failed, "").await.expect("finish");
     let list = async |stages: &[Stage]| {
         let stages: Vec<_> = stages.iter().copied().map(stage).collect();
         h.store.ids_in_stages(&stages).await.expect("ids")

@@ -131,6 +131,7 @@ impl AggregationPhase<'_> {
         let mut histogram = Histogram::new();
         let mut blocks = [[T::default(); BLOCK]; WORKERS];
         let mut read = 0;
+        context.executor().begin(expected);
         loop {
             let [left, right] = &mut blocks;
             let filled = [first.fill(left, modulus, 0, read)?, second.fill(right, modulus, 1, read)?];

@@ -5,7 +5,9 @@ use prost::encoding::encoded_len_varint;
 use super::{FrequencyVectorParameters, MeasurementKind, Role};
 use crate::duchy_id::DuchyId;
 use crate::kernel::KernelError;
+use crate::kernel::noise::HISTOGRAM_SENSITIVITY;
 pub use crate::llv2::NoisePolicy;
+use crate::noise_account::{NoiseAccount, NoiseComponent, StageNoise};
 use crate::proto::duchy::{DifferentialPrivacyParams, NoiseMechanism};
 use crate::proto::protocol::ShareShuffleFrequencyVectorParams;
 
@@ -190,6 +192,31 @@ impl Setting {
             .ok()
             .and_then(|count| maximum_frequency.checked_mul(count))
             .ok_or(SettingError::CombinedFrequency { maximum_frequency, requisitions })
+    }
+
+    /// The noise of a worker's shuffle phase.
+    pub(super) fn shuffle_noise(&self) -> Result<StageNoise, SettingError> {
+        let Some(noise) = &self.parameters.noise else { return Ok(StageNoise::Disabled) };
+        // The noise does not depend on how many registers there are.
+        let vectors = self.frequency_vector_parameters(1)?;
+        let component = |purpose, privacy, draws| {
+            let contributors = FrequencyVectorParameters::CONTRIBUTORS as i32;
+            let sensitivity = HISTOGRAM_SENSITIVITY;
+            NoiseComponent::new(purpose, noise.mechanism, contributors, privacy, sensitivity, draws)
+        };
+        let mut components = vec![component("reach noise", Some(&noise.reach), 1)?];
+        if !self.reach_only() {
+            let draws = vectors.maximum_combined_frequency().into();
+            components.push(component("frequency noise", noise.frequency.as_ref(), draws)?);
+        }
+        Ok(StageNoise::Added(NoiseAccount {
+            components,
+            records: vectors.noise_length(),
+            // Of each worker's noise both hand on a share, of a byte at least.
+            record_bytes: 2,
+            carries_input: true,
+            trailer_bytes: 0,
+        }))
     }
 
     /// What the kernels are told of vectors of `register_count` registers.

@@ -143,6 +143,7 @@ impl ShufflePhase<'_> {
                 })
                 .map_err(ShareShuffleError::Draw)?;
         }
+        context.executor().begin(parameters.shuffled_length());
         self.append_noise(&mut registers, &mut common, context)?;
         context.executor().advance(registers.len())?;
         shuffle(&mut registers, &common.seed(), context.executor())
@@ -210,6 +211,7 @@ fn add<T: Residue>(
     context: &KernelContext,
 ) -> Result<(), KernelError> {
     let expected = sums.len();
+    context.executor().begin(expected);
     let mut rest = sums;
     match share {
         Share::Seed(seed) => UniformGenerator::new(&seed)

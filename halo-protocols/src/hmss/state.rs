@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use halo_crypto::prg::PrngSeed;
 
-use super::{Outcome, Setting, Stage};
+use super::{Outcome, Role, Setting, SettingError, Stage};
 use crate::duchy_id::DuchyId;
+use crate::noise_account::StageNoise;
 use crate::proto::duchy::EncryptionKeyPair;
 
 /// A computation at rest: a variant per stage.
@@ -58,6 +59,16 @@ pub struct Worker {
     pub keys: WorkerKeys,
 }
 
+impl Worker {
+    /// The other worker.
+    pub const fn peer(&self) -> &DuchyId {
+        match self.setting.role {
+            Role::SecondNonAggregator => self.setting.duchy_as(Role::FirstNonAggregator),
+            _ => self.setting.duchy_as(Role::SecondNonAggregator),
+        }
+    }
+}
+
 /// An aggregator collecting the workers' shuffled shares.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Collecting {
@@ -100,6 +111,18 @@ impl State {
             | Self::ShufflePhase(state) => &state.setting,
             Self::WaitOnAggregationInput(state) => &state.setting,
             Self::AggregationPhase(setting) | Self::Complete(setting, _) => setting,
+        }
+    }
+
+    /// What noise this duchy adds in the stage of the state.
+    ///
+    /// # Errors
+    /// [`SettingError`] if the parameters define none; a validated setting's do.
+    pub fn stage_noise(&self) -> Result<StageNoise, SettingError> {
+        match self {
+            Self::ShufflePhase(worker) => worker.setting.shuffle_noise(),
+            other if other.setting().parameters.noise.is_none() => Ok(StageNoise::Disabled),
+            _ => Ok(StageNoise::NotHere),
         }
     }
 

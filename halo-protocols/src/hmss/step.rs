@@ -93,6 +93,14 @@ pub enum StepError {
     /// The share of a requisition is refused.
     #[error(transparent)]
     Requisition(#[from] RequisitionError),
+    /// What the other worker passed on for a requisition is refused. It may be the data provider's doing.
+    #[error("{source}")]
+    PassedOn {
+        /// The other worker.
+        from: DuchyId,
+        /// What is wrong.
+        source: RequisitionError,
+    },
     /// A worker's shuffled share is refused.
     #[error("the share of {from}: {source}")]
     Share {
@@ -136,6 +144,7 @@ impl StepError {
             | Self::Malformed { from, .. }
             | Self::PeerSeed { from, .. }
             | Self::EchoedSeed(from)
+            | Self::PassedOn { from, .. }
             | Self::Share { from, .. } => Some(from),
             Self::Unexpected { .. }
             | Self::MessageCount { .. }
@@ -150,7 +159,7 @@ impl StepError {
     /// The requisition whose share is refused, if it is one.
     pub fn requisition(&self) -> Option<&str> {
         match self {
-            Self::Requisition(error) => error.requisition(),
+            Self::Requisition(error) | Self::PassedOn { source: error, .. } => error.requisition(),
             _ => None,
         }
     }
@@ -168,6 +177,7 @@ impl StepError {
             | Self::EchoedSeed(_)
             | Self::RegisterCounts(_)
             | Self::Requisition(_)
+            | Self::PassedOn { .. }
             | Self::Share { .. }
             | Self::Setting { .. }
             | Self::Incomplete { .. }
@@ -342,20 +352,12 @@ fn setup_phase(state: Worker, inputs: SetupInputs) -> Stepped {
     let message =
         ShufflePhaseInput { peer_random_seed: state.keys.random_seed.as_bytes().to_vec(), secret_seeds };
     let payload = Payload::from(message.encode_to_vec());
-    let to = peer(&state).clone();
+    let to = state.peer().clone();
     let (next, message) = match state.setting.role {
         Role::SecondNonAggregator => (State::ShufflePhase(state), Message::ShufflePhaseInputTwo),
         _ => (State::WaitOnShuffleInputPhaseTwo(state), Message::ShufflePhaseInputOne),
     };
     Ok(Step { next, effects: vec![Effect::Send { to, message, payload }] })
-}
-
-/// The other worker.
-const fn peer(state: &Worker) -> &DuchyId {
-    match state.setting.role {
-        Role::SecondNonAggregator => state.setting.duchy_as(Role::FirstNonAggregator),
-        _ => state.setting.duchy_as(Role::SecondNonAggregator),
-    }
 }
 
 fn shuffle_phase(state: Worker, mut inputs: ShuffleInputs, context: &KernelContext) -> Stepped {
@@ -376,7 +378,7 @@ fn shuffle_phase(state: Worker, mut inputs: ShuffleInputs, context: &KernelConte
 
 fn shuffled(state: &Worker, inputs: &ShuffleInputs, context: &KernelContext) -> Result<Vec<u8>, StepError> {
     let stage = Stage::ShufflePhase;
-    let (setting, from) = (&state.setting, peer(state));
+    let (setting, from) = (&state.setting, state.peer());
     let message = shuffle_phase_input(from, &inputs.peer_message)?;
     let peer_seed = PrngSeed::from_bytes(&message.peer_random_seed)
         .map_err(|reason| StepError::PeerSeed { from: from.clone(), reason })?;
@@ -393,7 +395,8 @@ fn shuffled(state: &Worker, inputs: &ShuffleInputs, context: &KernelContext) -> 
         &inputs.vectors,
         &message.secret_seeds,
         &inputs.seeds,
-    )?;
+    )
+    .map_err(|error| whose(from, &message.secret_seeds, error))?;
     let parameters = setting
         .frequency_vector_parameters(shares.register_count())
         .map_err(|source| StepError::Setting { stage, source })?;
@@ -411,6 +414,16 @@ fn shuffled(state: &Worker, inputs: &ShuffleInputs, context: &KernelContext) -> 
         source => StepError::Kernel { stage, source },
     })?;
     Ok(packed::aggregation_phase_input(registers, parameters.register_count()))
+}
+
+/// Names the other worker for what is wrong with a requisition for which it has passed on a seed.
+fn whose(peer: &DuchyId, passed_on: &[SecretSeed], error: RequisitionError) -> StepError {
+    let passed_on = |requisition| passed_on.iter().any(|seed| seed.requisition_id == requisition);
+    if error.requisition().is_some_and(passed_on) {
+        StepError::PassedOn { from: peer.clone(), source: error }
+    } else {
+        error.into()
+    }
 }
 
 fn aggregation_phase(

@@ -201,6 +201,18 @@ impl KernelError {
         self
     }
 
+    /// Whether what is wrong is in the message that a stage reads, and so with whoever sent that.
+    pub(crate) const fn is_of_message(&self) -> bool {
+        matches!(
+            self,
+            Self::Length { .. }
+                | Self::Ciphertext { .. }
+                | Self::MatrixShape { .. }
+                | Self::NotOneCiphertext { .. }
+                | Self::ExcessiveNoiseLength { .. }
+        )
+    }
+
     /// The status upstream answers in this case, or should.
     pub const fn status(&self) -> Code {
         match self {

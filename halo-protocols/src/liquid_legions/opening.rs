@@ -62,7 +62,7 @@ pub(crate) fn initialize<C: Opens>(
     let local_key = match local_key {
         Some(key) => key,
         None => make_key(setting.parameters.curve_id)
-            .map_err(|source| StepError::Kernel { stage, source })?
+            .map_err(|source| StepError::Kernel { stage, from: None, source })?
             .ok_or(StepError::Incomplete { stage, missing: "the key pair" })?,
     };
     let ElGamalPublicKey { generator, element } =
@@ -190,6 +190,22 @@ pub(crate) fn next_in_ring<S: RingStage>(state: &Confirmed, stage: S) -> Result<
 pub(crate) fn aggregator<S: RingStage>(state: &Confirmed, stage: S) -> Result<DuchyId, StepError<S>> {
     let aggregator = state.gathered.ring.aggregator().cloned();
     aggregator.ok_or(StepError::Incomplete { stage, missing: "the aggregator" })
+}
+
+/// What it means that a kernel refuses the data of an execution phase, where the previous duchy in the ring sends it.
+pub(crate) fn refused<S: RingStage>(state: &Confirmed, stage: S) -> impl FnOnce(KernelError) -> StepError<S> {
+    let previous = previous_in_ring(state);
+    move |source| StepError::Kernel { stage, from: previous.filter(|_| source.is_of_message()), source }
+}
+
+/// Who sends to this duchy in an execution phase.
+pub(crate) fn previous_in_ring(state: &Confirmed) -> Option<DuchyId> {
+    state.gathered.ring.previous(&state.setting().duchy).cloned()
+}
+
+/// Which non-aggregator sent the message of this number to the aggregator's setup phase.
+pub(crate) fn setup_sender(state: &Confirmed, message: usize) -> Option<DuchyId> {
+    state.gathered.ring.non_aggregators().get(message).map(|sender| sender.duchy.clone())
 }
 
 /// Checks how many messages a stage was given.

@@ -10,8 +10,9 @@ use super::{Setting, StepError};
 use crate::computation::Computation;
 use crate::duchy_id::DuchyId;
 use crate::effect::Effect;
-use crate::kernel::KernelContext;
+use crate::kernel::{KernelContext, KernelError};
 use crate::llv2::StageKind;
+use crate::noise_account::StageNoise;
 use crate::role::Role;
 
 /// The stages of a protocol that starts like Liquid Legions v2.
@@ -100,6 +101,16 @@ pub trait RingComputation:
 
     /// How it ended, if it has.
     fn outcome(&self) -> Option<Outcome>;
+
+    /// The secret half of the key pair that this duchy made for the computation, once it has: 32 bytes that nobody else
+    /// knows, which a host may derive a seed from.
+    fn local_secret_key(&self) -> Option<&[u8]>;
+
+    /// What noise this duchy adds in the stage of the state.
+    ///
+    /// # Errors
+    /// [`KernelError`] if the parameters define none; a validated setting's do.
+    fn stage_noise(&self) -> Result<StageNoise, KernelError>;
 
     /// Reads a state from a row.
     ///

@@ -2,6 +2,8 @@
 
 use crate::duchy_id::DuchyId;
 use crate::kernel::KernelError;
+use crate::kernel::noise::{HISTOGRAM_SENSITIVITY, REACH_SENSITIVITY};
+use crate::noise_account::{NoiseAccount, NoiseComponent, StageNoise};
 use crate::proto::duchy::{DifferentialPrivacyParams, ElGamalPublicKey, NoiseMechanism};
 use crate::proto::protocol::liquid_legions_v2_noise_config::ReachNoiseConfig;
 use crate::proto::protocol::{
@@ -283,6 +285,82 @@ impl Setting {
             contributors_count: self.contributors_count(),
             dp_params: Some(self.frequency_noise()?),
         })
+    }
+
+    /// The noise of a duchy's setup phase.
+    pub(crate) fn setup_noise(&self) -> Result<StageNoise, KernelError> {
+        let (Some(noise), Some(parameters)) = (self.reach_noise(), self.register_noise(None)) else {
+            return Ok(StageNoise::Disabled);
+        };
+        let registers = RegisterNoise::new(&parameters, self.noise_mechanism())?;
+        let sketches = u32::try_from(self.requisition_count).unwrap_or(u32::MAX);
+        let component = |purpose, privacy: &Option<_>, sensitivity, draws| {
+            let (mechanism, contributors) = (self.noise_mechanism(), self.contributors_count());
+            NoiseComponent::new(purpose, mechanism, contributors, privacy.as_ref(), sensitivity, draws)
+        };
+        let sums = HISTOGRAM_SENSITIVITY;
+        let components = vec![
+            component("blinded histogram noise", &noise.blind_histogram_noise, sums, sketches.into())?,
+            component("publisher noise", &noise.noise_for_publisher_noise, sketches, 1)?,
+            component("reach noise", &noise.global_reach_dp_noise, REACH_SENSITIVITY, 1)?,
+        ];
+        Ok(StageNoise::Added(NoiseAccount {
+            components,
+            records: registers.register_count(),
+            record_bytes: Layout::REGISTER.length_in(self.parameters.curve_id) as u64,
+            carries_input: true,
+            trailer_bytes: 0,
+        }))
+    }
+
+    /// The same in the reach-only protocol, where each message ends with the number of ids that are too many.
+    pub(crate) fn reach_only_setup_noise(&self) -> Result<StageNoise, KernelError> {
+        Ok(match self.setup_noise()? {
+            StageNoise::Added(account) => {
+                let record_bytes = Layout::REACH_ONLY_REGISTER.length_in(self.parameters.curve_id) as u64;
+                StageNoise::Added(NoiseAccount {
+                    records: account.records.saturating_add(2),
+                    record_bytes,
+                    trailer_bytes: record_bytes,
+                    ..account
+                })
+            }
+            other => other,
+        })
+    }
+
+    /// The noise on frequencies, in a stage that adds it to what it is given or, at the aggregator, to what it makes
+    /// of that.
+    pub(crate) fn frequency_stage_noise(&self, carries_input: bool) -> Result<StageNoise, KernelError> {
+        if self.parameters.noise.is_none() {
+            return Ok(StageNoise::Disabled);
+        }
+        let Some(parameters) = self.tuple_noise() else { return Ok(StageNoise::NotHere) };
+        let tuples = TupleNoise::new(&parameters, self.noise_mechanism())?;
+        let component = NoiseComponent::new(
+            "frequency noise",
+            self.noise_mechanism(),
+            self.contributors_count(),
+            parameters.dp_params.as_ref(),
+            HISTOGRAM_SENSITIVITY,
+            // One for each frequency, and one for registers of several people.
+            u64::from(self.parameters.maximum_frequency.unsigned_abs()) + 1,
+        )?;
+        Ok(StageNoise::Added(NoiseAccount {
+            components: vec![component],
+            records: tuples.tuple_count(),
+            record_bytes: Layout::FLAG_COUNT_TUPLE.length_in(self.parameters.curve_id) as u64,
+            carries_input,
+            trailer_bytes: 0,
+        }))
+    }
+
+    /// The noise of a stage that adds none: none at all, if the computation has none.
+    pub(crate) fn no_stage_noise(&self) -> StageNoise {
+        match self.parameters.noise {
+            Some(_) => StageNoise::NotHere,
+            None => StageNoise::Disabled,
+        }
     }
 
     /// Every duchy adds noise.

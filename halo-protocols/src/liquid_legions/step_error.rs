@@ -58,6 +58,8 @@ pub enum StepError<S: RingStage = Stage> {
     MessageLength {
         /// The stage that works on it.
         stage: S,
+        /// Who sent it, if the ring tells.
+        from: Option<DuchyId>,
         /// Which of the messages, counted from 0.
         message: usize,
         /// Its length.
@@ -87,6 +89,9 @@ pub enum StepError<S: RingStage = Stage> {
     Kernel {
         /// The stage.
         stage: S,
+        /// Who handed over what is wrong, if it is a duchy's message. It need not have made it: what is in the registers
+        /// of setup inputs is looked at by the first duchy that computes with them, which has them from the aggregator.
+        from: Option<DuchyId>,
         /// What the kernel found.
         source: KernelError,
     },
@@ -107,13 +112,12 @@ impl<S: RingStage> StepError<S> {
         match self {
             Self::MessageMismatch { from, .. } | Self::WrongSender { from, .. } => Some(from),
             Self::KeySet(error) => error.culprit(),
+            Self::MessageLength { from, .. } | Self::Kernel { from, .. } => from.as_ref(),
             Self::Unexpected { .. }
             | Self::MessageCount { .. }
-            | Self::MessageLength { .. }
             | Self::Curve(_)
             | Self::Incomplete { .. }
-            | Self::KeptOutput(_)
-            | Self::Kernel { .. } => None,
+            | Self::KeptOutput(_) => None,
         }
     }
 

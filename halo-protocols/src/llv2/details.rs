@@ -3,7 +3,9 @@
 use super::key_set::{KeySetError, Ring};
 use super::{DetailsError, Outcome, Parameters, Setting, Stage, State, Surroundings};
 use crate::duchy_id::DuchyId;
+use crate::kernel::KernelError;
 use crate::liquid_legions::{Collecting, RingComputation, Row, stored_participants};
+use crate::noise_account::StageNoise;
 use crate::proto::duchy::config::RoleInComputation;
 use crate::proto::protocol::liquid_legions_sketch_aggregation_v2::ComputationDetails;
 use crate::proto::protocol::liquid_legions_sketch_aggregation_v2::computation_details::{
@@ -131,6 +133,20 @@ impl RingComputation for State {
         match self {
             Self::Complete(_, outcome) => Some(*outcome),
             _ => None,
+        }
+    }
+
+    fn local_secret_key(&self) -> Option<&[u8]> {
+        self.known().local_key.map(|pair| pair.secret_key.as_slice())
+    }
+
+    fn stage_noise(&self) -> Result<StageNoise, KernelError> {
+        let setting = self.setting();
+        match (self, setting.role) {
+            (Self::SetupPhase(_), _) => setting.setup_noise(),
+            (Self::ExecutionPhaseOne(_), Role::Aggregator) => setting.frequency_stage_noise(false),
+            (Self::ExecutionPhaseTwo(_), Role::NonAggregator) => setting.frequency_stage_noise(true),
+            _ => Ok(setting.no_stage_noise()),
         }
     }
 

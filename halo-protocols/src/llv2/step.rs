@@ -9,10 +9,12 @@ use crate::effect::{Effect, MeasurementResult, Payload};
 use crate::kernel::KernelContext;
 use crate::liquid_legions::{
     Confirmed, Created, Keyed, Opening, Stepped, aggregator, collect, confirm, finished, gather, initialize,
-    joined, keep_and_send, moved, next_in_ring, only_message, receive, require_messages, stopped, unexpected,
+    joined, keep_and_send, moved, next_in_ring, only_message, receive, refused, require_messages,
+    setup_sender, stopped, unexpected,
 };
 use crate::proto::protocol;
 use crate::role::Role;
+use crate::sketch::Layout;
 
 impl Computation for State {
     type Event = Event;
@@ -84,6 +86,12 @@ fn setup_phase<G: Group>(state: Confirmed, inputs: StageInputs, context: &Kernel
         Some(kept) => kept,
         None => {
             require_messages(stage, &inputs.messages, expected)?;
+            for (message, registers) in inputs.messages.iter().enumerate() {
+                // Joined, what one sender cuts off would spoil the registers of all that follow.
+                Layout::REGISTER.count::<G>("combined_register_vector", registers).map_err(|source| {
+                    StepError::Kernel { stage, from: setup_sender(&state, message), source }
+                })?;
+            }
             let request = protocol::CompleteSetupPhaseRequest {
                 requisition_register_vector: joined(inputs.requisitions),
                 combined_register_vector: joined(inputs.messages),
@@ -93,7 +101,7 @@ fn setup_phase<G: Group>(state: Confirmed, inputs: StageInputs, context: &Kernel
                 parallelism: context.parallelism(),
             };
             super::complete_setup_phase::<G>(&request, context)
-                .map_err(|source| StepError::Kernel { stage, source })?
+                .map_err(|source| StepError::Kernel { stage, from: None, source })?
                 .combined_register_vector
         }
     };
@@ -149,7 +157,7 @@ fn execution_phase_one<G: Group>(
                         .map(|response| response.flag_count_tuples)
                 }
             }
-            .map_err(|source| StepError::Kernel { stage, source })?
+            .map_err(refused(&state, stage))?
         }
     };
     let message = match role {
@@ -181,7 +189,7 @@ fn execution_phase_two<G: Group>(
                 parallelism: context.parallelism(),
             };
             super::complete_execution_phase_two::<G>(&request, context)
-                .map_err(|source| StepError::Kernel { stage, source })?
+                .map_err(refused(&state, stage))?
                 .flag_count_tuples
         }
         // The reach and the matrix are kept together, so a kept matrix without its reach is of no use.
@@ -248,8 +256,7 @@ fn execution_phase_two_at_aggregator<G: Group>(
         vid_sampling_interval_width: parameters.vid_sampling_width,
         noise_mechanism: state.setting().noise_mechanism(),
     };
-    super::complete_execution_phase_two_at_aggregator::<G>(&request, context)
-        .map_err(|source| StepError::Kernel { stage, source })
+    super::complete_execution_phase_two_at_aggregator::<G>(&request, context).map_err(refused(state, stage))
 }
 
 fn execution_phase_three<G: Group>(
@@ -272,7 +279,7 @@ fn execution_phase_three<G: Group>(
                         parallelism: context.parallelism(),
                     };
                     super::complete_execution_phase_three::<G>(&request, context)
-                        .map_err(|source| StepError::Kernel { stage, source })?
+                        .map_err(refused(&state, stage))?
                         .same_key_aggregator_matrix
                 }
             };
@@ -301,7 +308,7 @@ fn execution_phase_three<G: Group>(
                         noise_mechanism: state.setting().noise_mechanism(),
                     };
                     super::complete_execution_phase_three_at_aggregator::<G>(&request, context)
-                        .map_err(|source| StepError::Kernel { stage, source })?
+                        .map_err(refused(&state, stage))?
                 }
             };
             let kept = Effect::Keep(Payload::from(response.encode_to_vec()));

@@ -2,10 +2,12 @@
 
 use super::{DetailsError, Stage, State};
 use crate::duchy_id::DuchyId;
+use crate::kernel::KernelError;
 use crate::liquid_legions::key_set::{KeySetError, Ring};
 use crate::liquid_legions::{
     Collecting, Outcome, Parameters, RingComputation, Row, Setting, Surroundings, stored_participants,
 };
+use crate::noise_account::StageNoise;
 use crate::proto::duchy::config::RoleInComputation;
 use crate::proto::protocol::reach_only_liquid_legions_sketch_aggregation_v2::ComputationDetails;
 use crate::proto::protocol::reach_only_liquid_legions_sketch_aggregation_v2::computation_details::{
@@ -127,6 +129,18 @@ impl RingComputation for State {
         match self {
             Self::Complete(_, outcome) => Some(*outcome),
             _ => None,
+        }
+    }
+
+    fn local_secret_key(&self) -> Option<&[u8]> {
+        self.known().local_key.map(|pair| pair.secret_key.as_slice())
+    }
+
+    fn stage_noise(&self) -> Result<StageNoise, KernelError> {
+        let setting = self.setting();
+        match self {
+            Self::SetupPhase(_) => setting.reach_only_setup_noise(),
+            _ => Ok(setting.no_stage_noise()),
         }
     }
 

@@ -3,15 +3,17 @@
 use halo_crypto::{Group, P256, Ristretto255};
 use prost::Message as _;
 
+use super::excessive_noise;
 use super::message::{join, split};
 use super::{Effect, Event, Message, Stage, State, StepError};
 use crate::computation::{Computation, Step};
+use crate::duchy_id::DuchyId;
 use crate::effect::{MeasurementResult, Payload};
-use crate::kernel::KernelContext;
+use crate::kernel::{KernelContext, KernelError};
 use crate::liquid_legions::{
     Confirmed, Created, Keyed, Opening, StageInputs, Stepped, aggregator, collect, confirm, finished, gather,
-    initialize, joined, keep_and_send, moved, next_in_ring, only_message, receive, require_messages, stopped,
-    unexpected,
+    initialize, joined, keep_and_send, moved, next_in_ring, only_message, previous_in_ring, receive, refused,
+    require_messages, setup_sender, stopped, unexpected,
 };
 use crate::proto::protocol;
 use crate::role::Role;
@@ -79,7 +81,8 @@ fn setup_phase<G: Group>(state: Confirmed, inputs: StageInputs, context: &Kernel
             let mut combined_register_vector = joined(inputs.requisitions);
             let mut excessive_noise = Vec::new();
             for (message, payload) in inputs.messages.iter().enumerate() {
-                let (registers, ciphertext) = take_apart::<G>(stage, message, payload)?;
+                let sender = || setup_sender(&state, message);
+                let (registers, ciphertext) = take_apart::<G>(stage, sender, message, payload)?;
                 combined_register_vector.extend_from_slice(registers);
                 excessive_noise.extend_from_slice(ciphertext);
             }
@@ -98,7 +101,16 @@ fn setup_phase<G: Group>(state: Confirmed, inputs: StageInputs, context: &Kernel
                 }
                 Role::NonAggregator => super::complete_reach_only_setup_phase::<G>(&request, context),
             }
-            .map_err(|source| StepError::Kernel { stage, source })?;
+            .map_err(|source| {
+                // One ciphertext of each sender, in their order.
+                let from = match &source {
+                    KernelError::Ciphertext { field: excessive_noise::FIELD, record, .. } => {
+                        setup_sender(&state, *record)
+                    }
+                    _ => None,
+                };
+                StepError::Kernel { stage, from, source }
+            })?;
             join(response.combined_register_vector, &response.serialized_excessive_noise_ciphertext)
         }
     };
@@ -119,7 +131,8 @@ fn execution_phase<G: Group>(
         Some(kept) => kept,
         None => {
             let payload = only_message(stage, inputs.messages)?;
-            let (registers, excessive_noise) = take_apart::<G>(stage, 0, &payload)?;
+            let (registers, excessive_noise) =
+                take_apart::<G>(stage, || previous_in_ring(&state), 0, &payload)?;
             let request = protocol::CompleteReachOnlyExecutionPhaseRequest {
                 combined_register_vector: registers.to_vec(),
                 local_el_gamal_key_pair: Some(state.gathered.keyed.local_key.clone()),
@@ -128,7 +141,7 @@ fn execution_phase<G: Group>(
                 parallelism: context.parallelism(),
             };
             let response = super::complete_reach_only_execution_phase::<G>(&request, context)
-                .map_err(|source| StepError::Kernel { stage, source })?;
+                .map_err(refused(&state, stage))?;
             join(response.combined_register_vector, &response.serialized_excessive_noise_ciphertext)
         }
     };
@@ -152,7 +165,7 @@ fn execution_phase_at_aggregator<G: Group>(
             let payload = only_message(stage, inputs.messages)?;
             let request = aggregator_request::<G>(&state, &payload, context)?;
             super::complete_reach_only_execution_phase_at_aggregator::<G>(&request, context)
-                .map_err(|source| StepError::Kernel { stage, source })?
+                .map_err(refused(&state, stage))?
         }
     };
     let kept = Effect::Keep(Payload::from(response.encode_to_vec()));
@@ -166,7 +179,8 @@ fn aggregator_request<G: Group>(
     context: &KernelContext,
 ) -> Result<protocol::CompleteReachOnlyExecutionPhaseAtAggregatorRequest, StepError> {
     let setting = state.setting();
-    let (registers, excessive_noise) = take_apart::<G>(Stage::ExecutionPhase, 0, payload)?;
+    let (registers, excessive_noise) =
+        take_apart::<G>(Stage::ExecutionPhase, || previous_in_ring(state), 0, payload)?;
     let baseline = setting.reach_noise().map(|noise| protocol::GlobalReachDpNoiseBaseline {
         contributors_count: setting.contributors_count(),
         global_reach_dp_noise: noise.global_reach_dp_noise,
@@ -185,9 +199,15 @@ fn aggregator_request<G: Group>(
     })
 }
 
-fn take_apart<G: Group>(stage: Stage, message: usize, payload: &[u8]) -> Result<(&[u8], &[u8]), StepError> {
+fn take_apart<G: Group>(
+    stage: Stage,
+    sender: impl FnOnce() -> Option<DuchyId>,
+    message: usize,
+    payload: &[u8],
+) -> Result<(&[u8], &[u8]), StepError> {
     split::<G>(payload).ok_or_else(|| StepError::MessageLength {
         stage,
+        from: sender(),
         message,
         length: payload.len(),
         ciphertext: Layout::REACH_ONLY_REGISTER.length::<G>(),

@@ -73,7 +73,7 @@ fn refused(change: impl FnOnce(&mut ShuffleInputs)) -> RequisitionError {
     change(&mut inputs);
     let state = State::ShufflePhase(worker(Role::FirstNonAggregator));
     match state.step(Event::Shuffle(inputs), &context(0)) {
-        Err(StepError::Requisition(error)) => error,
+        Err(StepError::Requisition(error) | StepError::PassedOn { source: error, .. }) => error,
         other => panic!("{other:?}"),
     }
 }
@@ -110,6 +110,30 @@ fn every_requisition_has_exactly_one_share() {
     let not_opened = |id: &str| RequisitionError::NotOpened(id.into());
     assert_eq!(refused(|inputs| drop(inputs.seeds.pop())), not_opened("d"));
     assert_eq!(refused(|inputs| inputs.seeds.push(seed_share("e", 7))), not_opened("e"));
+}
+
+/// What a worker holds itself is nobody else's doing; what the other worker passed on is for that one to explain.
+#[test]
+fn who_passed_on_a_seed_is_named_for_it() {
+    let culprit = |change: fn(&mut ShuffleInputs)| {
+        let mut inputs = inputs();
+        change(&mut inputs);
+        let state = State::ShufflePhase(worker(Role::FirstNonAggregator));
+        let error = state.step(Event::Shuffle(inputs), &context(0)).expect_err("a wrong share");
+        error.culprit().cloned()
+    };
+    let peer = worker(Role::FirstNonAggregator).peer().clone();
+    assert_eq!(culprit(|inputs| inputs.vectors[1].register_count = 4), None);
+    assert_eq!(culprit(|inputs| drop(inputs.vectors.pop())), None);
+    assert_eq!(
+        culprit(|inputs| peer_message(inputs, |seeds| seeds[1].register_count = 4)),
+        Some(peer.clone())
+    );
+    let unknown = culprit(|inputs| {
+        peer_message(inputs, |seeds| seeds[1].requisition_id = "x".into());
+        inputs.seeds[1].requisition = "x".into();
+    });
+    assert_eq!(unknown, Some(peer));
 }
 
 #[test]
@@ -250,7 +274,7 @@ proptest! {
         let whose = damage.apply(&mut inputs, place);
         let state = State::ShufflePhase(worker(Role::FirstNonAggregator));
         let error = match state.step(Event::Shuffle(inputs), &context(0)) {
-            Err(StepError::Requisition(error)) => error,
+            Err(StepError::Requisition(error) | StepError::PassedOn { source: error, .. }) => error,
             other => return Err(TestCaseError::fail(format!("{other:?}"))),
         };
         prop_assert!(damage.explains(&error), "{:?}", error);

@@ -39,10 +39,6 @@ impl Quad for Model {
         each(left, right, u64::wrapping_sub)
     }
 
-    fn mul(left: [u64; 4], right: [u64; 4]) -> [u64; 4] {
-        each(left, right, |left, right| (left & 0xffff_ffff) * (right & 0xffff_ffff))
-    }
-
     fn shift_left<const BITS: i32>(words: [u64; 4]) -> [u64; 4] {
         words.map(|word| word << BITS)
     }
@@ -71,6 +67,10 @@ impl Quad for Model {
         words.map(|word| if word >> position & 1 == 1 { u64::MAX } else { 0 })
     }
 
+    fn hide(words: [u64; 4]) -> [u64; 4] {
+        words
+    }
+
     fn select(mask: [u64; 4], if_true: [u64; 4], if_false: [u64; 4]) -> [u64; 4] {
         core::array::from_fn(|lane| mask[lane] & if_true[lane] | !mask[lane] & if_false[lane])
     }
@@ -90,17 +90,79 @@ impl Quad for Model {
         task.run();
     }
 
-    fn product(left: &[[u64; 4]; LIMBS], right: &[[u64; 4]; LIMBS]) -> [[u64; 4]; LIMBS] {
-        product::<Self>(left, right)
+    fn product(left: &[[u64; 4]; LIMBS], right: &[[u64; 4]; LIMBS], out: &mut [[u64; 4]; LIMBS]) {
+        *out = product(left, right);
     }
 
     fn product_assign(left: &mut [[u64; 4]; LIMBS], right: &[[u64; 4]; LIMBS]) {
-        *left = product::<Self>(left, right);
+        *left = product(left, right);
     }
 
-    fn square(element: &[[u64; 4]; LIMBS]) -> [[u64; 4]; LIMBS] {
-        square::<Self>(element)
+    fn square(element: &[[u64; 4]; LIMBS], out: &mut [[u64; 4]; LIMBS]) {
+        *out = product(element, element);
     }
+
+    fn square_assign(element: &mut [[u64; 4]; LIMBS]) {
+        *element = product(element, element);
+    }
+}
+
+/// A word of the model.
+type Word = [u64; 4];
+
+/// The products of the lower halves.
+fn mul(left: Word, right: Word) -> Word {
+    each(left, right, |left, right| (left & 0xffff_ffff) * (right & 0xffff_ffff))
+}
+
+/// What the multipliers `m` of the reduction add to a column.
+fn reduction(m: &[Word; LIMBS], column: usize) -> Word {
+    let mut sum = Model::ZERO;
+    if (3..3 + LIMBS).contains(&column) {
+        sum = Model::shift_left::<9>(m[column - 3]);
+    }
+    if (6..6 + LIMBS).contains(&column) {
+        sum = Model::add(sum, Model::shift_left::<18>(m[column - 6]));
+    }
+    if (7..7 + LIMBS).contains(&column) {
+        sum = Model::add(sum, mul(m[column - 7], Model::splat((1 << 29) - (1 << 21))));
+    }
+    if (8..8 + LIMBS).contains(&column) {
+        sum = Model::add(sum, mul(m[column - 8], Model::splat((1 << 24) - 1)));
+    }
+    sum
+}
+
+/// Ends a column: its lowest 29 bits are a multiplier or a limb of the result, the rest is carried.
+fn end_column(
+    column: usize,
+    products: Word,
+    m: &mut [Word; LIMBS],
+    out: &mut [Word; LIMBS],
+    carry: Word,
+) -> Word {
+    let sum = Model::add(Model::add(products, reduction(m, column)), carry);
+    let low = Model::and(sum, Model::splat(LIMB_BITS));
+    if column < LIMBS {
+        m[column] = low;
+    } else {
+        out[column - LIMBS] = low;
+    }
+    Model::shift_right::<29>(sum)
+}
+
+/// `left·right/R`, column by column.
+fn product(left: &[Word; LIMBS], right: &[Word; LIMBS]) -> [Word; LIMBS] {
+    let mut out = [Model::ZERO; LIMBS];
+    let mut m = [Model::ZERO; LIMBS];
+    let mut carry = Model::ZERO;
+    for column in 0..2 * LIMBS - 1 {
+        let limbs = column.saturating_sub(LIMBS - 1)..=column.min(LIMBS - 1);
+        let sum = limbs.map(|limb| mul(left[limb], right[column - limb])).fold(Model::ZERO, Model::add);
+        carry = end_column(column, sum, &mut m, &mut out, carry);
+    }
+    out[LIMBS - 1] = carry;
+    out
 }
 
 type Modelled = Radix29<Model>;
@@ -191,7 +253,7 @@ proptest! {
         let (two, square) = (numbers(&reduced(&a.sub_two(&b, &c))), numbers(&reduced(&a.square())));
         let (product, negated) = (numbers(&reduced(&a.mul(&b))), numbers(&reduced(&a.negate_if(!LaneMask::default()))));
         let mut assigned = a;
-        assigned.mul_assign(&b.loose());
+        assigned.mul_loose_assign(&b.loose());
         let everywhere = !LaneMask::default();
         let plain = carried(&bounded(&a.sub_from_signed(LaneMask::default(), &b)));
         let reversed = carried(&bounded(&a.sub_from_signed(everywhere, &b)));
@@ -280,7 +342,6 @@ mod instructions {
             };
             binary(Avx2::add, Model::add, b);
             binary(Avx2::sub, Model::sub, b);
-            binary(Avx2::mul, Model::mul, b);
             binary(Avx2::and, Model::and, b);
             binary(Avx2::or, Model::or, b);
             binary(Avx2::xor, Model::xor, b);
@@ -317,6 +378,11 @@ mod instructions {
             let factor = Loose::<Avx2>(b.0.map(Avx2::from_array));
             prop_assert_eq!(vector.mul_loose(&factor).0.map(Avx2::to_array), a.mul_loose(&b).0);
             prop_assert_eq!(vector.square().0.map(Avx2::to_array), a.square().0);
+            let (mut product, mut square) = (vector, vector);
+            product.mul_loose_assign(&factor);
+            square.square_assign();
+            prop_assert_eq!(product.0.map(Avx2::to_array), a.mul_loose(&b).0);
+            prop_assert_eq!(square.0.map(Avx2::to_array), a.square().0);
         }
     }
 }

@@ -232,7 +232,7 @@ proptest! {
         let (two, square) = (numbers(&reduced(&a.sub_two(&b, &c))), numbers(&reduced(&a.square())));
         let product = numbers(&reduced(&a.mul(&b)));
         let mut assigned = a;
-        assigned.mul_assign(&b.loose());
+        assigned.mul_loose_assign(&b.loose());
         prop_assert_eq!(&numbers(&assigned), &product);
         let signed = carried(&bounded(&a.sub_from_signed(LaneMask(mask), &b)));
         let negated = numbers(&reduced(&a.negate_if(LaneMask(mask))));

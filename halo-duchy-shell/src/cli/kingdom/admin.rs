@@ -6,6 +6,8 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use tonic::Status;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::Endpoint;
 
 use super::inject::InjectOptions;
 use super::parameters::{ParameterOptions, ProtocolName};
@@ -13,6 +15,8 @@ use crate::cli::CliError;
 use crate::cli::process::Process;
 use crate::client::{Channel, unary_channel};
 use crate::config::{DuchyDirectory, parse_duration};
+use crate::identity::Caller;
+use crate::kingdom::plaintext::Introduce;
 use crate::pki::{KINGDOM, Pki};
 use crate::proto::dev_kingdom::dev_kingdom_client::DevKingdomClient;
 use crate::proto::dev_kingdom::{
@@ -56,8 +60,11 @@ pub(super) enum AdminCommand {
 #[derive(Args, Clone, Debug)]
 pub(super) struct TargetOptions {
     /// Folder that `halo-duchy pki` wrote, with the Kingdom's own key: nobody else may tell it anything.
-    #[arg(long, value_name = "DIR")]
-    pki: PathBuf,
+    #[arg(long, value_name = "DIR", required_unless_present = "insecure_dev")]
+    pki: Option<PathBuf>,
+    /// Speak in plain text, to a Kingdom that was started with the same flag. For development only.
+    #[arg(long, conflicts_with = "cert_host")]
+    insecure_dev: bool,
     /// Where the Kingdom is.
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8443")]
     target: String,
@@ -198,15 +205,27 @@ impl AdminCommand {
 }
 
 impl TargetOptions {
-    fn connect(&self) -> Result<DevKingdomClient<Channel>, CliError> {
-        let tls = Pki::at(&self.pki).tls(KINGDOM).load()?;
-        Ok(DevKingdomClient::new(unary_channel(&tls, &self.target, Some(&self.cert_host), DEADLINE)?))
+    /// A client that says who it is, which only a Kingdom in plain text listens to.
+    fn connect(&self) -> Result<DevKingdomClient<InterceptedService<Channel, Introduce>>, CliError> {
+        let channel = if self.insecure_dev {
+            let endpoint = Endpoint::from_shared(format!("http://{}", self.target));
+            let endpoint = endpoint.map_err(|error| CliError::flag("--target", error.to_string()))?;
+            Channel::from(endpoint.timeout(DEADLINE).connect_lazy())
+        } else {
+            unary_channel(&self.pki()?.tls(KINGDOM).load()?, &self.target, Some(&self.cert_host), DEADLINE)?
+        };
+        Ok(DevKingdomClient::with_interceptor(channel, Introduce(Caller::Kingdom)))
+    }
+
+    fn pki(&self) -> Result<Pki, CliError> {
+        self.pki.as_deref().map(Pki::at).ok_or_else(|| CliError::flag("--pki", "missing"))
     }
 }
 
 impl PlanOptions {
     async fn plan(&self) -> Result<(), CliError> {
-        let pki = Pki::at(&self.target.pki);
+        // It has the duchies' roles in share shuffles.
+        let pki = self.target.pki()?;
         let directory = DuchyDirectory::load(&pki.duchy_cert_config())?;
         let protocol = self.parameters.protocol(self.protocol, &pki, &directory)?;
         let request = PlanMeasurementRequest {

@@ -91,3 +91,25 @@ async fn certificate_decides_whose_requisitions_are_listed() {
         matches!(&error, DataProviderError::Kingdom { status, .. } if status.code() == Code::PermissionDenied)
     );
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn uploads_misbehave_when_told_to() {
+    // Two are refused, so that the requisition waits on.
+    let world = World::start(&["edp1"], 2, Code::FailedPrecondition).await;
+    ready(&world, &["edp1"]).await;
+    for how in [Misbehaviour::Slow(Duration::from_millis(1)), Misbehaviour::Corrupt, Misbehaviour::Duplicate]
+    {
+        let provider = world.data_provider("edp1", &[1, 2, 3]).with_misbehaviour(Some(how));
+        let outcome = provider.fulfill_waiting().await;
+        // This duchy does not take the same twice.
+        assert!(matches!(outcome, Err(DataProviderError::Duchy(_))), "{how:?}: {outcome:?}");
+    }
+    let received = world.duchy.received.lock().unwrap();
+    let [slow, corrupt, first, again] = received.as_slice() else { panic!("{} calls", received.len()) };
+    assert_eq!(body(slow).len(), 3 * 198);
+    // Points begin with 2 or 3.
+    let begins = |messages| body(messages)[0];
+    assert!(matches!(begins(slow), 2 | 3) && matches!(begins(first), 2 | 3));
+    assert!(matches!(!begins(corrupt), 2 | 3), "{}", begins(corrupt));
+    assert_eq!(first, again);
+}

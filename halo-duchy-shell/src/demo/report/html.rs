@@ -8,6 +8,7 @@ mod stages;
 use std::fmt::{self, Display, Formatter};
 
 use super::Report;
+use crate::html::Escaped;
 
 /// The widest name of a party that a chart shows whole.
 const LONGEST_NAME: usize = 22;
@@ -15,22 +16,6 @@ const LONGEST_NAME: usize = 22;
 /// A report's page.
 #[derive(Clone, Copy, Debug)]
 pub struct Page<'a>(pub &'a Report);
-
-/// Text with the characters replaced that mean something in HTML.
-struct Escaped<T>(T);
-
-impl<T: AsRef<str>> Display for Escaped<T> {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        self.0.as_ref().chars().try_for_each(|c| match c {
-            '&' => f.write_str("&amp;"),
-            '<' => f.write_str("&lt;"),
-            '>' => f.write_str("&gt;"),
-            '"' => f.write_str("&quot;"),
-            '\'' => f.write_str("&#39;"),
-            c => write!(f, "{c}"),
-        })
-    }
-}
 
 /// A name, cut if a chart has no room for it.
 fn shortened(name: &str) -> String {

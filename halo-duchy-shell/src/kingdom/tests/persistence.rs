@@ -169,7 +169,7 @@ async fn a_database_that_no_kingdom_wrote_is_refused() {
         ("PRAGMA user_version = 2".to_owned(), "version 2"),
         ("UPDATE Records SET Value = 'x' WHERE Kind = 'plan'".to_owned(), "plan"),
         ("UPDATE Records SET Value = '\"AAAA\"' WHERE Kind = 'fault'".to_owned(), "fault"),
-        ("UPDATE Records SET Key = 'x' WHERE Kind = 'attempt'".to_owned(), "attempt"),
+        ("UPDATE Records SET Key = 'x' WHERE Kind = 'log_entry'".to_owned(), "log_entry"),
         ("UPDATE Records SET Value = '5' WHERE Kind = 'last_update'".to_owned(), "after the last change"),
         ("DELETE FROM Records WHERE Kind = 'measurement'".to_owned(), "is not there"),
         (replaced("measurement", "\"state\":5", "\"state\":99"), "measurement"),

@@ -1,7 +1,8 @@
 //! Which protocol a measurement is computed by.
 
 use super::*;
-use crate::kingdom::config::ShareShuffleSettings;
+use crate::clock::{ManualClock, Timestamp};
+use crate::kingdom::config::{ActiveWindow, DuchySelection, ShareShuffleSettings};
 use crate::proto::api::measurement_spec::Reach;
 use crate::proto::system::computation::mpc_protocol_config::{NoiseMechanism, Protocol as SystemProtocol};
 
@@ -122,4 +123,45 @@ async fn computations_of_several_protocols_go_side_by_side() {
     assert_eq!(trial.state(&legions), ComputationState::PendingComputation);
     assert_eq!(trial.state(&shuffle), ComputationState::PendingRequisitionParams);
     assert_eq!(trial.kingdom.violations(), []);
+}
+
+#[tokio::test]
+async fn duchies_take_part_while_they_are_active() {
+    let clock = Arc::new(ManualClock::new(Timestamp::from_millis(1000)));
+    let noise = NoiseMechanism::DiscreteGaussian;
+    let protocols =
+        vec![Protocol::ReachOnlyLiquidLegionsV2(sketch(noise)), Protocol::LiquidLegionsV2(sketch(noise))];
+    let chosen = |minimum| DuchySelection::Chosen { required: ["worker2".to_owned()].into(), minimum };
+    let mut settings = KingdomConfig {
+        liquid_legions_v2: chosen(2),
+        reach_only_liquid_legions_v2: chosen(3),
+        ..config(protocols, StreamSettings::default())
+    };
+    let until = ActiveWindow { start: None, end: Some(Timestamp::from_millis(2000)) };
+    settings.duchies.insert("worker1".to_owned(), until);
+    let trial = Trial::around(Kingdom::new(settings, clock.clone(), ChaCha20Rng::seed_from_u64(1))).await;
+    let participants = || {
+        let state = trial.kingdom.state();
+        let newest = state.records.measurements.values().max_by_key(|found| found.create_time).unwrap();
+        newest.participants.keys().cloned().collect::<Vec<_>>()
+    };
+
+    trial.request(&reach_spec(), "").await.unwrap();
+    assert_eq!(participants(), DUCHIES);
+    trial.request(&spec(), "").await.unwrap();
+    assert_eq!(participants(), ["aggregator", "worker2"]);
+
+    clock.advance(Duration::from_millis(1001));
+    let refused = trial.request(&reach_spec(), "").await.unwrap_err();
+    assert_eq!(refused.code(), Code::FailedPrecondition);
+    assert!(refused.message().contains("2 duchies are active, and a computation takes 3"), "{refused}");
+    assert_eq!(trial.kingdom.computations().len(), 2, "nothing is kept of it");
+    trial.request(&spec(), "").await.unwrap();
+    assert_eq!(participants(), ["aggregator", "worker2"]);
+
+    // A share shuffle names its three, whatever is chosen for others.
+    let planned = trial.kingdom.plan_measurement(CONSUMER, "planned", share_shuffle());
+    planned.unwrap();
+    let refused = trial.request(&reach_spec(), "planned").await.unwrap_err();
+    assert!(refused.message().contains("duchy worker1 is not active"), "{refused}");
 }

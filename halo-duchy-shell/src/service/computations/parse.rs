@@ -151,7 +151,9 @@ fn paths(paths: Vec<String>, name: &'static str) -> Result<Vec<String>, ShellErr
     paths.into_iter().map(|path| not_blank(path, name)).collect()
 }
 
-pub(super) fn finish(request: FinishComputationRequest) -> Result<(Guard, CompletedReason), ShellError> {
+pub(super) fn finish(
+    request: FinishComputationRequest,
+) -> Result<(Guard, CompletedReason, String), ShellError> {
     let token = required(request.token, "token")?;
     let ending =
         ProtocolStage::try_from(&required(request.ending_computation_stage, "ending_computation_stage")?)?;
@@ -163,9 +165,14 @@ pub(super) fn finish(request: FinishComputationRequest) -> Result<(Guard, Comple
     {
         return Err(ShellError::invalid("ending_computation_stage", "is of another protocol"));
     }
-    match CompletedReason::try_from(request.reason) {
-        Ok(CompletedReason::Unspecified) | Err(_) => Err(ShellError::invalid("reason", "is missing")),
-        Ok(reason) => Ok((Guard::from(&token), reason)),
+    let reason = completed_reason(request.reason, "reason")?;
+    Ok((Guard::from(&token), reason, request.error_message))
+}
+
+fn completed_reason(number: i32, name: &'static str) -> Result<CompletedReason, ShellError> {
+    match CompletedReason::try_from(number) {
+        Ok(CompletedReason::Unspecified) | Err(_) => Err(ShellError::invalid(name, "is missing")),
+        Ok(reason) => Ok(reason),
     }
 }
 
@@ -181,12 +188,29 @@ pub(super) fn sweep(request: SweepBlobsRequest) -> Result<SweepOptions, ShellErr
     })
 }
 
-pub(super) fn expired(request: PurgeComputationsRequest, limit: u32) -> Result<Expired, ShellError> {
-    let stages = stages(&request.stages)?;
+/// Which computations to purge: their stages, and the reasons of their end, if not all will do.
+pub(super) fn expired(
+    request: PurgeComputationsRequest,
+    limit: u32,
+) -> Result<(Expired, Vec<CompletedReason>), ShellError> {
+    let mut stages = stages(&request.stages)?;
+    let mut reasons = Vec::new();
+    if let Some(ended) = request.ended {
+        if !stages.is_empty() {
+            return Err(ShellError::invalid("ended", "stands beside stages"));
+        }
+        stages.push(ProtocolStage::try_from(&required(ended.stage, "ended.stage")?)?);
+        for reason in ended.reasons {
+            reasons.push(completed_reason(reason, "ended.reasons")?);
+        }
+        if reasons.is_empty() {
+            return Err(ShellError::invalid("ended.reasons", "is missing"));
+        }
+    }
     if stages.iter().any(|stage| stage.kind() != StageKind::Terminal) {
         return Err(ShellError::invalid("stages", "are not all terminal"));
     }
     let updated_before = Timestamp::try_from(&required(request.updated_before, "updated_before")?)
         .map_err(|error| ShellError::invalid("updated_before", error.to_string()))?;
-    Ok(Expired { stages, updated_before, after: 0, limit })
+    Ok((Expired { stages, updated_before, after: 0, limit }, reasons))
 }

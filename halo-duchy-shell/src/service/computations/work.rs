@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
 use tokio::time::timeout;
 
+use crate::changes::Changes;
 use crate::clock::{Clock, SystemClock};
 
 /// The longest that a call is kept waiting: short beside the time that a server gives its calls when it is stopped.
@@ -13,17 +13,17 @@ const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
 /// Counts what may have made work. Clones share the count.
 #[derive(Clone, Debug)]
-pub(super) struct WorkNotices(Arc<watch::Sender<i64>>);
+pub(super) struct WorkNotices(Arc<Changes<i64>>);
 
 impl WorkNotices {
     /// Starts at the time, so that nobody takes the count of an earlier process for this one's.
     pub(super) fn new() -> Self {
-        Self(Arc::new(watch::Sender::new(SystemClock.now().millis().max(1))))
+        Self(Arc::new(Changes::new(SystemClock.now().millis().max(1))))
     }
 
     /// There may be work.
     pub(super) fn announce(&self) {
-        self.0.send_modify(|count| *count += 1);
+        self.0.update(|count| *count += 1);
     }
 
     /// There may be work after `delay`.
@@ -40,10 +40,9 @@ impl WorkNotices {
 
     /// Waits until the count is not `seen`, or for `patience`; the count then.
     pub(super) async fn wait(&self, seen: i64, patience: Duration) -> i64 {
-        let mut count = self.0.subscribe();
-        // Neither the end of patience nor that of the server is a failure: there is no news.
-        let _ = timeout(patience.min(LONGEST_WAIT), count.wait_for(|count| *count != seen)).await;
-        *self.0.borrow()
+        // The end of patience is no failure: there is no news.
+        let _ = timeout(patience.min(LONGEST_WAIT), self.0.wait_for(|count| count != seen)).await;
+        self.0.value()
     }
 }
 

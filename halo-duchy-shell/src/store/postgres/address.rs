@@ -2,24 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use percent_encoding::{percent_decode_str, utf8_percent_encode};
 use rustls_pki_types::ServerName;
 
 use super::password::{Password, PasswordSource};
-use crate::config::{DurationError, parse_positive_duration};
+use crate::config::{DurationError, is_this_machine, parse_positive_duration};
+use crate::store::address::{RESERVED, RESERVED_IN_VALUES};
 
 #[cfg(test)]
 mod tests;
 
-/// What names are not written with as they are.
-const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-/// The same for values of parameters, most of which are paths.
-const RESERVED_IN_VALUES: &AsciiSet = &RESERVED.remove(b'/');
 /// What PostgreSQL keeps of a name, in bytes: the rest is cut.
 const LONGEST_NAME: usize = 63;
 /// PostgreSQL's own.
@@ -116,9 +112,7 @@ impl Host {
     fn is_on_this_machine(&self) -> bool {
         match self {
             Self::Socket { .. } => true,
-            Self::Tcp { name, .. } => {
-                name == "localhost" || name.parse().is_ok_and(|address: IpAddr| address.is_loopback())
-            }
+            Self::Tcp { name, .. } => is_this_machine(name),
         }
     }
 }

@@ -6,9 +6,10 @@ use super::error::PostgresError;
 use crate::store::migrations::{self, MigrationError, Schema, Step};
 
 /// Name and text of each step, in order; the number is the position, from 1.
-const MIGRATIONS: [(&str, &str); 2] = [
+const MIGRATIONS: [(&str, &str); 3] = [
     ("take_upstreams_shape", include_str!("../../../migrations/postgres/0001_take_upstreams_shape.sql")),
     ("add_claim_order", include_str!("../../../migrations/postgres/0002_add_claim_order.sql")),
+    ("index_stages", include_str!("../../../migrations/postgres/0003_index_stages.sql")),
 ];
 
 /// A step takes as long as it takes. The lock, "halo" in ASCII, is on no table: it is for those who migrate only.

@@ -1,16 +1,20 @@
 //! What the queries ask, and what their answers mean.
 
+use async_trait::async_trait;
 use tokio_postgres::Row;
 
 use super::rows::PostgresRows;
+use super::tables::{cells, of_computations};
 use super::transaction::{Access, Query, query};
 use super::value::{Cells, Time};
 use crate::clock::Timestamp;
 use crate::proto::internal::{ExternalRequisitionKey, RequisitionMetadata};
 use crate::protocol_stages::{Protocol, ProtocolStage};
 use crate::store::columns::{decode, dependency, stage};
-use crate::store::rows::{Candidate, Key, OpenAttempt, RequisitionRow};
-use crate::store::{Claim, Computation, Expired, StageBlob, Stat, StoreError, rules};
+use crate::store::rows::{Candidate, Key, OpenAttempt, ReadRows, RequisitionRow};
+use crate::store::tables::{self, Table};
+use crate::store::unknown::Unknown;
+use crate::store::{Claim, Computation, Expired, Listing, Order, Queue, StageBlob, Stat, StoreError, rules};
 
 /// Text is ordered by its bytes, whatever the database's language.
 macro_rules! by_requisition {
@@ -62,8 +66,23 @@ macro_rules! candidates {
     };
 }
 
-impl PostgresRows {
-    pub(super) async fn read_computation(&mut self, key: Key<'_>) -> Result<Option<Computation>, StoreError> {
+/// A page of a listing.
+macro_rules! page {
+    ($order:literal) => {
+        concat!(
+            "SELECT ComputationId FROM Computations
+             WHERE (Protocol, ComputationStage) IN (SELECT * FROM unnest($1::integer[], $2::integer[]))
+               AND CreationTime <= $3 AND UpdateTime BETWEEN $4 AND $5
+             ORDER BY ",
+            $order,
+            " LIMIT $6 OFFSET $7"
+        )
+    };
+}
+
+#[async_trait]
+impl ReadRows for PostgresRows {
+    async fn computation(&mut self, key: Key<'_>) -> Result<Option<Computation>, StoreError> {
         let read = by_key(key, computation!("ComputationId"), computation!("GlobalComputationId"));
         let mut queries = vec![read];
         // Whoever waits for the lock must not look around before: it would mix the row of now with others of then. A
@@ -80,7 +99,7 @@ impl PostgresRows {
         rows.first().map(computation).transpose()
     }
 
-    pub(super) async fn read_exists(&mut self, key: Key<'_>) -> Result<bool, StoreError> {
+    async fn exists(&mut self, key: Key<'_>) -> Result<bool, StoreError> {
         let query = by_key(
             key,
             "SELECT FROM Computations WHERE ComputationId = $1",
@@ -89,7 +108,7 @@ impl PostgresRows {
         Ok(!self.query(query).await?.is_empty())
     }
 
-    pub(super) async fn read_requisition_rows(
+    async fn find_requisitions(
         &mut self,
         keys: &[ExternalRequisitionKey],
     ) -> Result<Vec<RequisitionRow>, StoreError> {
@@ -117,7 +136,7 @@ impl PostgresRows {
         rows.await?.iter().map(row).collect()
     }
 
-    pub(super) async fn read_open_attempts(&mut self, local_id: i64) -> Result<Vec<OpenAttempt>, StoreError> {
+    async fn open_attempts(&mut self, local_id: i64) -> Result<Vec<OpenAttempt>, StoreError> {
         let rows = self.query(query!(
             "SELECT ComputationStage, Attempt FROM ComputationStageAttempts
              WHERE ComputationId = $1 AND EndTime IS NULL",
@@ -131,7 +150,7 @@ impl PostgresRows {
     }
 
     /// Prioritized stages first, so that the index gives each of the two parts in its order.
-    pub(super) async fn read_candidates(
+    async fn candidates(
         &mut self,
         claim: &Claim,
         now: Timestamp,
@@ -140,15 +159,13 @@ impl PostgresRows {
         const FREE: &str = candidates!(" FOR UPDATE SKIP LOCKED");
         const LOCKED: &str = candidates!(" FOR UPDATE");
         const UNLOCKED: &str = candidates!("");
-        let urgent: Vec<_> = rules::prioritized(claim).collect();
-        let (urgent, others): (Vec<_>, Vec<_>) =
-            rules::claimable(claim.protocol).partition(|stage| urgent.contains(stage));
+        let by_urgency = rules::by_urgency(claim);
         // Only if there is nothing that nobody else has locked, wait: what others have may yet be there to claim.
         let passes: &[&'static str] =
             if self.access == Access::Claim { &[FREE, LOCKED] } else { &[UNLOCKED] };
         let mut found = Vec::new();
         for &sql in passes {
-            for stages in [&urgent, &others] {
+            for stages in &by_urgency {
                 let left = i64::from(limit) - found.len() as i64;
                 if stages.is_empty() || left <= 0 {
                     continue;
@@ -167,7 +184,7 @@ impl PostgresRows {
         Ok(found)
     }
 
-    pub(super) async fn read_blob_paths(&mut self, local_id: i64) -> Result<Vec<String>, StoreError> {
+    async fn blob_paths(&mut self, local_id: i64) -> Result<Vec<String>, StoreError> {
         let rows = self.query(query!(
             "SELECT PathToBlob FROM ComputationBlobReferences WHERE ComputationId = $1 AND PathToBlob IS NOT NULL
              UNION
@@ -177,7 +194,7 @@ impl PostgresRows {
         texts(&rows.await?, "path")
     }
 
-    pub(super) async fn read_expired(&mut self, expired: &Expired) -> Result<Vec<(i64, String)>, StoreError> {
+    async fn expired(&mut self, expired: &Expired) -> Result<Vec<(i64, String)>, StoreError> {
         let (protocols, stages) = pairs(&expired.stages);
         let rows = self.query(query!(
             "SELECT ComputationId, GlobalComputationId FROM Computations
@@ -197,10 +214,27 @@ impl PostgresRows {
         rows.await?.iter().map(ids).collect()
     }
 
-    pub(super) async fn read_ids_in_stages(
-        &mut self,
-        stages: &[ProtocolStage],
-    ) -> Result<Vec<String>, StoreError> {
+    async fn is_empty(&mut self) -> Result<bool, StoreError> {
+        Ok(self.query(query!("SELECT FROM Computations LIMIT 1")).await?.is_empty())
+    }
+
+    async fn queue(&mut self, protocol: Protocol) -> Result<Queue, StoreError> {
+        let stages: Vec<_> = rules::claimable(protocol).collect();
+        let rows = self.query(query!(
+            "SELECT count(*), min(UpdateTime) FROM Computations
+             WHERE Protocol = $1 AND LockExpirationTime IS NOT NULL AND ComputationStage = ANY($2)",
+            protocol.number(),
+            numbers(&stages),
+        ));
+        let rows = rows.await?;
+        let row = rows.first().ok_or(StoreError::Corrupt { what: "queue", source: None })?;
+        let mut cells = Cells::new(row);
+        let depth: i64 = cells.take("queue depth")?;
+        let oldest = cells.take::<Option<Time>>("update time")?.map(|time| time.0);
+        Ok(Queue { depth: u32::try_from(depth).unwrap_or(u32::MAX), oldest })
+    }
+
+    async fn ids_in_stages(&mut self, stages: &[ProtocolStage]) -> Result<Vec<String>, StoreError> {
         let (protocols, stages) = pairs(stages);
         let rows = self.query(query!(
             "SELECT GlobalComputationId FROM Computations
@@ -212,7 +246,37 @@ impl PostgresRows {
         texts(&rows.await?, "global id")
     }
 
-    pub(super) async fn read_attempt_exists(&mut self, stat: &Stat) -> Result<bool, StoreError> {
+    async fn page(&mut self, listing: &Listing) -> Result<Vec<i64>, StoreError> {
+        let sql = match listing.order {
+            Order::OldestFirst => page!("CreationTime, ComputationId"),
+            Order::NewestFirst => page!("CreationTime DESC, ComputationId DESC"),
+            Order::LongestUnchangedFirst => page!("UpdateTime, ComputationId"),
+            Order::LastChangedFirst => page!("UpdateTime DESC, ComputationId DESC"),
+        };
+        let (protocols, stages) = pairs(&listing.stages);
+        let rows = self.query(query!(
+            sql,
+            protocols,
+            stages,
+            Time(listing.created_before),
+            Time(listing.updated_since),
+            Time(listing.updated_before),
+            i64::from(listing.limit),
+            i64::from(listing.offset),
+        ));
+        rows.await?.iter().map(|row| Cells::new(row).take("computation id")).collect()
+    }
+
+    async fn rows_of(
+        &mut self,
+        table: &'static Table,
+        local_ids: &[i64],
+    ) -> Result<Vec<tables::Row>, StoreError> {
+        let rows = self.query(query!(of_computations(table), local_ids.to_vec())).await?;
+        rows.iter().map(|row| cells(table, row)).collect()
+    }
+
+    async fn attempt_exists(&mut self, stat: &Stat) -> Result<bool, StoreError> {
         let rows = self.query(query!(
             "SELECT FROM ComputationStageAttempts
              WHERE ComputationId = $1 AND ComputationStage = $2 AND Attempt = $3",
@@ -223,7 +287,7 @@ impl PostgresRows {
         Ok(!rows.await?.is_empty())
     }
 
-    pub(super) async fn read_continuation_token(&mut self) -> Result<Option<String>, StoreError> {
+    async fn continuation_token(&mut self) -> Result<Option<String>, StoreError> {
         let mut queries =
             vec![query!("SELECT ContinuationToken FROM HeraldContinuationTokens WHERE Presence")];
         // There may be no row to lock yet. Others may still read.
@@ -251,18 +315,20 @@ fn computation(row: &Row) -> Result<Computation, StoreError> {
     let next_attempt: i64 = cells.take("next attempt")?;
     let attempt = i32::try_from(next_attempt - 1);
     let version = cells.take::<Time>("update time")?.0.millis();
+    let mut unknown = Unknown::default();
     Ok(Computation {
         local_id,
         global_id,
         stage: stage(protocol, number)?,
         attempt: attempt.map_err(|error| StoreError::corrupt("next attempt")(error.into()))?,
         version,
-        details: decode("computation details", cells.take("computation details")?)?,
+        details: unknown.details(cells.take("computation details")?)?,
         stage_details: decode("stage details", cells.take("stage details")?)?,
         lock_owner: cells.take("lock owner")?,
         lock_expiration: cells.take::<Option<Time>>("lock expiration")?.map(|time| time.0),
         blobs: blobs(&mut cells)?,
-        requisitions: requisitions(&mut cells)?,
+        requisitions: requisitions(&mut cells, &mut unknown)?,
+        unknown,
     })
 }
 
@@ -274,7 +340,10 @@ fn blobs(cells: &mut Cells<'_>) -> Result<Vec<StageBlob>, StoreError> {
     blobs.map(|((id, number), path)| Ok(StageBlob { id, dependency: dependency(number)?, path })).collect()
 }
 
-fn requisitions(cells: &mut Cells<'_>) -> Result<Vec<RequisitionMetadata>, StoreError> {
+fn requisitions(
+    cells: &mut Cells<'_>,
+    unknown: &mut Unknown,
+) -> Result<Vec<RequisitionMetadata>, StoreError> {
     let ids: Vec<String> = cells.take("external requisition ids")?;
     let fingerprints: Vec<Vec<u8>> = cells.take("requisition fingerprints")?;
     let paths: Vec<Option<String>> = cells.take("paths")?;
@@ -282,11 +351,11 @@ fn requisitions(cells: &mut Cells<'_>) -> Result<Vec<RequisitionMetadata>, Store
     let keys = ids.into_iter().zip(fingerprints).map(|(external_requisition_id, requisition_fingerprint)| {
         ExternalRequisitionKey { external_requisition_id, requisition_fingerprint }
     });
-    let requisition = |((key, path), details): ((_, Option<String>), _)| {
+    let requisition = |((key, path), details): ((_, Option<String>), &[u8])| {
         Ok(RequisitionMetadata {
-            external_key: Some(key),
             path: path.unwrap_or_default(),
-            details: Some(decode("requisition details", details)?),
+            details: Some(unknown.requisition(&key, details)?),
+            external_key: Some(key),
         })
     };
     keys.zip(paths).zip(details).map(requisition).collect()

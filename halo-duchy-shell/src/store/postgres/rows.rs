@@ -8,12 +8,12 @@ use super::error::PostgresError;
 use super::transaction::{Access, Query, Transaction, query};
 use super::value::{Secret, Time};
 use crate::clock::Timestamp;
-use crate::proto::internal::computation_stage_attempt_details::EndReason;
-use crate::proto::internal::{ExternalRequisitionKey, RequisitionMetadata};
+use crate::proto::internal::RequisitionMetadata;
 use crate::protocol_stages::ProtocolStage;
-use crate::store::columns::{attempt_details, dependency_number, encode};
-use crate::store::rows::{Candidate, Key, OpenAttempt, RequisitionRow, Rows};
-use crate::store::{Claim, Computation, Expired, Stat, StoreError};
+use crate::store::columns::{attempt_details, dependency_number, encode, encode_requisition};
+use crate::store::rows::{Ending, OpenAttempt, RequisitionRow, Rows};
+use crate::store::unknown::Unknown;
+use crate::store::{Computation, Stat, StoreError};
 
 /// The rows that a transaction reads and will write. Upstream's copies of the details for debugging (`…JSON`) are
 /// written as `{}`: the details hold key material.
@@ -53,54 +53,6 @@ impl PostgresRows {
 
 #[async_trait]
 impl Rows for PostgresRows {
-    async fn computation(&mut self, key: Key<'_>) -> Result<Option<Computation>, StoreError> {
-        self.read_computation(key).await
-    }
-
-    async fn exists(&mut self, key: Key<'_>) -> Result<bool, StoreError> {
-        self.read_exists(key).await
-    }
-
-    async fn find_requisitions(
-        &mut self,
-        keys: &[ExternalRequisitionKey],
-    ) -> Result<Vec<RequisitionRow>, StoreError> {
-        self.read_requisition_rows(keys).await
-    }
-
-    async fn open_attempts(&mut self, local_id: i64) -> Result<Vec<OpenAttempt>, StoreError> {
-        self.read_open_attempts(local_id).await
-    }
-
-    async fn candidates(
-        &mut self,
-        claim: &Claim,
-        now: Timestamp,
-        limit: u32,
-    ) -> Result<Vec<Candidate>, StoreError> {
-        self.read_candidates(claim, now, limit).await
-    }
-
-    async fn blob_paths(&mut self, local_id: i64) -> Result<Vec<String>, StoreError> {
-        self.read_blob_paths(local_id).await
-    }
-
-    async fn expired(&mut self, expired: &Expired) -> Result<Vec<(i64, String)>, StoreError> {
-        self.read_expired(expired).await
-    }
-
-    async fn ids_in_stages(&mut self, stages: &[ProtocolStage]) -> Result<Vec<String>, StoreError> {
-        self.read_ids_in_stages(stages).await
-    }
-
-    async fn attempt_exists(&mut self, stat: &Stat) -> Result<bool, StoreError> {
-        self.read_attempt_exists(stat).await
-    }
-
-    async fn continuation_token(&mut self) -> Result<Option<String>, StoreError> {
-        self.read_continuation_token().await
-    }
-
     async fn insert_computation(
         &mut self,
         computation: &Computation,
@@ -119,7 +71,7 @@ impl Rows for PostgresRows {
             computation.global_id.clone(),
             computation.lock_owner.clone(),
             computation.lock_expiration.map(Time),
-            Secret(encode(&computation.details)),
+            Secret(encode(computation)),
         ))
     }
 
@@ -133,7 +85,7 @@ impl Rows for PostgresRows {
             version(computation),
             computation.lock_owner.clone(),
             computation.lock_expiration.map(Time),
-            Secret(encode(&computation.details)),
+            Secret(encode(computation)),
         ))
     }
 
@@ -162,7 +114,7 @@ impl Rows for PostgresRows {
             keys().map(|key| key.external_requisition_id).collect::<Vec<_>>(),
             keys().map(|key| key.requisition_fingerprint).collect::<Vec<_>>(),
             requisitions.iter().map(path).collect::<Vec<_>>(),
-            requisitions.iter().map(requisition_details).collect::<Vec<_>>(),
+            requisitions.iter().map(|new| encode_requisition(new, &Unknown::default())).collect::<Vec<_>>(),
         ))
     }
 
@@ -170,6 +122,7 @@ impl Rows for PostgresRows {
         &mut self,
         row: &RequisitionRow,
         requisition: &RequisitionMetadata,
+        unknown: &Unknown,
         now: Timestamp,
     ) -> Result<(), StoreError> {
         self.change(query!(
@@ -179,7 +132,7 @@ impl Rows for PostgresRows {
             row.local_id,
             row.position,
             path(requisition),
-            requisition_details(requisition),
+            encode_requisition(requisition, unknown),
             Time(now),
         ))
     }
@@ -267,7 +220,7 @@ impl Rows for PostgresRows {
             computation.stage.number(),
             computation.attempt,
             Time(now),
-            attempt_details(EndReason::Unspecified),
+            attempt_details(&Ending::default()),
         ))
     }
 
@@ -275,7 +228,7 @@ impl Rows for PostgresRows {
         &mut self,
         local_id: i64,
         attempt: OpenAttempt,
-        reason: EndReason,
+        ending: &Ending,
         now: Timestamp,
     ) -> Result<(), StoreError> {
         self.change(query!(
@@ -285,7 +238,7 @@ impl Rows for PostgresRows {
             attempt.stage,
             attempt.attempt,
             Time(now),
-            attempt_details(reason),
+            attempt_details(ending),
         ))
     }
 
@@ -326,8 +279,4 @@ fn next_attempt(computation: &Computation) -> i64 {
 
 fn path(requisition: &RequisitionMetadata) -> Option<String> {
     Some(requisition.path.clone()).filter(|path| !path.is_empty())
-}
-
-fn requisition_details(requisition: &RequisitionMetadata) -> Vec<u8> {
-    requisition.details.as_ref().map(Message::encode_to_vec).unwrap_or_default()
 }

@@ -1,5 +1,7 @@
 //! All rows of a database, read in one snapshot, or written in one transaction.
 
+use std::sync::LazyLock;
+
 use futures::TryStreamExt;
 use tokio_postgres::types::{FromSqlOwned, ToSql};
 use tokio_postgres::{Client, IsolationLevel, Row};
@@ -26,7 +28,7 @@ pub(super) async fn export(client: &mut Client, sink: &mut dyn Sink) -> Result<(
     let snapshot = snapshot.start().await?;
     snapshot.batch_execute(WITHOUT_LIMIT).await?;
     for table in tables() {
-        let rows = snapshot.query_raw(&select(table), std::iter::empty::<i64>()).await?;
+        let rows = snapshot.query_raw(&select(table, ""), std::iter::empty::<i64>()).await?;
         let mut rows = std::pin::pin!(rows);
         while let Some(row) = rows.try_next().await? {
             sink.take(table, cells(table, &row)?)?;
@@ -72,8 +74,17 @@ fn name(table: &Table, column: &Column) -> &'static str {
     }
 }
 
+/// Asks for the rows of a table that belong to the computations `$1`, by key.
+pub(super) fn of_computations(table: &Table) -> &'static str {
+    static QUERIES: LazyLock<Vec<(&'static str, String)>> = LazyLock::new(|| {
+        let query = |table: &Table| (table.name, select(table, " WHERE ComputationId = ANY($1)"));
+        tables().map(query).collect()
+    });
+    QUERIES.iter().find(|(name, _)| *name == table.name).map_or("", |(_, query)| query)
+}
+
 /// Numbers in one size, text by its bytes, and details that upstream may leave out as the message that is empty.
-fn select(table: &Table) -> String {
+fn select(table: &Table, condition: &str) -> String {
     let column = |column| {
         let name = name(table, column);
         match column.kind {
@@ -88,7 +99,7 @@ fn select(table: &Table) -> String {
     };
     let columns: Vec<_> = table.columns.iter().map(column).collect();
     let order: Vec<_> = table.key().iter().map(order).collect();
-    format!("SELECT {} FROM {} ORDER BY {}", columns.join(", "), table.name, order.join(", "))
+    format!("SELECT {} FROM {}{condition} ORDER BY {}", columns.join(", "), table.name, order.join(", "))
 }
 
 fn insert_into(table: &Table) -> String {
@@ -127,7 +138,7 @@ fn parameter(kind: Kind, cell: Cell) -> Box<dyn ToSql + Sync + Send> {
     }
 }
 
-fn cells(table: &Table, row: &Row) -> Result<tables::Row, StoreError> {
+pub(super) fn cells(table: &Table, row: &Row) -> Result<tables::Row, StoreError> {
     let mut cells = Cells::new(row);
     table.columns.iter().map(|column| cell(column, &mut cells)).collect()
 }

@@ -1,12 +1,13 @@
-//! Google's credentials, found as Google's own libraries find them: the file that `GOOGLE_APPLICATION_CREDENTIALS`
-//! names, the one that `gcloud auth application-default login` leaves, or the metadata server of the machine.
+//! Google's credentials as the client library of Spanner takes them.
 
 use std::error::Error;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use object_store::gcp::{GcpCredentialProvider, GoogleCloudStorageBuilder};
+use object_store::gcp::GcpCredentialProvider;
 use token_source::{TokenSource, TokenSourceProvider};
+
+use crate::cloud::gcp::find_credentials;
 
 /// Gives the client library its tokens, for Google's whole platform; they are renewed before they end.
 #[derive(Clone, Debug)]
@@ -15,10 +16,7 @@ pub(super) struct Credentials(GcpCredentialProvider);
 impl Credentials {
     /// Finds them; nothing is asked of Google yet.
     pub(super) fn find() -> object_store::Result<Self> {
-        crate::tls::provide_ring();
-        // object_store gives its credentials out through a bucket only. No bucket is ever looked at.
-        let bucket = GoogleCloudStorageBuilder::new().with_bucket_name("none").build()?;
-        Ok(Self(Arc::clone(bucket.credentials())))
+        find_credentials().map(Self)
     }
 }
 

@@ -8,9 +8,10 @@ use crate::store::contention::until_done;
 use crate::store::migrations::{self, MigrationError, Schema, Step};
 
 /// Name and text of each step, in order; the number is the position, from 1.
-const MIGRATIONS: [(&str, &str); 2] = [
+const MIGRATIONS: [(&str, &str); 3] = [
     ("take_upstreams_shape", include_str!("../../../migrations/spanner/0001_take_upstreams_shape.sql")),
     ("add_requisition_times", include_str!("../../../migrations/spanner/0002_add_requisition_times.sql")),
+    ("index_stages", include_str!("../../../migrations/spanner/0003_index_stages.sql")),
 ];
 
 const VERSIONS: &str = "CREATE TABLE IF NOT EXISTS SchemaMigrations (

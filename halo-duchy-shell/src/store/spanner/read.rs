@@ -1,15 +1,20 @@
 //! What the queries ask, and what their answers mean.
 
+use async_trait::async_trait;
+use zeroize::Zeroizing;
+
 use super::client::{Query, Read};
 use super::rows::SpannerRows;
+use super::tables::row;
 use super::value::{Cell, Cells};
 use crate::clock::Timestamp;
 use crate::proto::internal::{ExternalRequisitionKey, RequisitionMetadata};
 use crate::protocol_stages::{Protocol, ProtocolStage};
 use crate::store::columns::{decode, dependency, stage};
-use crate::store::rows::{Candidate, Key, OpenAttempt, RequisitionRow};
-use crate::store::{Claim, Computation, Expired, StageBlob, Stat, StoreError, rules};
-use zeroize::Zeroizing;
+use crate::store::rows::{Candidate, Key, OpenAttempt, ReadRows, RequisitionRow};
+use crate::store::tables::{Row, Table};
+use crate::store::unknown::Unknown;
+use crate::store::{Claim, Computation, Expired, Listing, Queue, StageBlob, Stat, StoreError, rules};
 
 /// One query for a whole computation: each is a round trip.
 const COMPUTATION: &str = "
@@ -27,31 +32,52 @@ const COMPUTATION: &str = "
     FROM Computations AS c
     JOIN ComputationStages AS s ON s.ComputationId = c.ComputationId AND s.ComputationStage = c.ComputationStage";
 
-/// The index is of the computations that can be claimed, now or later: the rest of the table is not looked at. The
-/// emulator wants to be told that the query asks for no others, which it does not see.
-const CANDIDATES: &str = "
+/// The computations that can be claimed, now or later: the index has no others, and the rest of the table is not looked
+/// at. The emulator wants to be told that the query asks for no others, which it does not see.
+macro_rules! queued {
+    () => {
+        "Computations@{FORCE_INDEX=ComputationsByLockExpirationTime,
+                       spanner_emulator.disable_query_null_filtered_index_check=true}"
+    };
+}
+
+/// The computations in some stages, of several protocols ([`with_stages`]). Alone, the pairs would be looked for in all
+/// of the index.
+macro_rules! in_stages {
+    () => {
+        "FROM Computations@{FORCE_INDEX=ComputationsByStage}
+         WHERE Protocol IN UNNEST(@protocols) AND ComputationStage IN UNNEST(@stages)
+           AND FORMAT('%d/%d', Protocol, ComputationStage) IN UNNEST(@pairs)"
+    };
+}
+
+const CANDIDATES: &str = concat!(
+    "
     SELECT ComputationId, UpdateTime
-    FROM Computations@{FORCE_INDEX=ComputationsByLockExpirationTime,
-                       spanner_emulator.disable_query_null_filtered_index_check=true}
+    FROM ",
+    queued!(),
+    "
     WHERE Protocol = @protocol AND LockExpirationTime IS NOT NULL AND LockExpirationTime <= @now
       AND UpdateTime IS NOT NULL AND ComputationStage IN UNNEST(@claimable)
     ORDER BY IF(ComputationStage IN UNNEST(@prioritized), 0, 1), CreationTime, LockExpirationTime, UpdateTime,
              ComputationId
-    LIMIT @limit";
+    LIMIT @limit"
+);
 
-impl<R: Read> SpannerRows<R> {
-    pub(super) async fn read_computation(&mut self, key: Key<'_>) -> Result<Option<Computation>, StoreError> {
+#[async_trait]
+impl<R: Read> ReadRows for SpannerRows<R> {
+    async fn computation(&mut self, key: Key<'_>) -> Result<Option<Computation>, StoreError> {
         let query = by_key(&format!("{COMPUTATION} WHERE c."), key, "");
         let rows = self.query(query).await?;
         rows.into_iter().next().map(computation).transpose()
     }
 
-    pub(super) async fn read_exists(&mut self, key: Key<'_>) -> Result<bool, StoreError> {
+    async fn exists(&mut self, key: Key<'_>) -> Result<bool, StoreError> {
         let query = by_key("SELECT 1 FROM Computations WHERE ", key, " LIMIT 1");
         Ok(!self.query(query).await?.is_empty())
     }
 
-    pub(super) async fn read_requisition_rows(
+    async fn find_requisitions(
         &mut self,
         keys: &[ExternalRequisitionKey],
     ) -> Result<Vec<RequisitionRow>, StoreError> {
@@ -77,7 +103,7 @@ impl<R: Read> SpannerRows<R> {
         Ok(found)
     }
 
-    pub(super) async fn read_open_attempts(&mut self, local_id: i64) -> Result<Vec<OpenAttempt>, StoreError> {
+    async fn open_attempts(&mut self, local_id: i64) -> Result<Vec<OpenAttempt>, StoreError> {
         let query = Query::new(
             "SELECT ComputationStage, Attempt FROM ComputationStageAttempts
              WHERE ComputationId = @id AND EndTime IS NULL",
@@ -89,17 +115,18 @@ impl<R: Read> SpannerRows<R> {
         rows.into_iter().map(attempt).collect()
     }
 
-    pub(super) async fn read_candidates(
+    async fn candidates(
         &mut self,
         claim: &Claim,
         now: Timestamp,
         limit: u32,
     ) -> Result<Vec<Candidate>, StoreError> {
+        let of_protocol = |stage: &ProtocolStage| stage.protocol() == claim.protocol;
         let query = Query::new(CANDIDATES)
             .with("protocol", claim.protocol.number())
             .with("now", now)
             .with("claimable", numbers(rules::claimable(claim.protocol)))
-            .with("prioritized", numbers(rules::prioritized(claim)))
+            .with("prioritized", numbers(claim.prioritized.iter().copied().filter(of_protocol)))
             .with("limit", i64::from(limit));
         let candidate = |mut cells: Cells| -> Result<Candidate, StoreError> {
             let local_id = cells.take("computation id")?;
@@ -108,7 +135,7 @@ impl<R: Read> SpannerRows<R> {
         self.query(query).await?.into_iter().map(candidate).collect()
     }
 
-    pub(super) async fn read_blob_paths(&mut self, local_id: i64) -> Result<Vec<String>, StoreError> {
+    async fn blob_paths(&mut self, local_id: i64) -> Result<Vec<String>, StoreError> {
         let query = Query::new(
             "SELECT PathToBlob FROM ComputationBlobReferences WHERE ComputationId = @id AND PathToBlob IS NOT NULL
              UNION DISTINCT
@@ -117,36 +144,83 @@ impl<R: Read> SpannerRows<R> {
         column(self.query(query.with("id", local_id)).await?, "path")
     }
 
-    pub(super) async fn read_expired(&mut self, expired: &Expired) -> Result<Vec<(i64, String)>, StoreError> {
-        let query = Query::new(
-            "SELECT ComputationId, GlobalComputationId FROM Computations
-             WHERE ComputationId > @after AND UpdateTime <= @updated
-               AND FORMAT('%d/%d', Protocol, ComputationStage) IN UNNEST(@stages)
-             ORDER BY ComputationId LIMIT @limit",
-        )
+    async fn expired(&mut self, expired: &Expired) -> Result<Vec<(i64, String)>, StoreError> {
+        let query = Query::new(concat!(
+            "SELECT ComputationId, GlobalComputationId ",
+            in_stages!(),
+            " AND UpdateTime <= @updated AND ComputationId > @after
+                 ORDER BY ComputationId LIMIT @limit"
+        ))
         .with("after", expired.after)
         .with("updated", expired.updated_before)
-        .with("stages", pairs(&expired.stages))
         .with("limit", i64::from(expired.limit));
+        let query = with_stages(query, &expired.stages);
         let ids = |mut cells: Cells| -> Result<(i64, String), StoreError> {
             Ok((cells.take("computation id")?, cells.take("global id")?))
         };
         self.query(query).await?.into_iter().map(ids).collect()
     }
 
-    pub(super) async fn read_ids_in_stages(
-        &mut self,
-        stages: &[ProtocolStage],
-    ) -> Result<Vec<String>, StoreError> {
-        let query = Query::new(
-            "SELECT GlobalComputationId FROM Computations
-             WHERE FORMAT('%d/%d', Protocol, ComputationStage) IN UNNEST(@stages)
-             ORDER BY CreationTime, ComputationId",
-        );
-        column(self.query(query.with("stages", pairs(stages))).await?, "global id")
+    async fn is_empty(&mut self) -> Result<bool, StoreError> {
+        Ok(self.query(Query::new("SELECT 1 FROM Computations LIMIT 1")).await?.is_empty())
     }
 
-    pub(super) async fn read_attempt_exists(&mut self, stat: &Stat) -> Result<bool, StoreError> {
+    async fn queue(&mut self, protocol: Protocol) -> Result<Queue, StoreError> {
+        let query = Query::new(concat!(
+            "SELECT COUNT(*), MIN(UpdateTime) FROM ",
+            queued!(),
+            " WHERE Protocol = @protocol AND LockExpirationTime IS NOT NULL AND UpdateTime IS NOT NULL
+                AND ComputationStage IN UNNEST(@claimable)"
+        ))
+        .with("protocol", protocol.number())
+        .with("claimable", numbers(rules::claimable(protocol)));
+        let missing = StoreError::Corrupt { what: "queue", source: None };
+        let mut cells = self.query(query).await?.pop().ok_or(missing)?;
+        let depth: i64 = cells.take("queue depth")?;
+        let oldest = cells.take("update time")?;
+        Ok(Queue { depth: u32::try_from(depth).unwrap_or(u32::MAX), oldest })
+    }
+
+    async fn ids_in_stages(&mut self, stages: &[ProtocolStage]) -> Result<Vec<String>, StoreError> {
+        let query = Query::new(concat!(
+            "SELECT GlobalComputationId ",
+            in_stages!(),
+            " ORDER BY CreationTime, ComputationId"
+        ));
+        column(self.query(with_stages(query, stages)).await?, "global id")
+    }
+
+    async fn page(&mut self, listing: &Listing) -> Result<Vec<i64>, StoreError> {
+        let query = Query::new(&format!(
+            "SELECT ComputationId {}
+               AND (CreationTime IS NULL OR CreationTime <= @created)
+               AND UpdateTime BETWEEN @since AND @before
+             ORDER BY {} LIMIT @limit OFFSET @offset",
+            in_stages!(),
+            listing.order.columns()
+        ))
+        // Upstream's oldest computations have no time of creation.
+        .with("created", listing.created_before)
+        .with("since", listing.updated_since)
+        .with("before", listing.updated_before)
+        .with("limit", i64::from(listing.limit))
+        .with("offset", i64::from(listing.offset));
+        let query = with_stages(query, &listing.stages);
+        column(self.query(query).await?, "computation id")
+    }
+
+    async fn rows_of(&mut self, table: &'static Table, local_ids: &[i64]) -> Result<Vec<Row>, StoreError> {
+        let query = Query::new(&format!(
+            "SELECT {} FROM {} WHERE ComputationId IN UNNEST(@ids) ORDER BY {}",
+            table.column_list(),
+            table.name,
+            table.key_list(),
+        ));
+        let rows = self.query(query.with("ids", local_ids.to_vec())).await?;
+        rows.into_iter().map(|cells| row(table, cells)).collect()
+    }
+
+    async fn attempt_exists(&mut self, stat: &Stat) -> Result<bool, StoreError> {
         let query = Query::new(
             "SELECT 1 FROM ComputationStageAttempts
              WHERE ComputationId = @id AND ComputationStage = @stage AND Attempt = @attempt",
@@ -157,7 +231,7 @@ impl<R: Read> SpannerRows<R> {
         Ok(!self.query(query).await?.is_empty())
     }
 
-    pub(super) async fn read_continuation_token(&mut self) -> Result<Option<String>, StoreError> {
+    async fn continuation_token(&mut self) -> Result<Option<String>, StoreError> {
         let query = Query::new("SELECT ContinuationToken FROM HeraldContinuationTokens WHERE Presence");
         Ok(column(self.query(query).await?, "continuation token")?.pop())
     }
@@ -179,25 +253,27 @@ fn computation(mut cells: Cells) -> Result<Computation, StoreError> {
     let version = cells.take::<Timestamp>("update time")?.millis();
     let details = Zeroizing::new(cells.take::<Vec<u8>>("computation details")?);
     let stage_details = cells.take::<Vec<u8>>("stage details")?;
+    let mut unknown = Unknown::default();
     Ok(Computation {
         local_id,
         global_id,
         stage: stage(protocol, number)?,
         attempt: next_attempt - 1,
         version,
-        details: decode("computation details", &details)?,
+        details: unknown.details(&details)?,
         stage_details: decode("stage details", &stage_details)?,
         lock_owner: cells.take("lock owner")?,
         lock_expiration: cells.take("lock expiration")?,
         blobs: nested(&mut cells, "blobs", blob)?,
-        requisitions: nested(&mut cells, "requisitions", requisition)?,
+        requisitions: nested(&mut cells, "requisitions", |cells| requisition(cells, &mut unknown))?,
+        unknown,
     })
 }
 
 fn nested<T>(
     cells: &mut Cells,
     what: &'static str,
-    one: impl Fn(Cells) -> Result<T, StoreError>,
+    one: impl FnMut(Cells) -> Result<T, StoreError>,
 ) -> Result<Vec<T>, StoreError> {
     cells.take::<Vec<Cells>>(what)?.into_iter().map(one).collect()
 }
@@ -210,14 +286,14 @@ fn blob(mut cells: Cells) -> Result<StageBlob, StoreError> {
     })
 }
 
-fn requisition(mut cells: Cells) -> Result<RequisitionMetadata, StoreError> {
-    let external_key = Some(requisition_key(&mut cells)?);
+fn requisition(mut cells: Cells, unknown: &mut Unknown) -> Result<RequisitionMetadata, StoreError> {
+    let key = requisition_key(&mut cells)?;
     let path: Option<String> = cells.take("path")?;
     let details: Vec<u8> = cells.take("requisition details")?;
     Ok(RequisitionMetadata {
-        external_key,
         path: path.unwrap_or_default(),
-        details: Some(decode("requisition details", &details)?),
+        details: Some(unknown.requisition(&key, &details)?),
+        external_key: Some(key),
     })
 }
 
@@ -237,8 +313,12 @@ fn numbers(stages: impl Iterator<Item = ProtocolStage>) -> Vec<i64> {
     stages.map(|stage| stage.number().into()).collect()
 }
 
-/// Stages of several protocols.
-fn pairs(stages: &[ProtocolStage]) -> Vec<String> {
-    let pair = |stage: &ProtocolStage| format!("{}/{}", Protocol::number(stage.protocol()), stage.number());
-    stages.iter().map(pair).collect()
+/// Stages of several protocols, for `in_stages!`.
+fn with_stages(query: Query, stages: &[ProtocolStage]) -> Query {
+    let protocol = |stage: &ProtocolStage| i64::from(Protocol::number(stage.protocol()));
+    let pair = |stage: &ProtocolStage| format!("{}/{}", protocol(stage), stage.number());
+    query
+        .with("protocols", stages.iter().map(protocol).collect::<Vec<_>>())
+        .with("stages", numbers(stages.iter().copied()))
+        .with("pairs", stages.iter().map(pair).collect::<Vec<_>>())
 }

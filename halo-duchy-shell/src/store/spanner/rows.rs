@@ -6,12 +6,12 @@ use prost::Message;
 use super::client::{Change, Query, Read, SpannerError};
 use super::value::{Cells, Value};
 use crate::clock::Timestamp;
-use crate::proto::internal::computation_stage_attempt_details::EndReason;
-use crate::proto::internal::{ExternalRequisitionKey, RequisitionMetadata};
+use crate::proto::internal::RequisitionMetadata;
 use crate::protocol_stages::ProtocolStage;
-use crate::store::columns::{attempt_details, dependency_number, encode};
-use crate::store::rows::{Candidate, Key, OpenAttempt, RequisitionRow, Rows};
-use crate::store::{Claim, Computation, Expired, Stat, StoreError};
+use crate::store::columns::{attempt_details, dependency_number, encode, encode_requisition};
+use crate::store::rows::{Ending, Key, OpenAttempt, ReadRows, RequisitionRow, Rows};
+use crate::store::unknown::Unknown;
+use crate::store::{Computation, Stat, StoreError};
 
 /// What upstream's copies of the details for debugging hold here: the details hold key material.
 pub(super) const NO_COPY: &str = "{}";
@@ -43,54 +43,6 @@ impl<R: Read> SpannerRows<R> {
 
 #[async_trait]
 impl<R: Read> Rows for SpannerRows<R> {
-    async fn computation(&mut self, key: Key<'_>) -> Result<Option<Computation>, StoreError> {
-        self.read_computation(key).await
-    }
-
-    async fn exists(&mut self, key: Key<'_>) -> Result<bool, StoreError> {
-        self.read_exists(key).await
-    }
-
-    async fn find_requisitions(
-        &mut self,
-        keys: &[ExternalRequisitionKey],
-    ) -> Result<Vec<RequisitionRow>, StoreError> {
-        self.read_requisition_rows(keys).await
-    }
-
-    async fn open_attempts(&mut self, local_id: i64) -> Result<Vec<OpenAttempt>, StoreError> {
-        self.read_open_attempts(local_id).await
-    }
-
-    async fn candidates(
-        &mut self,
-        claim: &Claim,
-        now: Timestamp,
-        limit: u32,
-    ) -> Result<Vec<Candidate>, StoreError> {
-        self.read_candidates(claim, now, limit).await
-    }
-
-    async fn blob_paths(&mut self, local_id: i64) -> Result<Vec<String>, StoreError> {
-        self.read_blob_paths(local_id).await
-    }
-
-    async fn expired(&mut self, expired: &Expired) -> Result<Vec<(i64, String)>, StoreError> {
-        self.read_expired(expired).await
-    }
-
-    async fn ids_in_stages(&mut self, stages: &[ProtocolStage]) -> Result<Vec<String>, StoreError> {
-        self.read_ids_in_stages(stages).await
-    }
-
-    async fn attempt_exists(&mut self, stat: &Stat) -> Result<bool, StoreError> {
-        self.read_attempt_exists(stat).await
-    }
-
-    async fn continuation_token(&mut self) -> Result<Option<String>, StoreError> {
-        self.read_continuation_token().await
-    }
-
     async fn insert_computation(
         &mut self,
         computation: &Computation,
@@ -132,7 +84,7 @@ impl<R: Read> Rows for SpannerRows<R> {
                 ("RequisitionFingerprint", key.requisition_fingerprint[..].into()),
                 ("CreationTime", now.into()),
             ];
-            columns.extend(requisition_columns(requisition, now));
+            columns.extend(requisition_columns(requisition, &Unknown::default(), now));
             self.change(Change::insert("Requisitions", columns))?;
         }
         Ok(())
@@ -142,11 +94,12 @@ impl<R: Read> Rows for SpannerRows<R> {
         &mut self,
         row: &RequisitionRow,
         requisition: &RequisitionMetadata,
+        unknown: &Unknown,
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let mut columns =
             vec![("ComputationId", row.local_id.into()), ("RequisitionId", row.position.into())];
-        columns.extend(requisition_columns(requisition, now));
+        columns.extend(requisition_columns(requisition, unknown, now));
         self.change(Change::update("Requisitions", columns))
     }
 
@@ -210,7 +163,7 @@ impl<R: Read> Rows for SpannerRows<R> {
         columns.extend([
             ("Attempt", computation.attempt.into()),
             ("BeginTime", now.into()),
-            ("Details", attempt_details(EndReason::Unspecified)[..].into()),
+            ("Details", attempt_details(&Ending::default())[..].into()),
             ("DetailsJSON", NO_COPY.into()),
         ]);
         self.change(Change::insert("ComputationStageAttempts", columns))
@@ -220,7 +173,7 @@ impl<R: Read> Rows for SpannerRows<R> {
         &mut self,
         local_id: i64,
         attempt: OpenAttempt,
-        reason: EndReason,
+        ending: &Ending,
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let columns = vec![
@@ -228,7 +181,7 @@ impl<R: Read> Rows for SpannerRows<R> {
             ("ComputationStage", attempt.stage.into()),
             ("Attempt", attempt.attempt.into()),
             ("EndTime", now.into()),
-            ("Details", attempt_details(reason)[..].into()),
+            ("Details", attempt_details(ending)[..].into()),
             ("DetailsJSON", NO_COPY.into()),
         ];
         self.change(Change::update("ComputationStageAttempts", columns))
@@ -261,7 +214,7 @@ fn own_columns(computation: &Computation) -> Vec<(&'static str, Value)> {
         ("UpdateTime", Timestamp::from_millis(computation.version).into()),
         ("LockOwner", computation.lock_owner.as_deref().into()),
         ("LockExpirationTime", computation.lock_expiration.into()),
-        ("ComputationDetails", encode(&computation.details)[..].into()),
+        ("ComputationDetails", encode(computation)[..].into()),
         ("ComputationDetailsJSON", NO_COPY.into()),
     ]
 }
@@ -275,8 +228,12 @@ fn stage_key(computation: &Computation) -> Vec<(&'static str, Value)> {
 }
 
 /// What may change in a requisition's row.
-fn requisition_columns(requisition: &RequisitionMetadata, now: Timestamp) -> [(&'static str, Value); 4] {
-    let details = requisition.details.as_ref().map(Message::encode_to_vec).unwrap_or_default();
+fn requisition_columns(
+    requisition: &RequisitionMetadata,
+    unknown: &Unknown,
+    now: Timestamp,
+) -> [(&'static str, Value); 4] {
+    let details = encode_requisition(requisition, unknown);
     let path = Some(requisition.path.as_str()).filter(|path| !path.is_empty());
     [
         ("PathToBlob", path.into()),

@@ -107,7 +107,7 @@ fn insert(table: &'static Table, row: &Row) -> Change {
     Change::insert(table.name, columns.collect())
 }
 
-fn row(table: &Table, mut cells: Cells) -> Result<Row, StoreError> {
+pub(super) fn row(table: &Table, mut cells: Cells) -> Result<Row, StoreError> {
     table.columns.iter().map(|column| cell(column, &mut cells)).collect()
 }
 

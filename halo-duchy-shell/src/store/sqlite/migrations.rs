@@ -5,8 +5,10 @@ use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 use crate::store::migrations::{self, MigrationError, Schema, Step, check, missing};
 
 /// Name and text of each step, in order; the number is the position, from 1.
-const MIGRATIONS: [(&str, &str); 1] =
-    [("create_computations", include_str!("../../../migrations/sqlite/0001_create_computations.sql"))];
+const MIGRATIONS: [(&str, &str); 2] = [
+    ("create_computations", include_str!("../../../migrations/sqlite/0001_create_computations.sql")),
+    ("index_queue_and_stages", include_str!("../../../migrations/sqlite/0002_index_queue_and_stages.sql")),
+];
 
 /// The schema of a database, which is not changed.
 pub(super) fn schema(connection: &Connection) -> Result<Schema, MigrationError> {

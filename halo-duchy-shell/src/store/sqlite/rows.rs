@@ -1,20 +1,19 @@
-//! Rows in SQLite.
+//! Rows in SQLite, and writing them.
 
 use async_trait::async_trait;
 use prost::Message;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, params};
 
-use super::read;
 use crate::clock::Timestamp;
-use crate::proto::internal::computation_stage_attempt_details::EndReason;
-use crate::proto::internal::{ExternalRequisitionKey, RequisitionMetadata};
-use crate::protocol_stages::{Protocol, ProtocolStage};
-use crate::store::columns::{attempt_details, dependency_number, encode};
-use crate::store::rows::{Candidate, Key, OpenAttempt, RequisitionRow, Rows};
-use crate::store::{Claim, Computation, Expired, Stat, StoreError, rules};
+use crate::proto::internal::RequisitionMetadata;
+use crate::protocol_stages::ProtocolStage;
+use crate::store::columns::{attempt_details, dependency_number, encode, encode_requisition};
+use crate::store::rows::{Ending, OpenAttempt, RequisitionRow, Rows};
+use crate::store::unknown::Unknown;
+use crate::store::{Computation, Stat, StoreError};
 
 /// A connection within a transaction. SQLite blocks: the futures below are ready when they are first asked.
-pub(super) struct SqliteRows<'c>(&'c mut Connection);
+pub(super) struct SqliteRows<'c>(pub(super) &'c mut Connection);
 
 impl<'c> SqliteRows<'c> {
     pub(super) const fn new(connection: &'c mut Connection) -> Self {
@@ -24,126 +23,6 @@ impl<'c> SqliteRows<'c> {
 
 #[async_trait]
 impl Rows for SqliteRows<'_> {
-    async fn computation(&mut self, key: Key<'_>) -> Result<Option<Computation>, StoreError> {
-        read::computation(self.0, key)
-    }
-
-    async fn exists(&mut self, key: Key<'_>) -> Result<bool, StoreError> {
-        let found = match key {
-            Key::Local(id) => {
-                let sql = "SELECT 1 FROM Computations WHERE ComputationId = ?1";
-                self.0.prepare_cached(sql)?.exists([id])?
-            }
-            Key::Global(id) => {
-                let sql = "SELECT 1 FROM Computations WHERE GlobalComputationId = ?1";
-                self.0.prepare_cached(sql)?.exists([id])?
-            }
-        };
-        Ok(found)
-    }
-
-    async fn find_requisitions(
-        &mut self,
-        keys: &[ExternalRequisitionKey],
-    ) -> Result<Vec<RequisitionRow>, StoreError> {
-        let mut statement = self.0.prepare_cached(
-            "SELECT ComputationId, RequisitionId FROM Requisitions
-             WHERE ExternalRequisitionId = ?1 AND RequisitionFingerprint = ?2",
-        )?;
-        let mut found = Vec::new();
-        for key in keys {
-            let row = statement
-                .query_row(params![key.external_requisition_id, key.requisition_fingerprint], |row| {
-                    Ok(RequisitionRow { key: key.clone(), local_id: row.get(0)?, position: row.get(1)? })
-                })
-                .optional()?;
-            found.extend(row);
-        }
-        Ok(found)
-    }
-
-    async fn open_attempts(&mut self, local_id: i64) -> Result<Vec<OpenAttempt>, StoreError> {
-        let mut statement = self.0.prepare_cached(
-            "SELECT ComputationStage, Attempt FROM ComputationStageAttempts
-             WHERE ComputationId = ?1 AND EndTime IS NULL",
-        )?;
-        let attempts = statement
-            .query_map([local_id], |row| Ok(OpenAttempt { stage: row.get(0)?, attempt: row.get(1)? }))?;
-        Ok(attempts.collect::<Result<_, _>>()?)
-    }
-
-    async fn candidates(
-        &mut self,
-        claim: &Claim,
-        now: Timestamp,
-        limit: u32,
-    ) -> Result<Vec<Candidate>, StoreError> {
-        let mut statement = self.0.prepare_cached(
-            "SELECT ComputationId, UpdateTime FROM Computations
-             WHERE Protocol = ?1 AND LockExpirationTime <= ?2
-               AND ComputationStage IN (SELECT value FROM json_each(?3))
-             ORDER BY ComputationStage NOT IN (SELECT value FROM json_each(?4)),
-                      CreationTime, LockExpirationTime, UpdateTime, ComputationId
-             LIMIT ?5",
-        )?;
-        let key = params![
-            claim.protocol.number(),
-            now.millis(),
-            numbers(rules::claimable(claim.protocol)),
-            numbers(rules::prioritized(claim)),
-            limit,
-        ];
-        let candidates =
-            statement.query_map(key, |row| Ok(Candidate { local_id: row.get(0)?, version: row.get(1)? }))?;
-        Ok(candidates.collect::<Result<_, _>>()?)
-    }
-
-    async fn blob_paths(&mut self, local_id: i64) -> Result<Vec<String>, StoreError> {
-        let mut statement = self.0.prepare_cached(
-            "SELECT PathToBlob FROM ComputationBlobReferences WHERE ComputationId = ?1 AND PathToBlob IS NOT NULL
-             UNION
-             SELECT PathToBlob FROM Requisitions WHERE ComputationId = ?1 AND PathToBlob IS NOT NULL",
-        )?;
-        let paths = statement.query_map([local_id], |row| row.get(0))?;
-        Ok(paths.collect::<Result<_, _>>()?)
-    }
-
-    async fn expired(&mut self, expired: &Expired) -> Result<Vec<(i64, String)>, StoreError> {
-        let mut statement = self.0.prepare_cached(
-            "SELECT ComputationId, GlobalComputationId FROM Computations
-             WHERE ComputationId > ?1 AND UpdateTime <= ?2
-               AND EXISTS (SELECT 1 FROM json_each(?3) WHERE value ->> 0 = Protocol AND value ->> 1 = ComputationStage)
-             ORDER BY ComputationId LIMIT ?4",
-        )?;
-        let key =
-            params![expired.after, expired.updated_before.millis(), pairs(&expired.stages), expired.limit];
-        let ids = statement.query_map(key, |row| Ok((row.get(0)?, row.get(1)?)))?;
-        Ok(ids.collect::<Result<_, _>>()?)
-    }
-
-    async fn ids_in_stages(&mut self, stages: &[ProtocolStage]) -> Result<Vec<String>, StoreError> {
-        let mut statement = self.0.prepare_cached(
-            "SELECT GlobalComputationId FROM Computations
-             WHERE EXISTS (SELECT 1 FROM json_each(?1) WHERE value ->> 0 = Protocol AND value ->> 1 = ComputationStage)
-             ORDER BY CreationTime, ComputationId",
-        )?;
-        let ids = statement.query_map([pairs(stages)], |row| row.get(0))?;
-        Ok(ids.collect::<Result<_, _>>()?)
-    }
-
-    async fn attempt_exists(&mut self, stat: &Stat) -> Result<bool, StoreError> {
-        let mut statement = self.0.prepare_cached(
-            "SELECT 1 FROM ComputationStageAttempts
-             WHERE ComputationId = ?1 AND ComputationStage = ?2 AND Attempt = ?3",
-        )?;
-        Ok(statement.exists((stat.local_id, stat.stage.number(), stat.attempt))?)
-    }
-
-    async fn continuation_token(&mut self) -> Result<Option<String>, StoreError> {
-        let sql = "SELECT ContinuationToken FROM HeraldContinuationTokens";
-        Ok(self.0.query_row(sql, [], |row| row.get(0)).optional()?)
-    }
-
     async fn insert_computation(
         &mut self,
         computation: &Computation,
@@ -163,7 +42,7 @@ impl Rows for SqliteRows<'_> {
             computation.global_id,
             computation.lock_owner,
             computation.lock_expiration.map(Timestamp::millis),
-            &*encode(&computation.details),
+            &*encode(computation),
         ])?;
         Ok(())
     }
@@ -180,7 +59,7 @@ impl Rows for SqliteRows<'_> {
             computation.version,
             computation.lock_owner,
             computation.lock_expiration.map(Timestamp::millis),
-            &*encode(&computation.details),
+            &*encode(computation),
         ])?;
         Ok(())
     }
@@ -203,7 +82,7 @@ impl Rows for SqliteRows<'_> {
         )?;
         for (position, requisition) in (0_i64..).zip(requisitions) {
             let key = requisition.external_key.clone().unwrap_or_default();
-            let details = requisition.details.clone().unwrap_or_default().encode_to_vec();
+            let details = encode_requisition(requisition, &Unknown::default());
             let (id, fingerprint) = (key.external_requisition_id, key.requisition_fingerprint);
             statement.execute(params![local_id, position, id, fingerprint, now.millis(), details])?;
         }
@@ -214,6 +93,7 @@ impl Rows for SqliteRows<'_> {
         &mut self,
         row: &RequisitionRow,
         requisition: &RequisitionMetadata,
+        unknown: &Unknown,
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let mut statement = self.0.prepare_cached(
@@ -221,7 +101,7 @@ impl Rows for SqliteRows<'_> {
              WHERE ComputationId = ?1 AND RequisitionId = ?2",
         )?;
         let path = Some(&requisition.path).filter(|path| !path.is_empty());
-        let details = requisition.details.clone().unwrap_or_default().encode_to_vec();
+        let details = encode_requisition(requisition, unknown);
         statement.execute(params![row.local_id, row.position, path, details, now.millis()])?;
         Ok(())
     }
@@ -297,7 +177,7 @@ impl Rows for SqliteRows<'_> {
             "INSERT INTO ComputationStageAttempts (ComputationId, ComputationStage, Attempt, BeginTime, Details)
              VALUES (?1, ?2, ?3, ?4, ?5)",
         )?;
-        let details = attempt_details(EndReason::Unspecified);
+        let details = attempt_details(&Ending::default());
         statement.execute(params![local_id, stage.number(), attempt, now.millis(), details])?;
         Ok(())
     }
@@ -306,7 +186,7 @@ impl Rows for SqliteRows<'_> {
         &mut self,
         local_id: i64,
         attempt: OpenAttempt,
-        reason: EndReason,
+        ending: &Ending,
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let OpenAttempt { stage, attempt } = attempt;
@@ -314,7 +194,7 @@ impl Rows for SqliteRows<'_> {
             "UPDATE ComputationStageAttempts SET EndTime = ?4, Details = ?5
              WHERE ComputationId = ?1 AND ComputationStage = ?2 AND Attempt = ?3",
         )?;
-        statement.execute(params![local_id, stage, attempt, now.millis(), attempt_details(reason)])?;
+        statement.execute(params![local_id, stage, attempt, now.millis(), attempt_details(ending)])?;
         Ok(())
     }
 
@@ -338,16 +218,4 @@ impl Rows for SqliteRows<'_> {
         )?;
         Ok(())
     }
-}
-
-/// A list of stages as an SQL parameter.
-fn numbers(stages: impl Iterator<Item = ProtocolStage>) -> String {
-    let numbers: Vec<_> = stages.map(|stage| stage.number().to_string()).collect();
-    format!("[{}]", numbers.join(","))
-}
-
-/// Stages of several protocols as an SQL parameter.
-fn pairs(stages: &[ProtocolStage]) -> String {
-    let pair = |stage: &ProtocolStage| format!("[{},{}]", Protocol::number(stage.protocol()), stage.number());
-    format!("[{}]", stages.iter().map(pair).collect::<Vec<_>>().join(","))
 }

@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 
 use crate::clock::Timestamp;
 use crate::store::StoreError;
-use crate::store::tables::{Cell, Kind, ROOTS, Sink, Source, Table, tables};
+use crate::store::tables::{Cell, Kind, ROOTS, Row, Sink, Source, Table, tables};
 use crate::store::transfer::TransferError;
 
 impl From<rusqlite::Error> for TransferError {
@@ -23,14 +23,59 @@ pub(super) fn export(connection: &mut Connection, sink: &mut dyn Sink) -> Result
         let mut statement = transaction.prepare(&sql)?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
-            let cells = table.columns.iter().enumerate().map(|(index, column)| {
-                let cell = cell(column.kind, row.get_ref(index)?).and_then(|cell| column.moved(cell));
-                cell.ok_or(StoreError::Corrupt { what: column.name, source: None })
-            });
-            sink.take(table, cells.collect::<Result<_, StoreError>>()?)?;
+            sink.take(table, cells(table, row)?)?;
         }
     }
     Ok(())
+}
+
+/// Rows on their way from one store in memory to another.
+#[cfg(test)]
+#[derive(Default)]
+pub(super) struct Copied(std::collections::VecDeque<(&'static Table, Row)>);
+
+#[cfg(test)]
+impl Sink for Copied {
+    fn take(&mut self, table: &'static Table, row: Row) -> Result<(), TransferError> {
+        self.0.push_back((table, row));
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+impl Source for Copied {
+    fn next(&mut self) -> Result<Option<(&'static Table, Row)>, TransferError> {
+        Ok(self.0.pop_front())
+    }
+}
+
+/// The rows of a table that belong to some computations, by key.
+pub(super) fn of_computations(
+    connection: &Connection,
+    table: &Table,
+    local_ids: &[i64],
+) -> Result<Vec<Row>, StoreError> {
+    let mut statement = connection.prepare_cached(&format!(
+        "SELECT {} FROM {} WHERE ComputationId IN (SELECT value FROM json_each(?1)) ORDER BY {}",
+        table.column_list(),
+        table.name,
+        table.key_list(),
+    ))?;
+    let ids: Vec<_> = local_ids.iter().map(ToString::to_string).collect();
+    let mut rows = statement.query([format!("[{}]", ids.join(","))])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        found.push(cells(table, row)?);
+    }
+    Ok(found)
+}
+
+fn cells(table: &Table, row: &rusqlite::Row<'_>) -> Result<Row, StoreError> {
+    let cells = table.columns.iter().enumerate().map(|(index, column)| {
+        let cell = cell(column.kind, row.get_ref(index)?).and_then(|cell| column.moved(cell));
+        cell.ok_or(StoreError::Corrupt { what: column.name, source: None })
+    });
+    cells.collect()
 }
 
 /// Writes all rows of `source` into a database that has none, or none of them.

@@ -26,7 +26,16 @@ pub(super) enum Begin {
 
 /// A handle to the thread, which ends when the last handle is dropped.
 #[derive(Clone)]
-pub(super) struct Worker(mpsc::Sender<Job>);
+pub(super) struct Worker(Owner);
+
+/// Who owns the connection.
+#[derive(Clone)]
+enum Owner {
+    Thread(mpsc::Sender<Job>),
+    /// Nobody: every caller blocks for the length of its transaction.
+    #[cfg(any(test, feature = "fuzzing"))]
+    Shared(Arc<std::sync::Mutex<Connection>>),
+}
 
 impl Worker {
     /// Starts the thread.
@@ -37,7 +46,22 @@ impl Worker {
                 job(&mut connection);
             }
         })?;
-        Ok(Self(sender))
+        Ok(Self(Owner::Thread(sender)))
+    }
+
+    /// Runs transactions on the threads of their callers.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(super) fn on_callers(connection: Connection) -> Self {
+        Self(Owner::Shared(Arc::new(connection.into())))
+    }
+
+    /// Gives the connection of a store in memory to `work`.
+    #[cfg(test)]
+    pub(super) fn with_connection<T>(&self, work: impl FnOnce(&mut Connection) -> T) -> T {
+        match &self.0 {
+            Owner::Shared(connection) => work(&mut connection.lock().expect("no panic")),
+            Owner::Thread(_) => unreachable!("the store is in a file"),
+        }
     }
 
     /// Runs `work` in a transaction and commits it if it succeeds.
@@ -47,12 +71,21 @@ impl Worker {
         clock: Arc<dyn Clock>,
         work: impl Work<T>,
     ) -> Result<T, StoreError> {
+        #[allow(clippy::infallible_destructuring_match, reason = "there is another in tests")]
+        let thread = match &self.0 {
+            Owner::Thread(thread) => thread,
+            #[cfg(any(test, feature = "fuzzing"))]
+            Owner::Shared(connection) => {
+                let mut connection = connection.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                return run(&mut connection, begin, &*clock, work);
+            }
+        };
         let (reply, answer) = oneshot::channel();
         let job = move |connection: &mut Connection| {
             // A caller that has gone away does not want to know.
             let _ = reply.send(run(connection, begin, &*clock, work));
         };
-        self.0.send(Box::new(job)).map_err(|_| gone())?;
+        thread.send(Box::new(job)).map_err(|_| gone())?;
         answer.await.map_err(|_| gone())?
     }
 }

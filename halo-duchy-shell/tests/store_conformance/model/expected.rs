@@ -145,6 +145,7 @@ impl Model {
             requisitions,
             lock_owner: None,
             lock_expiration: Some(now),
+            unknown: Default::default(),
         };
         let (left, attempts) = (BTreeSet::new(), BTreeSet::new());
         self.kept.push(Kept { computation: computation.clone(), created: now, left, attempts });

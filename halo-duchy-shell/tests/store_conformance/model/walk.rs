@@ -372,7 +372,7 @@ impl Walk {
         let guard = self.guard(&computation);
         let reasons = [CompletedReason::Succeeded, CompletedReason::Failed, CompletedReason::Canceled];
         let reason = reasons[self.below(reasons.len())];
-        let found = self.store().finish(&guard, reason).await;
+        let found = self.store().finish(&guard, reason, "").await;
         let now = self.now();
         let expected = self.model.finish(&guard, reason, now);
         self.agree(&(guard, reason), found, expected);
@@ -386,7 +386,7 @@ impl Walk {
             _ => self.word(),
         };
         let delay = self.millis(30_000);
-        let found = self.store().enqueue(&guard, &owner, delay).await;
+        let found = self.store().enqueue(&guard, &owner, delay, "").await;
         let now = self.now();
         let expected = self.model.enqueue(&guard, &owner, delay, now);
         self.agree(&(guard, owner, delay), found, expected);

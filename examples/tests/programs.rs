@@ -1,0 +1,245 @@
+//! The examples `data_provider` and `cost_planner` do what they say.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fs;
+use std::ops::Range;
+use std::path::Path;
+use std::process::{Command, Output};
+use std::rc::Rc;
+
+use halo_crypto::parallel::Executor;
+use halo_crypto::prg::StreamSeed;
+use halo_crypto::{Group, P256};
+use halo_examples::cost_plan::{IFMA, Measurement, Party};
+use halo_examples::llv2_host::noise;
+use halo_protocols::data_provider::{SketchParameters, encrypt_sketch, plain_sketch};
+use halo_protocols::kernel::{KernelContext, combine_el_gamal_public_keys};
+use halo_protocols::liquid_legions::Parameters;
+use halo_protocols::proto::any_sketch::Sketch;
+use halo_protocols::proto::any_sketch::crypto::encrypt_sketch_request::DestroyedRegisterStrategy;
+use halo_protocols::proto::any_sketch::crypto::{
+    CombineElGamalPublicKeysRequest, ElGamalPublicKey, EncryptSketchRequest,
+};
+use halo_protocols::proto::any_sketch::sketch::Register;
+use halo_protocols::proto::duchy::{DifferentialPrivacyParams, NoiseMechanism};
+use halo_protocols::proto::protocol::LiquidLegionsSketchParameters;
+use halo_protocols::testing::{self, Cluster, Fulfilment};
+use halo_protocols::{DuchyId, hmss};
+use prost::Message;
+
+type TestResult = Result<(), Box<dyn std::error::Error>>;
+
+/// Runs an example, which `cargo test` builds beside the tests, in a folder.
+fn run(example: &str, arguments: &[&str], folder: &Path) -> std::io::Result<Output> {
+    let deps = std::env::current_exe()?;
+    let built =
+        deps.ancestors().nth(2).map(|folder| folder.join("examples").join(example)).unwrap_or_default();
+    Command::new(built).args(arguments).current_dir(folder).output()
+}
+
+/// What it prints when all goes well.
+fn printed(example: &str, arguments: &[&str], folder: &Path) -> Result<String, Box<dyn std::error::Error>> {
+    let output = run(example, arguments, folder)?;
+    assert!(output.status.success(), "{example}: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+/// The sketches of `data_provider`.
+const SKETCH: SketchParameters =
+    SketchParameters { decay_rate: 12.0, size: 100_000, sampling_indicator_size: 10_000_000, salt: None };
+
+fn parameters() -> Parameters {
+    Parameters {
+        curve_id: P256::CURVE_ID,
+        maximum_frequency: 10,
+        sketch: LiquidLegionsSketchParameters { decay_rate: 12.0, size: 100_000 },
+        vid_sampling_width: 1.0,
+        noise: None,
+    }
+}
+
+fn any_sketch_keys(cluster: &Cluster) -> Vec<ElGamalPublicKey> {
+    let keys = cluster.published_keys().into_iter();
+    keys.map(|key| ElGamalPublicKey { generator: key.generator, element: key.element }).collect()
+}
+
+/// The duchies make of the program's sketches what was in the logs.
+#[test]
+fn a_data_providers_sketches_can_be_measured() -> TestResult {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path();
+    let cluster = Cluster::new(&parameters(), 3, 2, [1; 32])?;
+    for (index, key) in any_sketch_keys(&cluster).iter().enumerate() {
+        fs::write(path.join(format!("key{index}")), key.encode_to_vec())?;
+    }
+    // Of 150 people 50 are seen by both, and 100 of the second twice.
+    let logs = [(0..100).collect::<Vec<_>>(), (50..150).chain(50..150).collect()];
+    let mut fulfilments = Vec::new();
+    for (duchy, log) in logs.iter().enumerate() {
+        let lines: String = log.iter().map(|person| format!("person {person}\n")).collect();
+        fs::write(path.join("log"), lines)?;
+        let said = printed("data_provider", &["sketch", "log", "sketch", "key0", "key1", "key2"], path)?;
+        assert!(said.starts_with("100 people, ") && said.ends_with(" bytes\n"), "{said}");
+        fulfilments.push(Fulfilment { duchy, data: fs::read(path.join("sketch"))? });
+    }
+    let result = cluster.run(&fulfilments)?;
+    // Without noise what is off is the sketch's: two of 150 people fall into one register with a chance of a tenth or so.
+    assert!((145..=155).contains(&result.reach), "{result:?}");
+    let shares = result.frequency.ok_or("no frequencies")?;
+    for (frequency, share) in [(1, 50.0 / 150.0), (2, 50.0 / 150.0), (3, 50.0 / 150.0)] {
+        assert!((shares[&frequency] - share).abs() < 0.03, "{shares:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_data_providers_shares_can_be_measured() -> TestResult {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path();
+    let lines = |numbers: &[i64]| numbers.iter().map(|number| format!("{number}\n")).collect::<String>();
+    fs::write(path.join("population"), lines(&(1..=500).collect::<Vec<_>>()))?;
+    // 700 is nobody of the population.
+    let log = [(1..=80).collect::<Vec<_>>(), (41..=80).collect(), vec![700]].concat();
+    fs::write(path.join("log"), lines(&log))?;
+    let said = printed("data_provider", &["shares", "log", "population", "vector", "seed"], path)?;
+    assert_eq!(said, "80 people, 500 registers\n");
+    let parameters =
+        hmss::Parameters { maximum_frequency: 10, ring_modulus: 127, vid_sampling_width: 1.0, noise: None };
+    let fulfilment = testing::hmss::Fulfilment {
+        requisition: "requisition".into(),
+        worker: 0,
+        register_count: 500,
+        frequency_vector: fs::read(path.join("vector"))?,
+        seed: fs::read(path.join("seed"))?,
+    };
+    let result = testing::hmss::Cluster::new(&parameters, 1, [1; 32])?.run(&[fulfilment])?;
+    assert_eq!(result.reach, 80);
+    let shares = result.frequency.ok_or("no frequencies")?;
+    assert_eq!((shares[&1], shares[&2]), (0.5, 0.5));
+    Ok(())
+}
+
+#[test]
+fn a_data_provider_says_in_one_line_what_is_wrong() -> TestResult {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path();
+    fs::write(path.join("log"), "1\ntwo\n")?;
+    fs::write(path.join("key"), [0xff])?;
+    for (arguments, about) in [
+        (&["sketch", "log", "sketch"][..], "usage"),
+        (&["sketch", "log", "sketch", "key"], "key: "),
+        (&["sketch", "log", "sketch", "none"], "none: "),
+        (&["shares", "log", "log", "vector", "seed"], "log: `two` is no number"),
+    ] {
+        let output = run("data_provider", arguments, path)?;
+        let line = String::from_utf8(output.stderr)?;
+        assert_eq!((output.status.code(), line.lines().count()), (Some(1), 1), "{line}");
+        assert!(line.contains(about), "{line}");
+    }
+    assert!(!path.join("sketch").exists() && !path.join("vector").exists() && !path.join("seed").exists());
+    Ok(())
+}
+
+/// The bytes of a plan are those of a computation: exactly without noise, and with it not less, and not many more.
+#[test]
+fn a_plan_has_the_bytes_of_a_computation() -> TestResult {
+    // Little noise, for speed.
+    let privacy = DifferentialPrivacyParams { epsilon: 10.0, delta: 1e-2 };
+    let noise = || noise(privacy, NoiseMechanism::DiscreteGaussian);
+    for (noise, most) in [(None, 1.0), (Some(noise()), 2.0)] {
+        let measurement = Measurement {
+            duchies: 3,
+            providers: 3,
+            registers: 40,
+            distinct: 80,
+            maximum_frequency: 10,
+            privacy: noise.as_ref().map(|_| (privacy.epsilon, privacy.delta)),
+        };
+        let plan = measurement.llv2(&IFMA)?;
+        let sent = bytes_sent(&Parameters { noise, ..parameters() }, [0..40, 20..60, 40..80])?;
+        for (party, id) in [(Party::Worker, "worker0"), (Party::Aggregator, "aggregator")] {
+            let planned: u64 = plan.iter().filter(|stage| stage.party == party).map(|stage| stage.sent).sum();
+            let sent = sent[&id.into()];
+            let ratio = planned as f64 / sent as f64;
+            assert!((1.0..=most).contains(&ratio), "{id}: {planned} bytes planned, {sent} sent");
+        }
+    }
+    Ok(())
+}
+
+/// What each duchy sends to others where the people of logs are measured, none of whom shares a register with another. Each duchy
+/// has a log, as the plan assumes.
+fn bytes_sent(
+    parameters: &Parameters,
+    logs: [Range<i64>; 3],
+) -> Result<BTreeMap<DuchyId, u64>, Box<dyn std::error::Error>> {
+    let sent = Rc::new(RefCell::new(BTreeMap::new()));
+    let counted = Rc::clone(&sent);
+    let cluster =
+        Cluster::new(parameters, 3, logs.len(), [2; 32])?.intercepted_by(Box::new(move |delivery| {
+            *counted.borrow_mut().entry(delivery.from.clone()).or_default() += delivery.payload.len() as u64;
+        }));
+    let context = KernelContext::new(Executor::serial(), StreamSeed::new([3; 32]));
+    let request = CombineElGamalPublicKeysRequest {
+        curve_id: P256::CURVE_ID,
+        el_gamal_keys: any_sketch_keys(&cluster),
+    };
+    let composite = combine_el_gamal_public_keys::<P256>(&request, &context)?.el_gamal_keys;
+    let mut fulfilments = Vec::new();
+    for log in logs {
+        // A register and a key of its own for each.
+        let registers = log.map(|person| Register { index: person, values: vec![person + 1, 1] }).collect();
+        let empty = plain_sketch(&SKETCH, []);
+        let request = EncryptSketchRequest {
+            sketch: Some(Sketch { registers, ..empty }),
+            el_gamal_keys: composite.clone(),
+            curve_id: P256::CURVE_ID,
+            maximum_value: parameters.maximum_frequency,
+            destroyed_register_strategy: DestroyedRegisterStrategy::FlaggedKey.into(),
+            noise_parameter: None,
+        };
+        let data = encrypt_sketch::<P256>(&request, &context)?.encrypted_sketch;
+        fulfilments.push(Fulfilment { duchy: fulfilments.len(), data });
+    }
+    cluster.run(&fulfilments)?;
+    Ok(sent.take())
+}
+
+#[test]
+fn a_cost_plan_is_printed_with_what_is_wrong_or_what_it_costs() -> TestResult {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path();
+    let stages = |stage: &str, text: &str| text.lines().filter(|line| line.contains(stage)).count();
+    let text = printed("cost_planner", &["llv2", "registers=1000", "threads=2"], path)?;
+    assert_eq!((stages("EXECUTION_PHASE_TWO", &text), stages("own machines", &text)), (2, 1), "{text}");
+    let text = printed("cost_planner", &["ro-llv2", "registers=1000", "epsilon=0"], path)?;
+    assert_eq!(stages(" EXECUTION_PHASE ", &text), 2, "{text}");
+    // A worker sends 1,000 registers in setup (a third of three sketches), all in the execution phase, and twice a
+    // ciphertext more.
+    assert!(text.contains(&format!("{:.3} MB", 4002.0 * 66.0 / 1e6)), "{text}");
+
+    // A thousand measurements of a billion registers, and nothing but what is sent costs: 1 for a GB.
+    fs::write(path.join("prices"), "# name\nbytes,0,0,1\n")?;
+    let text = printed("cost_planner", &["hmss", "registers=100000000", "epsilon=0", "prices=prices"], path)?;
+    let paid = text.lines().find(|line| line.starts_with("bytes")).ok_or("no price")?;
+    assert_eq!(paid.split_whitespace().collect::<Vec<_>>(), ["bytes", "100.00", "0.00"]);
+
+    for (arguments, about) in [
+        (&[][..], "usage"),
+        (&["hm"], "no protocol is called `hm`"),
+        (&["llv2", "registers=many"], "registers: `many`"),
+        (&["llv2", "duchies=0"], "duchies: `0` is not"),
+        (&["llv2", "sketches=3"], "nothing is called `sketches`"),
+        (&["llv2", "backend=avx9"], "backend `avx9`"),
+        (&["llv2", "delta=2"], "delta"),
+        (&["hmss", "frequency=100"], "modulus"),
+        (&["llv2", "prices=none"], "none: "),
+    ] {
+        let output = run("cost_planner", arguments, path)?;
+        let line = String::from_utf8(output.stderr)?;
+        assert_eq!((output.status.code(), line.lines().count()), (Some(1), 1), "{line}");
+        assert!(line.contains(about), "{line}");
+    }
+    Ok(())
+}

@@ -1,0 +1,70 @@
+//! How often one thing may be uploaded at once. A client whose connection broke sends again what the server still waits
+//! for the rest of, so twice is honest; but each upload takes its place on the disk until it is refused or recorded, and
+//! whoever may send one could send it a hundred times.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+use tonic::Status;
+
+/// Uploads of one thing at once; further ones wait.
+const AT_ONCE: usize = 4;
+
+/// The uploads in progress.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Uploads(Arc<Mutex<HashMap<String, Weak<Semaphore>>>>);
+
+impl Uploads {
+    /// Waits until fewer uploads of `what` are in progress. The upload lasts as long as what is returned.
+    ///
+    /// # Errors
+    /// `UNAVAILABLE` after `patience`.
+    pub(super) async fn begin(
+        &self,
+        what: String,
+        patience: Duration,
+    ) -> Result<OwnedSemaphorePermit, Status> {
+        let begun = timeout(patience, self.of(what).acquire_owned()).await;
+        begun
+            .ok()
+            .and_then(Result::ok)
+            .ok_or_else(|| Status::unavailable(format!("{AT_ONCE} uploads of the same are in progress")))
+    }
+
+    fn of(&self, what: String) -> Arc<Semaphore> {
+        let mut uploads = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = uploads.get(&what).and_then(Weak::upgrade) {
+            return known;
+        }
+        uploads.retain(|_, upload| upload.strong_count() > 0);
+        let new = Arc::new(Semaphore::new(AT_ONCE));
+        uploads.insert(what, Arc::downgrade(&new));
+        new
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn uploads_of_one_thing_wait_for_one_another() {
+        let uploads = Uploads::default();
+        let patience = Duration::from_secs(60);
+        let begin = async |what: &str| uploads.begin(what.to_owned(), patience).await;
+        let mut begun = Vec::new();
+        for _ in 0..AT_ONCE {
+            begun.push(begin("a").await.expect("room"));
+        }
+        assert_eq!(begin("a").await.expect_err("no room").code(), tonic::Code::Unavailable);
+        drop(begin("b").await.expect("another thing"));
+        begun.pop();
+        begun.push(begin("a").await.expect("room again"));
+        drop(begun);
+        drop(begin("c").await.expect("another thing"));
+        assert_eq!(uploads.0.lock().expect("no panic").len(), 1, "what is over is forgotten");
+    }
+}

@@ -1,0 +1,16 @@
+//! What the documentation says of commands is so: command lines are understood by the program, names of tests, benches and examples
+//! exist, pages are in the book, links lead to headings, pictures are those of the code, and the page that shows a measurement by
+//! hand is run as it stands. Rust snippets are doctests: the crates' own, and those of `examples/src/lib.rs`.
+
+mod book;
+mod by_hand;
+mod cargo;
+mod commands;
+mod pages;
+mod pictures;
+mod svg;
+
+/// Fails with all that is wrong, a line each.
+fn assert_none(wrong: &[String]) {
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
