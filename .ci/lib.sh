@@ -39,11 +39,73 @@ report_skips() {
     ((refused == 0)) || fail "something was skipped that must run"
 }
 
-# install_tool CRATE VERSION: installs a cargo tool once per machine, outside the clone; its path is in $tool.
+# Tools and servers are built once per machine, outside the clone, and not optimised: they do little here, and building
+# them is what a new machine takes longest for.
+
+# prepare_tools: starts to build all of them with what processor time nothing else wants.
+prepare_tools() {
+    install_packages # now, since two package managers would not wait for each other
+    preparation=$(mktemp)
+    setsid nice -n 19 bash -c '
+        source .ci/lib.sh
+        install_minio
+        install_cue
+        install_helm
+        install_mdbook
+        install_cargo_deny
+        install_kubernetes' >"$preparation" 2>&1 &
+    preparing=$!
+    trap 'kill -- "-$preparing" 2>/dev/null || true; rm -f "$preparation"' EXIT
+}
+
+# await_tools: waits until that is done, if it was started. What could not be built is tried once more by whoever wants it.
+await_tools() {
+    [[ ${preparing:-} ]] || return 0
+    local started=$SECONDS
+    wait "$preparing" || true
+    trap - EXIT
+    cat "$preparation"
+    rm -f "$preparation"
+    unset preparing preparation
+    printf 'waited %d s for tools and servers\n' $((SECONDS - started))
+}
+
+# Installs what the machine's package manager has, if that is possible.
+install_packages() {
+    have_openssl || true
+    have_postgresql || true
+    have_softhsm || true
+    have_browser || true
+    have_valgrind || true
+    have_etcd || true
+}
+
+install_mdbook() {
+    install_tool mdbook 0.5.4 --no-default-features
+}
+
+install_cargo_deny() {
+    install_tool cargo-deny 0.20.2
+}
+
+install_cue() {
+    install_go_tool cuelang.org/go/cmd/cue cue "$cue_version"
+}
+
+install_helm() {
+    install_go_tool helm.sh/helm/v3/cmd/helm helm "$helm_version"
+}
+
+# install_tool CRATE VERSION [FLAG...]: its path is in $tool.
 install_tool() {
     local root=${XDG_CACHE_HOME:-$HOME/.cache}/halo-duchy/$1-$2
     tool=$root/bin/$1
-    [[ -x $tool ]] || env -u CARGO_TARGET_DIR cargo install "$1" --version "$2" --locked --root "$root"
+    [[ -x $tool ]] || env -u CARGO_TARGET_DIR cargo install "$1" --version "$2" "${@:3}" --debug --locked --root "$root"
+}
+
+# build_go COMMAND ARGUMENT...: go build or install. Its compiler gets by without collecting garbage often.
+build_go() {
+    GOGC=400 go "$1" -gcflags='all=-N -l' "${@:2}"
 }
 
 # install_minio: builds MinIO once per machine, outside the clone, where halo-duchy-shell/tests/servers/minio.sh looks for it.
@@ -54,16 +116,12 @@ install_minio() {
     [[ -x $root/bin/minio ]] && return
     command -v go >/dev/null || return
     # In a folder of its own, so that no module of the clone has a say.
-    (cd / && GOBIN=$root/bin nice go install "github.com/minio/minio@$version")
+    (cd / && GOBIN=$root/bin build_go install "github.com/minio/minio@$version")
 }
 
 # Whether programs can be linked with OpenSSL; installs its development files if that is possible.
 have_openssl() {
-    openssl_found && return
-    if [[ $(id -u) == 0 ]] && command -v apt-get >/dev/null; then
-        apt-get update -qq && apt-get install -y -qq --no-install-recommends libssl-dev pkg-config || true
-    fi
-    openssl_found
+    have openssl_found libssl-dev pkg-config
 }
 
 openssl_found() {
@@ -72,20 +130,75 @@ openssl_found() {
 
 # Whether there is a PostgreSQL server for the tests to start; installs one if that is possible.
 have_postgresql() {
-    postgresql_found && return
-    if [[ $(id -u) == 0 ]] && command -v apt-get >/dev/null; then
-        apt-get update -qq && apt-get install -y -qq --no-install-recommends postgresql || true
-    fi
-    postgresql_found
+    have postgresql_found postgresql
 }
 
 postgresql_found() {
     compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null
 }
 
+# Whether there is a token in software for the tests to keep keys in; installs one if that is possible.
+have_softhsm() {
+    have softhsm_found softhsm2
+}
+
+softhsm_found() {
+    command -v softhsm2-util >/dev/null
+}
+
+# Whether there is a valgrind for the tests to run themselves under; installs one if that is possible.
+have_valgrind() {
+    have valgrind_found valgrind
+}
+
+valgrind_found() {
+    command -v valgrind >/dev/null
+}
+
+# Whether there is an etcd for kube-apiserver to keep its objects in; installs one if that is possible.
+have_etcd() {
+    have etcd_found etcd-server
+}
+
+etcd_found() {
+    command -v etcd >/dev/null
+}
+
+# have CONDITION PACKAGE...: whether the condition holds, if need be after installing packages where that is possible.
+have() {
+    "$1" && return
+    if [[ $(id -u) == 0 ]] && command -v apt-get >/dev/null; then
+        apt-get update -qq && apt-get install -y -qq --no-install-recommends "${@:2}" || true
+    fi
+    "$1"
+}
+
+# Whether there is a browser for the tests to look at pages with; installs one if that is possible.
+have_browser() {
+    have browser_found chromium
+}
+
+browser_found() {
+    command -v chromium || command -v chromium-browser || command -v google-chrome
+} >/dev/null
+
 # features_of CARGO_TOML: the names in its [features] table, but for `default`.
 features_of() {
     awk -F'[ =]' '/^\[/ { inside = /^\[features\]/; next } inside && /^[a-z]/ && $1 != "default" { print $1 }' "$1"
+}
+
+# separating_sets: reads names, prints sets of them, one a line, with commas. Each name is in half of six sets, and in no two
+# of them alike.
+separating_sets() {
+    awk '
+        function ones(number) { return number ? number % 2 + ones(int(number / 2)) : 0 }
+        {
+            do code++; while (ones(code) != 3)
+            for (bit = 0; bit < 6; bit++)
+                if (int(code / 2 ^ bit) % 2) sets[bit] = sets[bit] (sets[bit] ? "," : "") $0
+        }
+        END { for (bit = 0; bit < 6; bit++) if (sets[bit]) print sets[bit] }
+    ' | sort -u
 }
 
 readonly kubernetes_version=1.35.4 cue_version=0.17.1 helm_version=3.22.0
@@ -103,17 +216,14 @@ find_go_tool() {
 install_go_tool() {
     tool=$(find_go_tool "$2" "$3") && return
     local root=${XDG_CACHE_HOME:-$HOME/.cache}/halo-duchy/$2-$3
-    command -v go >/dev/null && GOBIN=$root/bin go install "$1@v$3" && tool=$(find_go_tool "$2" "$3")
+    command -v go >/dev/null && GOBIN=$root/bin build_go install "$1@v$3" && tool=$(find_go_tool "$2" "$3")
 }
 
 # Builds kube-apiserver and kube-controller-manager once per machine, from Kubernetes' module at the Go proxy (15 minutes),
 # and installs etcd, for tests/servers/kubernetes.sh.
 install_kubernetes() {
     local folder=${XDG_CACHE_HOME:-$HOME/.cache}/halo-duchy/kube-$kubernetes_version
-    if ! command -v etcd >/dev/null && [[ $(id -u) == 0 ]] && command -v apt-get >/dev/null; then
-        apt-get update -qq && apt-get install -y -qq --no-install-recommends etcd-server || true
-    fi
-    command -v etcd >/dev/null || return 1
+    have_etcd || return
     [[ -x $folder/kube-apiserver && -x $folder/kube-controller-manager ]] && return
     command -v go >/dev/null && (build_kubernetes "$folder")
 }
@@ -137,7 +247,7 @@ build_kubernetes() {
     printf '//go:build tools\n\npackage tools\n\nimport (\n\t_ "k8s.io/kubernetes/cmd/kube-apiserver"\n\t_ "k8s.io/kubernetes/cmd/kube-controller-manager"\n)\n' >tools.go
     go mod tidy
     for command in kube-apiserver kube-controller-manager; do
-        CGO_ENABLED=0 go build -ldflags "-s -w -X k8s.io/component-base/version.gitVersion=$version" \
+        CGO_ENABLED=0 build_go build -ldflags "-s -w -X k8s.io/component-base/version.gitVersion=$version" \
             -o "build/$command" "k8s.io/kubernetes/cmd/$command"
     done
     mkdir -p "$1"
