@@ -17,13 +17,12 @@ mod shares;
 
 use std::time::Duration;
 
-use tokio::time::timeout;
 use tonic::{Code, Request, Response, Status, Streaming, async_trait};
 
 use self::body::{Body, Expected};
 use self::header::Header;
 use self::registers::Batch;
-use super::uploads::Uploads;
+use super::uploads::{Uploads, next_that_brings};
 use crate::audit::{Entry, Event, Outcome};
 use crate::blob::{Blob, BlobError, BlobStore, BlobWriter, Place};
 use crate::client::{CallPolicy, Channel};
@@ -172,14 +171,16 @@ impl RequisitionFulfillmentService {
         Ok(Response::new(FulfillRequisitionResponse { state: State::Fulfilled.into() }))
     }
 
-    /// The next message; `None` at the end of the stream.
+    /// The next message that is not an empty chunk; `None` at the end of the stream.
     async fn next(
         &self,
         messages: &mut Streaming<FulfillRequisitionRequest>,
     ) -> Result<Option<FulfillRequisitionRequest>, Status> {
-        timeout(self.limits.idle, messages.message()).await.unwrap_or_else(|_| {
-            Err(Status::deadline_exceeded(format!("no message within {:?}", self.limits.idle)))
-        })
+        let brings_something = |message: &FulfillRequisitionRequest| match &message.payload {
+            Some(Payload::BodyChunk(chunk)) => !chunk.data.is_empty(),
+            _ => true,
+        };
+        next_that_brings(messages, self.limits.idle, brings_something).await
     }
 
     /// The computation that the requisition belongs to.

@@ -1,4 +1,4 @@
-//! How often one thing may be uploaded at once. A client whose connection broke sends again what the server still waits
+//! How often one thing may be uploaded at once, and how slowly. A client whose connection broke sends again what the server still waits
 //! for the rest of, so twice is honest; but each upload takes its place on the disk until it is refused or recorded, and
 //! whoever may send one could send it a hundred times.
 
@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::coop::consume_budget;
 use tokio::time::timeout;
+use tokio_stream::{Stream, StreamExt as _};
 use tonic::Status;
 
 /// Uploads of one thing at once; further ones wait.
@@ -46,9 +48,47 @@ impl Uploads {
     }
 }
 
+/// The next message of an upload that brings something, or the end. Those that do not are passed over without prolonging
+/// the wait, as however many of them come, no limit of bytes is reached.
+///
+/// # Errors
+/// Those of the stream; `DEADLINE_EXCEEDED` after `patience`.
+pub(super) async fn next_that_brings<M>(
+    messages: &mut (impl Stream<Item = Result<M, Status>> + Unpin),
+    patience: Duration,
+    brings_something: impl Fn(&M) -> bool,
+) -> Result<Option<M>, Status> {
+    let next = async {
+        while let Some(message) = messages.next().await.transpose()? {
+            if brings_something(&message) {
+                return Ok(Some(message));
+            }
+            // A stream that always has another one must not keep the clock from being looked at.
+            consume_budget().await;
+        }
+        Ok(None)
+    };
+    let stalls =
+        |_| Err(Status::deadline_exceeded(format!("the stream stalls: nothing within {patience:?}")));
+    timeout(patience, next).await.unwrap_or_else(stalls)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn messages_that_bring_nothing_do_not_prolong_the_wait() {
+        let patience = Duration::from_millis(50);
+        let mut endless = tokio_stream::iter(std::iter::repeat(Ok(0)));
+        let stalled = next_that_brings(&mut endless, patience, |message| *message != 0).await;
+        assert_eq!(stalled.expect_err("nothing comes").code(), tonic::Code::DeadlineExceeded);
+
+        let mut few = tokio_stream::iter([Ok(0), Ok(0), Ok(7), Ok(0)]);
+        let mut next = async || next_that_brings(&mut few, patience, |message| *message != 0).await;
+        assert_eq!(next().await.expect("in time"), Some(7));
+        assert_eq!(next().await.expect("the end"), None);
+    }
 
     #[tokio::test(start_paused = true)]
     async fn uploads_of_one_thing_wait_for_one_another() {

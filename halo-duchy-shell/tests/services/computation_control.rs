@@ -279,6 +279,11 @@ async fn a_stalled_stream_is_ended() {
         let mut control = duchy.control.clone();
         refused(control.advance_computation(by_duchy("worker1", stalled)).await, Code::DeadlineExceeded);
     }
+    // Chunks that bring nothing make it no less stalled, however many they are.
+    let beginning = [header(Description::SetupPhaseInput), chunk(b"ske")];
+    let nothing = tokio_stream::iter(std::iter::repeat_with(|| chunk(b"")));
+    let stalled = by_duchy("worker1", tokio_stream::iter(beginning).chain(nothing));
+    refused(duchy.control.clone().advance_computation(stalled).await, Code::DeadlineExceeded);
     assert_eq!(duchy.received(0).await, None);
 }
 

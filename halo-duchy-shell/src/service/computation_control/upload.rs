@@ -1,8 +1,7 @@
 //! The stream of one message: a header, then chunks.
 
 use bytes::Bytes;
-use tokio::time::timeout;
-use tonic::{Status, Streaming};
+use tonic::Streaming;
 
 use super::AdvanceLimits;
 use crate::blob::BlobError;
@@ -11,11 +10,13 @@ use crate::error::ShellError;
 use crate::proto::system::AdvanceComputationRequest;
 use crate::proto::system::advance_computation_request::{Header, Payload};
 use crate::protocol_stages::{PeerMessage, ProtocolStage};
+use crate::service::uploads::next_that_brings;
 
 /// What is left of a stream after its header.
 pub(super) struct Upload {
     stream: Streaming<AdvanceComputationRequest>,
     limits: AdvanceLimits,
+    has_body: bool,
     length: u64,
 }
 
@@ -25,7 +26,7 @@ impl Upload {
         stream: Streaming<AdvanceComputationRequest>,
         limits: AdvanceLimits,
     ) -> Result<(Self, Header), ShellError> {
-        let mut upload = Self { stream, limits, length: 0 };
+        let mut upload = Self { stream, limits, has_body: false, length: 0 };
         match upload.payload().await? {
             Some(Payload::Header(header)) => Ok((upload, header)),
             Some(Payload::BodyChunk(_)) => Err(ShellError::invalid("header", "is not first")),
@@ -33,12 +34,13 @@ impl Upload {
         }
     }
 
-    /// The next chunk, or the end.
+    /// The next chunk, or the end. After the first, chunks without bytes are passed over.
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>, ShellError> {
         match self.payload().await? {
             None => Ok(None),
             Some(Payload::Header(_)) => Err(ShellError::invalid("header", "comes twice")),
             Some(Payload::BodyChunk(chunk)) => {
+                self.has_body = true;
                 self.length += chunk.partial_data.len() as u64;
                 if self.length > self.limits.max_bytes {
                     return Err(BlobError::TooLarge { limit: self.limits.max_bytes }.into());
@@ -49,8 +51,11 @@ impl Upload {
     }
 
     async fn payload(&mut self) -> Result<Option<Payload>, ShellError> {
-        let message = timeout(self.limits.idle, self.stream.message()).await;
-        let message = message.map_err(|_| Status::deadline_exceeded("the stream stalls"))??;
+        let brings_something = |message: &AdvanceComputationRequest| match &message.payload {
+            Some(Payload::BodyChunk(chunk)) => !self.has_body || !chunk.partial_data.is_empty(),
+            _ => true,
+        };
+        let message = next_that_brings(&mut self.stream, self.limits.idle, brings_something).await?;
         let missing = || ShellError::invalid("payload", "is missing");
         message.map(|message| message.payload.ok_or_else(missing)).transpose()
     }
