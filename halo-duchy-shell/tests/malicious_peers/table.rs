@@ -53,7 +53,7 @@ pub type Change = fn(&[u8], &Seen) -> Option<Vec<u8>>;
 
 /// What comes of it.
 pub enum Comes {
-    /// The computation fails for this reason, and a record of this event names the sender, or another.
+    /// The computation fails for this reason, and a record of this event names the sender, or one whose name begins so.
     Refused { event: &'static str, reason: &'static str, named: Option<&'static str> },
     /// The computation fails for this reason, and nobody can tell whose doing it is.
     Fails { reason: &'static str },
@@ -512,6 +512,17 @@ pub fn share_shuffle() -> Vec<Deviation> {
             One,
             |body, _| seeds(body, |seeds| seeds[0].register_count = 1 << 40),
             refused("registers, expected"),
+        )
+        .or(Two),
+        deviation(
+            "a seed that was altered",
+            One,
+            |body, _| seeds(body, |seeds| *seeds[0].secret_seed_ciphertext.last_mut().expect("bytes") ^= 1),
+            Comes::Refused {
+                event: "consent.refused",
+                reason: "requisition ",
+                named: Some("dataProviders/"),
+            },
         )
         .or(Two),
         deviation(
