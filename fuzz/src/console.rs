@@ -10,6 +10,8 @@ use crate::services::{InternalApi, RUNTIME, clock, empty_store};
 
 /// Who has claimed what is shown: text from elsewhere, which means something in HTML.
 const OWNER: &str = "<b id=owner>'\"&";
+/// The same, as text.
+const SHOWN: &str = "&lt;b id=owner&gt;&#39;&quot;&amp;";
 /// What answers may take besides what is read: pages are of a few kilobytes each.
 const PER_BYTE: usize = 64;
 
@@ -18,7 +20,8 @@ static CONSOLE: LazyLock<Console> = LazyLock::new(|| {
     let store = empty_store();
     let mut api = InternalApi::over(store.clone());
     RUNTIME.block_on(async {
-        for creation in creations() {
+        for (number, mut creation) in creations().into_iter().enumerate() {
+            creation.global_computation_id = format!("c{number}");
             let claim = ClaimWorkRequest {
                 computation_type: creation.computation_type,
                 owner: OWNER.into(),
@@ -28,7 +31,14 @@ static CONSOLE: LazyLock<Console> = LazyLock::new(|| {
             api.ask(2, &claim).await;
         }
     });
-    Console { duchy: OWN.to_owned(), store, clock: clock() }
+    let console = Console { duchy: OWN.to_owned(), store, clock: clock() };
+    for path in ["/", "/?state=running", "/computations/c0"] {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        let answer = RUNTIME.block_on(console.answer(request.as_bytes()));
+        let answer = String::from_utf8_lossy(&answer);
+        assert!(answer.contains(SHOWN), "nobody has claimed anything: {answer}");
+    }
+    console
 });
 
 /// The bytes that a client of the console's pages sends on a connection.
@@ -60,7 +70,7 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
     let local = "Host: 127.0.0.1:8081\r\n\r\n";
     let mut seeds = Vec::new();
     for path in
-        ["/", "/?state=running&skip=1", "/?state=<b>", "/computations/c", "/computations/%3Cb", "/style.css"]
+        ["/", "/?state=running&skip=1", "/?state=<b>", "/computations/c0", "/computations/%3Cb", "/style.css"]
     {
         seeds.push(format!("GET {path} HTTP/1.1\r\n{local}"));
     }

@@ -100,6 +100,8 @@ async fn connection<P: Pages>(pages: &P, stream: impl AsyncRead + AsyncWrite + U
         .timer(TokioTimer::new())
         .header_read_timeout(REQUEST_TIMEOUT)
         .keep_alive(false)
+        // Who has asked and closes its side, as `nc -N` does, gets its answer all the same.
+        .half_close(true)
         .max_buf_size(MOST_HEAD_BYTES)
         .serve_connection(TokioIo::new(stream), service)
         .await;

@@ -121,6 +121,13 @@ async fn there_is_nothing_but_to_read() {
 }
 
 #[tokio::test]
+async fn a_client_that_closes_its_side_is_answered() {
+    let world = World::full().await;
+    let answer = world.show().await.ask_and_close("/").await;
+    assert!(answer.status == 200 && answer.body.ends_with("</html>\n"), "{}", answer.body);
+}
+
+#[tokio::test]
 async fn what_makes_no_sense_is_not_found() {
     let world = World::full().await;
     let shown = world.show().await;

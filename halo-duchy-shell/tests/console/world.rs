@@ -133,9 +133,22 @@ impl Shown {
     }
 
     pub async fn ask(&self, method: &str, path: &str, host: &str) -> Answer {
-        let request = format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\n\r\n");
         let mut stream = TcpStream::connect(self.address).await.expect("a connection");
+        let request = format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\n\r\n");
         stream.write_all(request.as_bytes()).await.expect("a request");
+        Self::answer(stream).await
+    }
+
+    /// Sends a request and says that there will be no more, as `nc -N` does.
+    pub async fn ask_and_close(&self, path: &str) -> Answer {
+        let mut stream = TcpStream::connect(self.address).await.expect("a connection");
+        let request = format!("GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.expect("a request");
+        stream.shutdown().await.expect("its end");
+        Self::answer(stream).await
+    }
+
+    async fn answer(mut stream: TcpStream) -> Answer {
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).await.expect("an answer");
         let text = String::from_utf8(answer).expect("text");
