@@ -1,7 +1,7 @@
 //! The crash matrix: every passing of every fail point by every process in every protocol, one crash a measurement.
 //! By hand (docs/reliability.md):
 //!
-//! `cargo test -p halo-duchy-shell --test reliability crash_matrix -- --ignored --nocapture`
+//! `cargo test --test reliability crash_matrix -- --ignored --nocapture`
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Mutex;

@@ -1,7 +1,7 @@
 //! Kills and stops at random times, of random processes, with several measurements under way. A seed gives the same
 //! choices again, though not the same moments. A long run by hand (docs/reliability.md):
 //!
-//! `HALO_KILLS_MINUTES=60 cargo test -p halo-duchy-shell --test reliability random_kills -- --ignored --nocapture`
+//! `HALO_KILLS_MINUTES=60 cargo test --test reliability random_kills -- --ignored --nocapture`
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};

@@ -1,7 +1,7 @@
 //! A database that is restored from an older backup: nobody is sent other bytes than before, no result changes, and nobody
 //! waits for what was forgotten (docs/reliability.md). By hand:
 //!
-//! `cargo test -p halo-duchy-shell --test reliability restored_at_every_stage -- --ignored --nocapture`
+//! `cargo test --test reliability restored_at_every_stage -- --ignored --nocapture`
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

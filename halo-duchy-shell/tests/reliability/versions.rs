@@ -1,7 +1,7 @@
 //! A version before this one beside it, on one store and among the duchies (docs/operating.md). By hand, with a program that
 //! was built from an older commit and has fail points or not:
 //!
-//! `HALO_OLDER_PROGRAM=/tmp/older/halo-duchy cargo test -p halo-duchy-shell --test reliability older_version -- --ignored --nocapture`
+//! `HALO_OLDER_PROGRAM=/tmp/older/halo-duchy cargo test --test reliability older_version -- --ignored --nocapture`
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
