@@ -262,7 +262,9 @@ impl World {
             sleep(EXPIRY_INTERVAL).await;
             let expired = self.kingdom.expire_measurements(TIME_TO_LIVE).expect("the Kingdom can cancel");
             if !expired.is_empty() {
-                for id in self.machine.checker().open_at(&DUCHIES) {
+                // Named, since the loop would hold the checker.
+                let forgotten = self.machine.checker().open_at(&DUCHIES);
+                for id in forgotten {
                     self.machine.checker().broken(format!("{id} waits at every duchy"));
                 }
             }
