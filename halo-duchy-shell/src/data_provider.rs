@@ -152,16 +152,25 @@ impl DataProvider {
     }
 
     /// Deals with every requisition waiting now. One that fails for reasons beyond this data provider (the Kingdom or
-    /// the duchy is away, somebody else changed the requisition) stays as it is and can be tried again.
+    /// the duchy is away or has lost the computation, somebody else changed the requisition) stays as it is and can be tried
+    /// again. It holds up no other.
     ///
     /// # Errors
-    /// The first such reason; the requisitions after it were not looked at.
+    /// The first such reason, when all have been tried.
     pub async fn fulfill_waiting(&self) -> Result<Vec<Outcome>, DataProviderError> {
         let mut outcomes = Vec::new();
+        let mut first = None;
         for requisition in self.waiting().await? {
-            outcomes.push(self.fulfill(requisition).await?);
+            let name = requisition.name.clone();
+            match self.fulfill(requisition).await {
+                Ok(outcome) => outcomes.push(outcome),
+                Err(error) => {
+                    tracing::warn!(requisition = name, %error, "a requisition has to wait");
+                    first.get_or_insert(error);
+                }
+            }
         }
-        Ok(outcomes)
+        first.map_or(Ok(outcomes), Err)
     }
 
     /// The requisitions waiting for this data provider.

@@ -249,16 +249,18 @@ impl World {
             certificate: format!("dataProviders/{id}/certificates/1"),
             public_key: self.public_keyset(id),
         };
+        let known = self.kingdom.computations();
         let request = MeasurementRequest {
             data_providers: data_providers.iter().map(recipient).collect(),
             metric,
             reach_privacy: PRIVACY,
             vid_sampling_interval: VidSamplingInterval { start: 0.0, width: 1.0 },
             reference_id: "trial".into(),
-            request_id: "1".into(),
+            request_id: known.len().to_string(),
         };
         let name = self.consumer().create(request, &mut UnwrapErr(SysRng)).await.unwrap();
-        (name, self.kingdom.computations().remove(0))
+        let mut computations = self.kingdom.computations().into_iter();
+        (name, computations.find(|computation| !known.contains(computation)).unwrap())
     }
 
     /// Lets `duchy` publish `key`, signed by `signer`.

@@ -68,6 +68,19 @@ async fn duchy_that_refuses_leaves_the_requisition_waiting() {
     assert!(matches!(provider.fulfill_waiting().await.unwrap().as_slice(), [Outcome::Fulfilled(_)]));
 }
 
+/// The duchy may have lost a computation, and then it always refuses.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_requisition_that_is_not_taken_holds_up_no_other() {
+    let world = World::start(&["edp1"], 1, Code::NotFound).await;
+    ready(&world, &["edp1"]).await;
+    ready(&world, &["edp1"]).await;
+    let provider = world.data_provider("edp1", &[1]);
+    let error = provider.fulfill_waiting().await.unwrap_err();
+    assert!(matches!(&error, DataProviderError::Duchy(status) if status.code() == Code::NotFound));
+    assert_eq!(provider.waiting().await.unwrap().len(), 1);
+    assert_eq!(world.duchy.received.lock().unwrap().len(), 2);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nobody_to_report_is_an_empty_body() {
     let world = World::start(&["edp1"], 0, Code::Ok).await;
