@@ -219,7 +219,7 @@ install_go_tool() {
     command -v go >/dev/null && GOBIN=$root/bin build_go install "$1@v$3" && tool=$(find_go_tool "$2" "$3")
 }
 
-# Builds kube-apiserver and kube-controller-manager once per machine, from Kubernetes' module at the Go proxy (15 minutes),
+# Builds kube-apiserver and kube-controller-manager once per machine, from Kubernetes' module at the Go proxy (minutes),
 # and installs etcd, for tests/servers/kubernetes.sh.
 install_kubernetes() {
     local folder=${XDG_CACHE_HOME:-$HOME/.cache}/halo-duchy/kube-$kubernetes_version

@@ -192,12 +192,10 @@ impl ComputationControlService {
         let mut writer = self.blobs.writer(place, self.limits.max_bytes).await?;
         let received = async {
             // A duchy may have nothing to send: that is an empty chunk. No chunk is a stream that was cut off.
-            let mut has_body = false;
             while let Some(chunk) = upload.next().await? {
-                has_body = true;
                 writer.write(chunk).await?;
             }
-            if !has_body {
+            if !upload.has_body {
                 return Err(ShellError::invalid("body_chunk", "is missing"));
             }
             Ok(())

@@ -16,7 +16,8 @@ use crate::service::uploads::next_that_brings;
 pub(super) struct Upload {
     stream: Streaming<AdvanceComputationRequest>,
     limits: AdvanceLimits,
-    has_body: bool,
+    /// Whether there has been a chunk.
+    pub(super) has_body: bool,
     length: u64,
 }
 
