@@ -77,6 +77,14 @@ pub enum Outcome {
         /// The check.
         error: DataProviderError,
     },
+    /// It stays as it is and can be tried again: the Kingdom or the duchy is away or has lost the computation, or somebody
+    /// else changed the requisition.
+    Waits {
+        /// The requisition.
+        requisition: String,
+        /// What is in the way.
+        error: DataProviderError,
+    },
 }
 
 /// What was sent for a requisition.
@@ -151,26 +159,16 @@ impl DataProvider {
         self
     }
 
-    /// Deals with every requisition waiting now. One that fails for reasons beyond this data provider (the Kingdom or
-    /// the duchy is away or has lost the computation, somebody else changed the requisition) stays as it is and can be tried
-    /// again. It holds up no other.
+    /// Deals with every requisition waiting now. One that has to wait on holds up no other.
     ///
     /// # Errors
-    /// The first such reason, when all have been tried.
+    /// If the Kingdom does not say what waits.
     pub async fn fulfill_waiting(&self) -> Result<Vec<Outcome>, DataProviderError> {
         let mut outcomes = Vec::new();
-        let mut first = None;
         for requisition in self.waiting().await? {
-            let name = requisition.name.clone();
-            match self.fulfill(requisition).await {
-                Ok(outcome) => outcomes.push(outcome),
-                Err(error) => {
-                    tracing::warn!(requisition = name, %error, "a requisition has to wait");
-                    first.get_or_insert(error);
-                }
-            }
+            outcomes.push(self.fulfill(requisition).await);
         }
-        first.map_or(Ok(outcomes), Err)
+        Ok(outcomes)
     }
 
     /// The requisitions waiting for this data provider.
@@ -200,10 +198,7 @@ impl DataProvider {
     }
 
     /// Checks a requisition and sends the data, or refuses it.
-    ///
-    /// # Errors
-    /// As [`Self::fulfill_waiting`].
-    pub async fn fulfill(&self, requisition: Requisition) -> Result<Outcome, DataProviderError> {
+    pub async fn fulfill(&self, requisition: Requisition) -> Outcome {
         let sent = async {
             let order = self.check(&requisition).await?;
             let upload = match &order.data {
@@ -212,32 +207,29 @@ impl DataProvider {
             };
             self.upload(&requisition, &order, upload).await
         };
-        match sent.await {
-            Ok(fulfilled) => Ok(Outcome::Fulfilled(fulfilled)),
-            Err(error) => match error.justification() {
-                None => Err(error),
-                Some(justification) => {
-                    let refusal = Refusal { justification: justification.into(), message: error.to_string() };
-                    let RefuseRequisitionRequest { name, .. } = self.refuse(requisition, refusal).await?;
-                    Ok(Outcome::Refused { requisition: name, error })
-                }
-            },
+        let error = match sent.await {
+            Ok(fulfilled) => return Outcome::Fulfilled(fulfilled),
+            Err(error) => error,
+        };
+        let name = requisition.name.clone();
+        let Some(justification) = error.justification() else {
+            return Outcome::Waits { requisition: name, error };
+        };
+        let refusal = Refusal { justification: justification.into(), message: error.to_string() };
+        match self.refuse(requisition, refusal).await {
+            Ok(()) => Outcome::Refused { requisition: name, error },
+            Err(error) => Outcome::Waits { requisition: name, error },
         }
     }
 
-    async fn refuse(
-        &self,
-        requisition: Requisition,
-        refusal: Refusal,
-    ) -> Result<RefuseRequisitionRequest, DataProviderError> {
+    async fn refuse(&self, requisition: Requisition, refusal: Refusal) -> Result<(), DataProviderError> {
         let Requisition { name, etag, .. } = requisition;
         let request = RefuseRequisitionRequest { name, refusal: Some(refusal), etag };
         let refused = self.calls.unary(|| {
             let (mut client, request) = (self.requisitions.clone(), request.clone());
             async move { client.refuse_requisition(request).await }
         });
-        refused.await.map_err(|status| kingdom("RefuseRequisition", status))?;
-        Ok(request)
+        refused.await.map(drop).map_err(|status| kingdom("RefuseRequisition", status))
     }
 }
 

@@ -22,7 +22,7 @@ use halo_protocols::llv2::NoisePolicy;
 use halo_protocols::{hmss, llv2, reach_only_llv2};
 use sha2::{Digest, Sha256};
 
-use crate::data_provider::{DataProviderError, Fulfilled, Outcome};
+use crate::data_provider::Fulfilled;
 use crate::events::{EventLog, EventLogError, Vid};
 use crate::measurement_consumer::{MeasuredResult, MeasurementError, MeasurementRequest, Metric};
 use crate::proto::api::DifferentialPrivacyParams;
@@ -67,15 +67,6 @@ pub enum DemoError {
     /// The measurement has no result.
     #[error(transparent)]
     Measurement(#[from] MeasurementError),
-    /// A data provider did not agree to what it was asked.
-    #[error("{requisition} was refused: {source}")]
-    Refused {
-        /// The requisition.
-        requisition: String,
-        /// Why.
-        #[source]
-        source: Box<DataProviderError>,
-    },
 }
 
 /// Runs a measurement as `args` say. Shows on standard error who is doing what; the caller prints the report.
@@ -147,20 +138,9 @@ async fn measure(
         Some(seed) => trial.consumer.create(request, &mut seed.stream("measurement consumer", 0)).await?,
     };
     // A measurement that fails does not wait for its data providers.
-    let (result, outcomes) =
-        tokio::try_join!(async { Ok::<_, DemoError>(trial.consumer.result(&name, GLANCE).await?) }, async {
-            Ok(trial.fulfill(1).await?)
-        })?;
-    let fulfilled = outcomes
-        .into_iter()
-        .map(|outcome| match outcome {
-            Outcome::Fulfilled(fulfilled) => Ok(fulfilled),
-            Outcome::Refused { requisition, error: source } => {
-                Err(DemoError::Refused { requisition, source: Box::new(source) })
-            }
-        })
-        .collect::<Result<_, _>>()?;
-    Ok((result, fulfilled))
+    tokio::try_join!(async { Ok(trial.consumer.result(&name, GLANCE).await?) }, async {
+        Ok(trial.fulfill(1).await?)
+    })
 }
 
 /// As many kernel threads as the machine runs at once: the duchies of a demo mostly take turns.

@@ -9,30 +9,30 @@ use std::time::Duration;
 
 use halo_crypto::parallel::Executor;
 use halo_crypto::prg::StreamSeed;
-use halo_protocols::data_provider::{PopulationError, VidIndexMap};
+use halo_protocols::data_provider::VidIndexMap;
 use halo_protocols::llv2::NoisePolicy;
 use rand_chacha::ChaCha20Rng;
 use tokio::task::JoinHandle;
 
-use crate::blob::{BlobAddress, BlobError, BlobStore};
+use crate::blob::{BlobAddress, BlobStore};
 use crate::client::{Channel, channel};
 use crate::clock::{Clock, SystemClock};
 use crate::computation_secrets::ComputationSecrets;
-use crate::config::{ConfigError, DuchyDirectory, ProtocolsSetup, load_principals};
+use crate::config::{DuchyDirectory, ProtocolsSetup, load_principals};
 use crate::consent::{ConsentError, Signer, SigningIdentity};
-use crate::data_provider::{Connections, DataProvider, DataProviderError, Outcome, ShareShuffleSide};
+use crate::data_provider::{Connections, DataProvider, Fulfilled, Outcome, ShareShuffleSide};
 use crate::events::Vid;
 use crate::herald::HeraldOptions;
-use crate::hybrid_encryption::{HybridEncryptionError, PrivateKeyset, Scheme};
+use crate::hybrid_encryption::{PrivateKeyset, Scheme};
 use crate::identity::{Authenticate, Identities};
-use crate::key_encryption::{FileKey, FileKeyError, SharedKey};
+use crate::key_encryption::{FileKey, SharedKey};
 use crate::kingdom::config::{Protocol, StreamSettings};
-use crate::kingdom::{Kingdom, KingdomConfig, KingdomError};
+use crate::kingdom::{Kingdom, KingdomConfig};
 use crate::live::Live;
-use crate::measurement_consumer::{MeasurementConsumer, MeasurementError, Recipient};
+use crate::measurement_consumer::{MeasurementConsumer, Recipient};
 use crate::mill::{Consent, MillOptions, StageObserver};
 use crate::party_certificates::PartyCertificates;
-use crate::pki::{KINGDOM, Pki, PkiError, PkiSpec};
+use crate::pki::{KINGDOM, Pki, PkiSpec};
 use crate::private_key_store::PrivateKeyStore;
 use crate::seeds::SeedSource;
 use crate::serve::{
@@ -42,8 +42,11 @@ use crate::serve::{
 use crate::server::{Server, ServerLimits};
 use crate::service::AdvanceLimits;
 use crate::shutdown::{self, Trigger};
-use crate::store::{AddressError, OpenError, StoreAddress};
-use crate::tls::TlsError;
+use crate::store::StoreAddress;
+
+mod error;
+
+pub use error::TrialError;
 
 /// What to try.
 #[derive(Clone, Debug)]
@@ -96,74 +99,6 @@ impl Default for Surroundings {
             advance: AdvanceLimits::default(),
         }
     }
-}
-
-/// Why a trial did not come about.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum TrialError {
-    /// The certificates cannot be made.
-    #[error("the certificates")]
-    Pki(#[from] PkiError),
-    /// TLS cannot be set up.
-    #[error("TLS")]
-    Tls(#[from] TlsError),
-    /// The configuration that was just made is refused.
-    #[error("the configuration")]
-    Config(#[from] ConfigError),
-    /// A signing key is refused.
-    #[error("the consent-signaling keys")]
-    Consent(#[from] ConsentError),
-    /// A keyset is refused.
-    #[error("the encryption keys")]
-    Keyset(#[from] HybridEncryptionError),
-    /// A key encryption key cannot be read.
-    #[error("a key encryption key")]
-    KeyEncryption(#[from] FileKeyError),
-    /// The Kingdom refuses a certificate.
-    #[error("the Kingdom")]
-    Kingdom(#[from] KingdomError),
-    /// The database cannot be opened.
-    #[error("the database of {duchy}")]
-    Store {
-        /// Whose.
-        duchy: String,
-        /// Why.
-        source: Box<OpenError>,
-    },
-    /// A duchy's database cannot have the name that it would have.
-    #[error("the name of a duchy's database")]
-    StoreName(#[from] AddressError),
-    /// The store of blobs cannot be opened.
-    #[error("the blobs")]
-    Blobs(#[from] BlobError),
-    /// A file that was just made cannot be read.
-    #[error("cannot read {path}")]
-    Read {
-        /// Which file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: std::io::Error,
-    },
-    /// A duchy did not start or stop.
-    #[error("a duchy")]
-    Serve(#[from] ServeError),
-    /// A data provider did not do its part.
-    #[error("a data provider")]
-    DataProvider(#[from] DataProviderError),
-    /// There is no result.
-    #[error("the measurement")]
-    Measurement(#[from] MeasurementError),
-    /// The population of a share shuffle is refused.
-    #[error("the population")]
-    Population(#[from] PopulationError),
-    /// There are no duchies.
-    #[error("a trial takes at least one duchy")]
-    NoDuchies,
-    /// The operating system gives no randomness.
-    #[error("no randomness")]
-    Randomness(#[from] getrandom::Error),
 }
 
 /// A trial under way.
@@ -245,21 +180,28 @@ impl Trial {
         })
     }
 
-    /// Has every data provider deal with the requisitions waiting for it, once each has `measurements` of them, and
-    /// tells what became of them.
+    /// Has every data provider fulfil the requisitions waiting for it, once each has `measurements` of them, and tells
+    /// what was sent.
     ///
     /// # Errors
-    /// The first data provider that could not.
-    pub async fn fulfill(&self, measurements: usize) -> Result<Vec<Outcome>, TrialError> {
-        let mut outcomes = Vec::new();
+    /// The first requisition that was refused or has to wait, or the first data provider that hears of none.
+    pub async fn fulfill(&self, measurements: usize) -> Result<Vec<Fulfilled>, TrialError> {
+        let mut sent = Vec::new();
         for provider in &self.data_providers {
             // Requisitions come to be once every duchy has published its key.
             while provider.waiting().await?.len() < measurements {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
-            outcomes.extend(provider.fulfill_waiting().await?);
+            for outcome in provider.fulfill_waiting().await? {
+                match outcome {
+                    Outcome::Fulfilled(fulfilled) => sent.push(fulfilled),
+                    Outcome::Refused { requisition, error } | Outcome::Waits { requisition, error } => {
+                        return Err(TrialError::NotFulfilled { requisition, source: Box::new(error) });
+                    }
+                }
+            }
         }
-        Ok(outcomes)
+        Ok(sent)
     }
 
     /// Stops everyone.

@@ -133,12 +133,16 @@ impl FulfillCommand {
             tokio::spawn(reloader.run(shutdown.clone()));
         }
         loop {
-            match (provider.fulfill_waiting().await, self.watch) {
-                (Ok(outcomes), _) => outcomes.iter().for_each(print),
-                (Err(error), Some(_)) => tracing::warn!(%error, "some requisitions have to wait"),
-                (Err(error), None) => return Err(error.into()),
+            let outcomes = provider.fulfill_waiting().await;
+            outcomes.iter().flatten().for_each(print);
+            let Some(pause) = self.watch else {
+                let waiting =
+                    outcomes?.iter().filter(|outcome| matches!(outcome, Outcome::Waits { .. })).count();
+                return if waiting == 0 { Ok(()) } else { Err(CliError::RequisitionsWait(waiting)) };
+            };
+            if let Err(error) = outcomes {
+                tracing::warn!(%error, "the Kingdom is asked again what waits");
             }
-            let Some(pause) = self.watch else { return Ok(()) };
             if shutdown.unless_requested(tokio::time::sleep(pause)).await.is_none() {
                 return Ok(());
             }
@@ -206,5 +210,6 @@ fn print(outcome: &Outcome) {
             println!("{} FULFILLED {} registers", fulfilled.requisition, fulfilled.registers);
         }
         Outcome::Refused { requisition, error } => println!("{requisition} REFUSED {error}"),
+        Outcome::Waits { requisition, error } => println!("{requisition} WAITS {error}"),
     }
 }

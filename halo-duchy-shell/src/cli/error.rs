@@ -188,9 +188,12 @@ pub enum CliError {
     /// The people of the event log are too many for a population.
     #[error("--events")]
     Population(#[from] PopulationError),
-    /// Requisitions could not be dealt with.
+    /// The Kingdom does not say what it asks of a data provider.
     #[error(transparent)]
     DataProvider(#[from] DataProviderError),
+    /// Something beyond the data provider is in the way of requisitions.
+    #[error("requisitions that wait for another try: {0}; run the command again, or with --watch")]
+    RequisitionsWait(usize),
     /// There is no result.
     #[error(transparent)]
     Measurement(#[from] MeasurementError),

@@ -329,12 +329,18 @@ impl World {
             match provider.fulfill_waiting().await {
                 Ok(outcomes) => {
                     for outcome in outcomes {
-                        if let Sent::Refused { requisition, error } = outcome {
-                            self.machine.note(format_args!("{requisition} is refused: {error}"));
+                        match outcome {
+                            Sent::Fulfilled(_) => {}
+                            Sent::Refused { requisition, error } => {
+                                self.machine.note(format_args!("{requisition} is refused: {error}"));
+                            }
+                            Sent::Waits { requisition, error } => {
+                                self.machine.note(format_args!("{requisition} has to wait: {error}"));
+                            }
                         }
                     }
                 }
-                Err(error) => self.machine.note(format_args!("a data provider cannot fulfil: {error}")),
+                Err(error) => self.machine.note(format_args!("a data provider hears nothing: {error}")),
             }
             sleep(Duration::from_secs(10)).await;
         }

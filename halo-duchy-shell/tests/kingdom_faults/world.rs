@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use getrandom::SysRng;
 use getrandom::rand_core::UnwrapErr;
+use halo_duchy_shell::data_provider::Outcome;
 use halo_duchy_shell::kingdom::config::{LiquidLegionsSettings, Protocol, ShareShuffleSettings};
 use halo_duchy_shell::kingdom::fault::Fault;
 use halo_duchy_shell::measurement_consumer::{MeasuredResult, MeasurementError, MeasurementRequest, Metric};
@@ -118,8 +119,13 @@ impl World {
     async fn fulfill(&self) {
         loop {
             for provider in &self.trial.data_providers {
-                if let Err(error) = provider.fulfill_waiting().await {
-                    eprintln!("a data provider tries again: {error}");
+                match provider.fulfill_waiting().await {
+                    Ok(outcomes) => outcomes.iter().for_each(|outcome| {
+                        if let Outcome::Waits { requisition, error } = outcome {
+                            eprintln!("{requisition} is tried again: {error}");
+                        }
+                    }),
+                    Err(error) => eprintln!("a data provider asks again: {error}"),
                 }
             }
             tokio::time::sleep(GLANCE).await;

@@ -177,7 +177,8 @@ impl Fleet {
         fleet.start_part(Part::Llv2Mill);
         fleet.start_part(Part::HmssMill);
         for (index, publisher) in publishers.iter().enumerate() {
-            let flags = fleet.data_provider_flags(publisher, index);
+            let mut flags = fleet.data_provider_flags(publisher, index);
+            flags.push("--watch=100ms".into());
             fleet.spawn(publisher, "edp", &flags);
         }
         fleet
@@ -465,6 +466,13 @@ impl Fleet {
         program.expect("the program runs")
     }
 
+    /// Has a data provider deal once with what waits for it; how that ended.
+    pub fn fulfill_once(&self, publisher: &str) -> Output {
+        let index = self.publishers.iter().position(|known| known == publisher).expect("a data provider");
+        let flags = self.data_provider_flags(publisher, index);
+        self.command("edp", &flags).output().expect("the program runs")
+    }
+
     /// Runs a command of a duchy's operator on its computations; how it ended.
     pub fn computations(&self, duchy: &str, command: &str, flags: &[&str]) -> Output {
         let mut all = vec![command.to_owned(), format!("--store=sqlite:{}", self.database(duchy).display())];
@@ -745,7 +753,6 @@ impl Fleet {
             "--requisition-fulfillment-service-cert-host=localhost".into(),
             format!("--events={}", self.folder.path().join("events.csv").display()),
             format!("--publisher={publisher}"),
-            "--watch=100ms".into(),
         ]);
         let key = self.pki(&format!("{publisher}_cs_private.der"));
         let certificate = self.pki(&format!("{publisher}_cs_cert.der"));

@@ -6,6 +6,7 @@
 
 mod collector;
 mod computations;
+mod data_provider;
 mod demo;
 #[allow(dead_code, reason = "the tests of reliability have the same fleet, and do more to it")]
 mod fleet;

@@ -62,9 +62,14 @@ async fn duchy_that_refuses_leaves_the_requisition_waiting() {
     let world = World::start(&["edp1"], 1, Code::FailedPrecondition).await;
     ready(&world, &["edp1"]).await;
     let provider = world.data_provider("edp1", &[1]);
-    let error = provider.fulfill_waiting().await.unwrap_err();
-    assert!(matches!(&error, DataProviderError::Duchy(status) if status.code() == Code::FailedPrecondition));
-    assert_eq!(provider.waiting().await.unwrap().len(), 1);
+    let outcomes = provider.fulfill_waiting().await.unwrap();
+    let [requisition] = provider.waiting().await.unwrap().try_into().unwrap();
+    let [Outcome::Waits { requisition: waits, error: DataProviderError::Duchy(status) }] =
+        outcomes.as_slice()
+    else {
+        panic!("{outcomes:?}");
+    };
+    assert_eq!((waits, status.code()), (&requisition.name, Code::FailedPrecondition));
     assert!(matches!(provider.fulfill_waiting().await.unwrap().as_slice(), [Outcome::Fulfilled(_)]));
 }
 
@@ -75,8 +80,13 @@ async fn a_requisition_that_is_not_taken_holds_up_no_other() {
     ready(&world, &["edp1"]).await;
     ready(&world, &["edp1"]).await;
     let provider = world.data_provider("edp1", &[1]);
-    let error = provider.fulfill_waiting().await.unwrap_err();
-    assert!(matches!(&error, DataProviderError::Duchy(status) if status.code() == Code::NotFound));
+    let outcomes = provider.fulfill_waiting().await.unwrap();
+    let [Outcome::Waits { error: DataProviderError::Duchy(status), .. }, Outcome::Fulfilled(_)] =
+        outcomes.as_slice()
+    else {
+        panic!("{outcomes:?}");
+    };
+    assert_eq!(status.code(), Code::NotFound);
     assert_eq!(provider.waiting().await.unwrap().len(), 1);
     assert_eq!(world.duchy.received.lock().unwrap().len(), 2);
 }
@@ -113,9 +123,11 @@ async fn uploads_misbehave_when_told_to() {
     for how in [Misbehaviour::Slow(Duration::from_millis(1)), Misbehaviour::Corrupt, Misbehaviour::Duplicate]
     {
         let provider = world.data_provider("edp1", &[1, 2, 3]).with_misbehaviour(Some(how));
-        let outcome = provider.fulfill_waiting().await;
+        let outcomes = provider.fulfill_waiting().await.unwrap();
         // This duchy does not take the same twice.
-        assert!(matches!(outcome, Err(DataProviderError::Duchy(_))), "{how:?}: {outcome:?}");
+        let [Outcome::Waits { error: DataProviderError::Duchy(_), .. }] = outcomes.as_slice() else {
+            panic!("{how:?}: {outcomes:?}");
+        };
     }
     let received = world.duchy.received.lock().unwrap();
     let [slow, corrupt, first, again] = received.as_slice() else { panic!("{} calls", received.len()) };
