@@ -44,6 +44,8 @@ static PARTS: LazyLock<ProtocolsSetup> = LazyLock::new(|| {
 /// row is the one that is written to it.
 pub fn messages(data: &[u8]) {
     let Some((choice, data)) = data.split_first() else { return };
+    // Reading it takes the descriptors of all messages, megabytes that are kept, which no input is to be charged with.
+    LazyLock::force(&PARTS);
     // Two bytes are an empty message among repeated ones: the largest has some hundreds in memory.
     bounded(data.len(), 1024, || match choice % 4 {
         0 => announced(data),
