@@ -90,6 +90,20 @@ fn no_program_but_those_of_tests_has_fail_points() {
     assert!(dockerfile.contains("RUN ! grep --quiet --text HALO_FAIL_POINT /halo-duchy"), "and it looks");
 }
 
+/// Without one of its members cargo refuses the whole workspace.
+#[test]
+fn every_member_of_the_workspace_comes_into_the_image() {
+    let manifest = std::fs::read_to_string(deploy("../Cargo.toml")).expect("the workspace");
+    let members =
+        manifest.lines().find_map(|line| line.strip_prefix("members = ")).expect("members on one line");
+    let members: Vec<String> = serde_json::from_str(members).expect("a list of names");
+    assert!(members.len() > 3, "{members:?}");
+    let ignored = std::fs::read_to_string(deploy("Dockerfile.dockerignore")).expect("the list");
+    for member in members {
+        assert!(ignored.lines().any(|line| line == format!("!{member}")), "{member}");
+    }
+}
+
 #[test]
 fn the_program_takes_the_flags_of_every_container() {
     for target in TARGETS {
