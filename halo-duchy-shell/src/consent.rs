@@ -20,7 +20,7 @@ use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use x509_parser::prelude::X509Certificate;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 use crate::config::DuchyDirectory;
 use crate::hybrid_encryption::{HybridEncryptionError, PrivateKeyset, PublicKeyset};
@@ -278,6 +278,14 @@ pub fn verify(
 /// What a message's signature is over: the value of the message, or of the deprecated copy if there is none.
 pub fn signed_bytes(message: &SignedMessage) -> &[u8] {
     message.message.as_ref().map_or(&message.data, |any| &any.value)
+}
+
+/// Wipes a signed message that is a secret.
+pub(crate) fn wipe(mut signed: SignedMessage) {
+    signed.data.zeroize();
+    if let Some(message) = &mut signed.message {
+        message.value.zeroize();
+    }
 }
 
 /// Checks the signature of `message` under `certificate`, and returns what was signed.

@@ -378,14 +378,27 @@ fn check_length(bytes: &[u8]) -> Result<(), HybridEncryptionError> {
     if length > MAXIMUM_KEYSET_BYTES { Err(HybridEncryptionError::KeysetLength(length)) } else { Ok(()) }
 }
 
-/// The primary's id and the enabled keys. Disabled and destroyed keys are passed over.
+/// The primary's id and the enabled keys. Disabled and destroyed keys are passed over. Of the keyset nothing remains.
 fn parse<K>(
     mut keyset: tink::Keyset,
     material: i32,
     parse_key: impl Fn(&str, &[u8]) -> Option<K>,
 ) -> Result<(u32, Vec<Entry<K>>), HybridEncryptionError> {
+    let parsed = enabled(&keyset, material, parse_key);
+    wipe(&mut keyset);
+    let keys = parsed?;
+    if !keys.iter().any(|entry| entry.id == keyset.primary_key_id) {
+        return Err(HybridEncryptionError::NoPrimaryKey(keyset.primary_key_id));
+    }
+    Ok((keyset.primary_key_id, keys))
+}
+
+fn enabled<K>(
+    keyset: &tink::Keyset,
+    material: i32,
+    parse_key: impl Fn(&str, &[u8]) -> Option<K>,
+) -> Result<Vec<Entry<K>>, HybridEncryptionError> {
     if keyset.key.len() > MAXIMUM_KEYS {
-        wipe(&mut keyset);
         return Err(HybridEncryptionError::TooManyKeys(keyset.key.len()));
     }
     let mut keys: Vec<Entry<K>> = Vec::new();
@@ -402,21 +415,15 @@ fn parse<K>(
             .filter(|_| data.key_material_type == material)
             .and_then(|name| parse_key(name, &data.value));
         let (Some(prefix), Some(parsed)) = (prefix, parsed) else {
-            let error =
-                HybridEncryptionError::UnsupportedKey { key_id: key.key_id, type_url: data.type_url.clone() };
-            wipe(&mut keyset);
-            return Err(error);
+            let type_url = data.type_url.clone();
+            return Err(HybridEncryptionError::UnsupportedKey { key_id: key.key_id, type_url });
         };
         if keys.iter().any(|entry| entry.id == key.key_id) {
             return Err(HybridEncryptionError::DuplicateKey(key.key_id));
         }
         keys.push(Entry { id: key.key_id, prefix, key: parsed });
     }
-    wipe(&mut keyset);
-    if !keys.iter().any(|entry| entry.id == keyset.primary_key_id) {
-        return Err(HybridEncryptionError::NoPrimaryKey(keyset.primary_key_id));
-    }
-    Ok((keyset.primary_key_id, keys))
+    Ok(keys)
 }
 
 fn serialise<K>(entry: &Entry<K>, name: &str, value: Vec<u8>, material: i32) -> tink::Key {

@@ -54,6 +54,7 @@ pub(super) enum Metric {
 }
 
 /// Shares of a frequency vector.
+#[derive(Clone)]
 pub(super) struct ShareOrder {
     /// Start and width of the sampled interval of positions.
     pub(super) interval: (f32, f32),

@@ -10,13 +10,13 @@ use halo_protocols::hmss::generate_secret_shares;
 use halo_protocols::kernel::KernelContext;
 use halo_protocols::proto::frequency_count::{FrequencyVector, SecretShareGeneratorRequest};
 use prost::Message;
-use zeroize::Zeroize;
+use zeroize::{Zeroize, Zeroizing};
 
 use super::consent_check::ShareOrder;
 use super::upload::Upload;
 use super::{DataProvider, DataProviderError};
 use crate::client::Channel;
-use crate::consent::{ConsentError, Signer};
+use crate::consent::{self, ConsentError, Signer};
 use crate::platform;
 use crate::proto::api::fulfill_requisition_request::header;
 use crate::proto::api::requisition_fulfillment_client::RequisitionFulfillmentClient;
@@ -44,6 +44,9 @@ impl fmt::Debug for ShareShuffleSide {
 impl DataProvider {
     /// Counts impressions and splits the counts: the vector for one worker, the seed sealed for the other. The same
     /// requisition gives the same shares again.
+    ///
+    /// Who gets what is for the Kingdom to say, unsigned. So the seed depends on it: a Kingdom that changes its mind gives
+    /// neither worker the seed of a vector that it has seen.
     pub(super) async fn shares(
         &self,
         requisition: &str,
@@ -62,6 +65,7 @@ impl DataProvider {
             SecretShareGeneratorRequest { ring_modulus: order.ring_modulus, data: frequencies.build() };
         let registers = request.data.len();
         let seed = self.seed.derive(requisition.as_bytes());
+        let seed = seed.derive(order.worker.as_bytes()).derive(&order.peer_key.to_bytes());
         let context = KernelContext::new(self.executor.clone(), seed.clone());
         let shares = platform::blocking(move || generate_secret_shares(&request, &context));
         let shares = shares.await.map_err(|_| DataProviderError::Interrupted)?;
@@ -70,11 +74,15 @@ impl DataProvider {
         let mut share_seed = shares.share_seed.unwrap_or_default();
         let mut random_seed = RandomSeed { data: [&share_seed.key[..], &share_seed.iv].concat() };
         share_seed.key.zeroize();
-        let signed = side.signer.sign_message("RandomSeed", &random_seed).map_err(DataProviderError::Seed)?;
+        share_seed.iv.zeroize();
+        let signed = side.signer.sign_message("RandomSeed", &random_seed);
         random_seed.data.zeroize();
-        let mut signed = signed.encode_to_vec();
-        let sealed = order.peer_key.encrypt(&signed, &mut seed.stream("sealed seed", 0));
-        signed.zeroize();
+        let signed = signed.map_err(DataProviderError::Seed)?;
+        let plaintext = Zeroizing::new(signed.encode_to_vec());
+        consent::wipe(signed);
+        // Some signatures are other ones each time, and two plaintexts must not share a key and a nonce.
+        let mut stream = seed.derive(&plaintext).stream("sealed seed", 0);
+        let sealed = order.peer_key.encrypt(&plaintext, &mut stream);
         let ciphertext = sealed.map_err(|error| DataProviderError::Seed(ConsentError::Encryption(error)))?;
         let protocol = header::HonestMajorityShareShuffle {
             secret_seed: Some(EncryptedMessage {

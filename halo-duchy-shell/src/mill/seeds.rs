@@ -6,12 +6,12 @@ use halo_crypto::Secret;
 use halo_protocols::hmss::{SeedShare, Worker, secret_seeds};
 use halo_protocols::proto::protocol::honest_majority_share_shuffle::shuffle_phase_input::SecretSeed;
 use prost::Message as _;
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
 use super::work::Work;
 use super::{MillError, ShareShuffleParts, Specialty};
 use crate::audit::{Event, Outcome};
-use crate::consent::verify_message;
+use crate::consent::{self, verify_message};
 use crate::convert;
 use crate::hybrid_encryption::PrivateKeyset;
 use crate::identity::Caller;
@@ -135,7 +135,7 @@ async fn open(
     let signed = keyset
         .decrypt(&seed.secret_seed_ciphertext)
         .map_err(|error| refused(format!("requisition {requisition}: {error}")))?;
-    let mut signed = SignedMessage::decode(&signed[..])
+    let signed = SignedMessage::decode(&signed[..])
         .map_err(|_| refused(format!("requisition {requisition}: what was sealed is no signed message")))?;
     let owner = Caller::DataProvider(data_provider.to_owned());
     let certificate = parts.certificates.get(&seed.data_provider_certificate, &owner).await;
@@ -146,10 +146,7 @@ async fn open(
             .map_err(|_| refused(format!("requisition {requisition}: what was signed is no seed")))?;
         Ok(Secret::new(seed.data))
     });
-    signed.data.zeroize();
-    if let Some(message) = &mut signed.message {
-        message.value.zeroize();
-    }
+    consent::wipe(signed);
     opened
 }
 

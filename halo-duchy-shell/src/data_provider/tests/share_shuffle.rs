@@ -9,6 +9,7 @@ use halo_protocols::data_provider::VidIndexMap;
 use halo_protocols::proto::frequency_count::FrequencyVector;
 
 use super::*;
+use crate::data_provider::consent_check::ShareOrder;
 use crate::kingdom::config::ShareShuffleSettings;
 use crate::proto::api::fulfill_requisition_request::header;
 use crate::proto::api::requisition::{DuchyEntry, duchy_entry};
@@ -208,7 +209,33 @@ async fn a_worker_that_is_nowhere_leaves_the_requisition_waiting() {
     let (world, _) = world(Metric::Reach).await;
     let side = ShareShuffleSide { workers: BTreeMap::new(), ..side(&world) };
     let provider = provider(&world).with_share_shuffle(Some(side));
-    let error = provider.fulfill_waiting().await.unwrap_err();
-    assert!(matches!(error, DataProviderError::UnknownDuchy(_)), "{error:?}");
+    let outcomes = provider.fulfill_waiting().await.unwrap();
+    let [Outcome::Waits { error: DataProviderError::UnknownDuchy(_), .. }] = outcomes.as_slice() else {
+        panic!("{outcomes:?}");
+    };
     assert_eq!(provider.waiting().await.unwrap().len(), 1);
+}
+
+/// A Kingdom that names one worker and later the other would give each the seed of what the other has.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_gets_what_decides_the_seed() {
+    let (world, keysets) = world(Metric::Reach).await;
+    let provider = provider(&world);
+    let requisition = provider.waiting().await.unwrap().remove(0);
+    let order = async || match provider.check(&requisition).await.unwrap().data {
+        DataOrder::Shares(order) => order,
+        DataOrder::Sketch(_) => panic!("a sketch"),
+    };
+    let vector = async |order: &ShareOrder| provider.shares(&requisition.name, order).await.unwrap().body;
+    let original = order().await;
+    let sent = vector(&original).await;
+    assert_eq!(vector(&order().await).await, sent, "the same again");
+
+    let peer = keyed(&requisition.duchies);
+    let other_worker = ShareOrder { worker: peer.to_owned(), ..order().await };
+    let other_key = ShareOrder { peer_key: keysets[original.worker.as_str()].public(), ..order().await };
+    let neither = ShareOrder { worker: peer.to_owned(), ..other_key.clone() };
+    for changed in [other_worker, other_key, neither] {
+        assert_ne!(vector(&changed).await, sent, "{:?} is to get the vector", changed.worker);
+    }
 }
