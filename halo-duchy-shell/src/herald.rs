@@ -61,6 +61,8 @@ pub struct HeraldOptions {
     pub stage_poll: Duration,
     /// The least time between two openings of the stream.
     pub stream_floor: Duration,
+    /// How long a stream may stay open. The Kingdom ends it after ten minutes.
+    pub stream_deadline: Duration,
     /// Whether computations may go without noise.
     pub noise_policy: NoisePolicy,
     /// Kingdom states in which the local computation and its blobs are deleted at once; terminal ones only.
@@ -78,6 +80,7 @@ impl Default for HeraldOptions {
             stage_patience: Duration::from_secs(15 * 60),
             stage_poll: Duration::from_millis(100),
             stream_floor: Duration::from_secs(1),
+            stream_deadline: Duration::from_secs(11 * 60),
             noise_policy: NoisePolicy::Required,
             deletable_states: BTreeSet::new(),
         }
@@ -173,8 +176,12 @@ impl Herald {
         let mut outage = Outage::default();
         loop {
             let opened = Instant::now();
-            let read = match kingdom.stream_active_computations(progress.position()).await {
-                Ok(stream) => self.read(stream, &mut progress, &mut outage).await,
+            let deadline = options.stream_deadline;
+            let read = match kingdom.stream_active_computations(progress.position(), deadline).await {
+                Ok(stream) => {
+                    tracing::info!("following the Kingdom's computations");
+                    self.read(stream, opened + deadline, &mut progress, &mut outage).await
+                }
                 Err(status) => Err(status),
             };
             match read {
@@ -192,10 +199,12 @@ impl Herald {
         }
     }
 
-    /// Works on the items of one stream until it ends and all of them are done.
+    /// Works on the items of one stream until it ends, or should have ended: gRPC holds nobody to the deadline of a stream
+    /// that has begun, so that one whose Kingdom hangs would be silent for good.
     async fn read(
         &self,
         mut stream: Streaming<StreamActiveComputationsResponse>,
+        deadline: Instant,
         progress: &mut Progress,
         outage: &mut Outage,
     ) -> Result<(), Status> {
@@ -206,7 +215,8 @@ impl Herald {
             }
             // Finished tasks are collected as they end; a panic in one has been printed and concerns only its item.
             while open.try_join_next().is_some() {}
-            match stream.message().await {
+            let overdue = |_| Err(Status::deadline_exceeded("the Kingdom does not end its stream"));
+            match tokio::time::timeout_at(deadline, stream.message()).await.unwrap_or_else(overdue) {
                 Ok(Some(item)) => {
                     outage.end();
                     let done = progress.begin(item.continuation_token);

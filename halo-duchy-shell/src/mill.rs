@@ -85,6 +85,9 @@ pub struct MillOptions {
     pub noise_policy: NoisePolicy,
 }
 
+/// For how long a job looks for lost messages.
+const JOB_LOOK: Duration = Duration::from_secs(30);
+
 impl Default for MillOptions {
     fn default() -> Self {
         Self {
@@ -286,8 +289,10 @@ impl Mill {
             let Some(token) = self.claim(&[claimed.protocol]).await? else { break };
             self.work_on(token, &shutdown).await;
         }
-        // Nobody else looks where all mills are jobs.
-        shutdown.unless_requested(self.inner.look()).await.unwrap_or(Ok(()))
+        // Nobody else looks where all mills are jobs. Until it ends, a job takes the place of one that has work to do: where
+        // there is much to look at, or peers do not answer, others look at the rest.
+        let look = tokio::time::timeout(JOB_LOOK, self.inner.look());
+        shutdown.unless_requested(look).await.unwrap_or(Ok(Ok(()))).unwrap_or(Ok(()))
     }
 
     async fn work_on(&self, token: ComputationToken, shutdown: &Shutdown) {

@@ -17,9 +17,6 @@ use crate::proto::system::{
 };
 use crate::retry::{Backoff, Class, Retries};
 
-/// How long a stream of active computations may stay open; the Kingdom ends it after ten minutes.
-const STREAM_DEADLINE: Duration = Duration::from_secs(11 * 60);
-
 /// How often a change of the duchy's participation is tried, each time with the etag of the day. Of the Kingdom's
 /// `UNKNOWN`, which stands for most refusals, nothing better comes.
 const UPDATES: Retries = Retries {
@@ -60,16 +57,18 @@ impl SystemApi {
         }
     }
 
-    /// Opens the stream of this duchy's computations, from where `continuation_token` says.
+    /// Opens the stream of this duchy's computations, from where `continuation_token` says. The Kingdom is told when it is to
+    /// end.
     ///
     /// # Errors
     /// The Kingdom's status.
     pub async fn stream_active_computations(
         &self,
         continuation_token: String,
+        deadline: Duration,
     ) -> Result<Streaming<StreamActiveComputationsResponse>, Status> {
         let mut request = Request::new(StreamActiveComputationsRequest { continuation_token });
-        request.set_timeout(STREAM_DEADLINE);
+        request.set_timeout(deadline);
         Ok(self.computations.clone().stream_active_computations(request).await?.into_inner())
     }
 

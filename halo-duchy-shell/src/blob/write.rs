@@ -39,7 +39,7 @@ impl BlobStore {
         Ok(BlobWriter {
             key: location::new_key(&self.duchy, place)?,
             store: self.clone(),
-            small: Vec::new(),
+            part: Vec::new(),
             parts: None,
             part_size: part_size(limit),
             hash: Sha256::new(),
@@ -139,9 +139,9 @@ async fn push(parts: &mut WriteMultipart, bytes: Bytes) -> Result<(), Error> {
 pub struct BlobWriter {
     store: BlobStore,
     key: Path,
-    /// All bytes so far, as long as they fit into one part.
-    small: Vec<Bytes>,
-    /// The parts, once they do not.
+    /// The bytes since the last whole part, copied: a chunk may be a few bytes of a large buffer, which it would keep.
+    part: Vec<u8>,
+    /// The upload, once there is more than a part.
     parts: Option<WriteMultipart>,
     part_size: usize,
     hash: Sha256,
@@ -151,7 +151,7 @@ pub struct BlobWriter {
 }
 
 impl BlobWriter {
-    /// Appends a chunk.
+    /// Appends a chunk. Of its buffer nothing is kept.
     ///
     /// # Errors
     /// [`BlobError::TooLarge`], [`BlobError::Storage`].
@@ -161,22 +161,31 @@ impl BlobWriter {
             return Err(BlobError::TooLarge { limit: self.limit });
         }
         self.hash.update(&chunk);
+        let mut rest = &chunk[..];
+        while !rest.is_empty() {
+            if self.part.len() == self.part_size {
+                self.push_part().await?;
+            }
+            let (piece, others) = rest.split_at(rest.len().min(self.part_size - self.part.len()));
+            if self.part.capacity() - self.part.len() < piece.len() {
+                // As a vector grows by itself, but not beyond a part.
+                let more = piece.len().max(self.part.len()).min(self.part_size - self.part.len());
+                self.part.reserve_exact(more);
+            }
+            self.part.extend_from_slice(piece);
+            rest = others;
+        }
+        Ok(())
+    }
+
+    /// Sends a whole part.
+    async fn push_part(&mut self) -> Result<(), BlobError> {
         let parts = match &mut self.parts {
             Some(parts) => parts,
-            None => {
-                self.small.push(chunk);
-                if self.length <= self.part_size as u64 {
-                    return Ok(());
-                }
-                let mut parts = self.store.begin(&self.key, self.part_size).await?;
-                for chunk in std::mem::take(&mut self.small) {
-                    parts.put(chunk);
-                }
-                self.parts = Some(parts);
-                return Ok(());
-            }
+            None => self.parts.insert(self.store.begin(&self.key, self.part_size).await?),
         };
-        push(parts, chunk).await.map_err(BlobError::object("write", &self.key))
+        let part = std::mem::take(&mut self.part);
+        push(parts, part.into()).await.map_err(BlobError::object("write", &self.key))
     }
 
     /// The bytes written so far.
@@ -197,12 +206,13 @@ impl BlobWriter {
         let digest = std::mem::take(&mut self.hash).finalize().into();
         let content = Content { digest, length: self.length };
         let finished = async {
+            let part = Bytes::from(std::mem::take(&mut self.part));
             match self.parts.take() {
-                Some(parts) => self.store.complete(&self.key, parts, content.length).await,
-                None => {
-                    let payload = PutPayload::from_iter(std::mem::take(&mut self.small));
-                    self.store.put(&self.key, payload).await
+                Some(mut parts) => {
+                    push(&mut parts, part).await.map_err(BlobError::object("write", &self.key))?;
+                    self.store.complete(&self.key, parts, content.length).await
                 }
+                None => self.store.put(&self.key, part.into()).await,
             }
         };
         measured_since(self.begun, "write", finished).await?;

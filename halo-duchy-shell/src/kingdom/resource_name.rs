@@ -105,9 +105,13 @@ pub struct CertificateName {
     pub certificate: String,
 }
 
+/// The longest id, in bytes. The Kingdom makes ids of 11; a duchy's is the name that its operator gave it.
+const MAXIMUM_ID_BYTES: usize = 256;
+
 /// Whether `text` may be an id.
 pub fn is_id(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+    (1..=MAXIMUM_ID_BYTES).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
 }
 
 /// The ids of a name with the given collections, or none if it is another name.

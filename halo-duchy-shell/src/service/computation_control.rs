@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use halo_protocols::kernel::MAXIMUM_MESSAGE_BYTES;
 use halo_protocols::llv2::StageKind;
 use sha2::{Digest, Sha256};
 use tonic::{Code, Request, Response, Status, Streaming, async_trait};
@@ -45,8 +46,9 @@ pub struct AdvanceLimits {
 }
 
 impl Default for AdvanceLimits {
+    /// What a mill reads, it takes: more would be acknowledged, and then fail the computation.
     fn default() -> Self {
-        Self { max_bytes: 4 << 30, idle: Duration::from_secs(60) }
+        Self { max_bytes: MAXIMUM_MESSAGE_BYTES, idle: Duration::from_secs(60) }
     }
 }
 

@@ -277,8 +277,10 @@ impl RequisitionFulfillmentService {
         });
         let recorded = around("database.fulfill", stage_of(Some(token)), recorded).await;
         let Err(status) = recorded else { return Ok(()) };
-        if matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled) {
-            // It may have been recorded all the same, so the blob must stay.
+        // What else there is may come from a connection that broke: then it may have been recorded all the same, or be
+        // recorded yet, so the blob must stay.
+        let refusals = [Code::Aborted, Code::FailedPrecondition, Code::InvalidArgument, Code::NotFound];
+        if !refusals.contains(&status.code()) {
             return Err(internal(&status));
         }
         let token = self.token(header).await?;

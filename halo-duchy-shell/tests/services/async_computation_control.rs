@@ -90,6 +90,19 @@ async fn the_last_message_moves_the_computation_on() {
     assert_eq!(duchy.computation().await, computation);
 }
 
+/// Tried again as "not yet", it would keep its sender waiting until the deadline.
+#[tokio::test]
+async fn a_message_that_is_late_by_many_stages_changes_nothing() {
+    for stage in [Stage::WaitExecutionPhaseOneInputs, Stage::WaitExecutionPhaseThreeInputs] {
+        let mut duchy = Duchy::aggregator().await;
+        duchy.computation_in(stage, AGGREGATOR).await;
+        let computation = duchy.computation().await;
+        let late = advance(Stage::WaitSetupPhaseInputs, 0, "p0");
+        duchy.bookkeeping.advance_computation(late).await.expect("the peer has nothing more to do");
+        assert_eq!(duchy.computation().await, computation);
+    }
+}
+
 #[tokio::test]
 async fn requests_that_make_no_sense_are_refused() {
     let mut duchy = Duchy::aggregator().await;

@@ -41,6 +41,8 @@ enum Turn {
     Refuse(Code),
     /// It tells of one change, then breaks.
     TellAndBreak,
+    /// It tells of one change, then nothing, and never ends.
+    TellAndHang,
 }
 
 /// Takes turns at each opening of the stream; when there are none left, streams tell of one change and stay open.
@@ -83,8 +85,8 @@ impl Computations for Kingdom {
             StreamActiveComputationsResponse { continuation_token: position(opened), computation: None };
         sender.send(Ok(item)).await.expect("room");
         match turn {
-            Some(_) => sender.send(Err(Status::unavailable("gone"))).await.expect("room"),
-            None => drop(tokio::spawn(async move { sender.closed().await })),
+            Some(Turn::TellAndBreak) => sender.send(Err(Status::unavailable("gone"))).await.expect("room"),
+            _ => drop(tokio::spawn(async move { sender.closed().await })),
         }
         Ok(Response::new(Items::new(items)))
     }
@@ -192,4 +194,11 @@ async fn a_refusal_that_does_not_pass_ends_the_herald() {
 async fn streams_that_tell_something_may_break_as_often_as_they_like() {
     let (followed, _) = follow(&[Turn::TellAndBreak; 10], quick(2, Duration::ZERO)).await;
     assert_eq!(followed.expect("it goes on"), position(11));
+}
+
+#[tokio::test]
+async fn a_stream_that_says_nothing_more_is_opened_again() {
+    let options = HeraldOptions { stream_deadline: Duration::from_millis(200), ..quick(5, PATIENCE) };
+    let (followed, _) = follow(&[Turn::TellAndHang; 2], options).await;
+    assert_eq!(followed.expect("it goes on"), position(3));
 }

@@ -200,3 +200,26 @@ pub(super) async fn a_private_key_is_written_once(f: Fixture) {
     assert_eq!(path, "duchy-a/tink-private-key/-7");
     assert_eq!(f.store.read(&path, 100).await.expect("read"), b"sealed");
 }
+
+/// A chunk of a message may be one byte of it, and the message four megabytes.
+#[tokio::test]
+async fn a_writer_keeps_nothing_of_the_buffers_that_chunks_are_of() {
+    struct Owner(Arc<[u8]>);
+    impl AsRef<[u8]> for Owner {
+        fn as_ref(&self) -> &[u8] {
+            &self.0
+        }
+    }
+
+    let f = super::on_files().expect("a directory");
+    let buffer: Arc<[u8]> = Arc::from(pattern(1 << 16).as_ref());
+    let mut writer = f.store.writer(PLACE, 1 << 30).await.expect("begin");
+    for start in 0..100 {
+        let message = Bytes::from_owner(Owner(Arc::clone(&buffer)));
+        writer.write(message.slice(start..start + 1)).await.expect("write");
+        drop(message);
+        assert_eq!(Arc::strong_count(&buffer), 1, "after chunk {start}");
+    }
+    let blob = writer.finish().await.expect("finish");
+    assert_eq!(f.store.read(&blob.path, 100).await.expect("read"), &buffer[..100]);
+}

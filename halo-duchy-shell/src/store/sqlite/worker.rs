@@ -82,6 +82,10 @@ impl Worker {
         };
         let (reply, answer) = oneshot::channel();
         let job = move |connection: &mut Connection| {
+            // Nobody waits for it any more: what a caller has given up it may do again, and a lease would be nobody's.
+            if reply.is_closed() {
+                return;
+            }
             // A caller that has gone away does not want to know.
             let _ = reply.send(run(connection, begin, &*clock, work));
         };
@@ -122,5 +126,43 @@ fn gone() -> StoreError {
 impl fmt::Debug for Worker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Worker")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::task::Poll;
+
+    use super::*;
+    use crate::clock::SystemClock;
+    use crate::store::sqlite::migrations::migrate;
+
+    /// Held up, the thread must not do afterwards what all its callers have given up: a claim among it would be nobody's.
+    #[tokio::test]
+    async fn what_nobody_waits_for_any_more_is_not_done() {
+        let mut connection = Connection::open_in_memory().expect("memory");
+        migrate(&mut connection).expect("tables");
+        let worker = Worker::start(connection).expect("a thread");
+        let (release, held) = mpsc::channel::<()>();
+        let hold = move |_: &mut Connection| held.recv().expect("released");
+        let Owner::Thread(thread) = &worker.0 else { panic!("no thread") };
+        thread.send(Box::new(hold)).expect("it runs");
+
+        let done = Arc::new(AtomicBool::new(false));
+        let given_up = Arc::clone(&done);
+        {
+            let mut waiting =
+                std::pin::pin!(worker.transact(Begin::Deferred, Arc::new(SystemClock), move |_, _| {
+                    given_up.store(true, Ordering::SeqCst);
+                    async { Ok(()) }.boxed()
+                }));
+            assert!(matches!(futures::poll!(&mut waiting), Poll::Pending));
+        }
+        release.send(()).expect("it is held");
+        let answer =
+            worker.transact(Begin::Deferred, Arc::new(SystemClock), |_, _| async { Ok(7) }.boxed()).await;
+        assert_eq!(answer.expect("an answer"), 7);
+        assert!(!done.load(Ordering::SeqCst));
     }
 }

@@ -89,7 +89,7 @@ fn a_share_is_expected_with_its_seed_kept() {
 #[test]
 fn every_field_of_a_share_shuffle_header_is_checked() {
     type Change = fn(&mut HonestMajorityShareShuffle);
-    let cases: [(Change, &str); 9] = [
+    let cases: [(Change, &str); 10] = [
         (|header| header.secret_seed = None, "secret_seed is missing"),
         (|header| header.secret_seed = Some(EncryptedMessage::default()), "secret_seed is missing"),
         (
@@ -109,6 +109,10 @@ fn every_field_of_a_share_shuffle_header_is_checked() {
         ),
         (
             |header| header.data_provider_certificate = format!("{CERTIFICATE}/../x"),
+            "dataProviders/edp1/certificates",
+        ),
+        (
+            |header| header.data_provider_certificate = format!("{CERTIFICATE}{}", "a".repeat(500 << 10)),
             "dataProviders/edp1/certificates",
         ),
     ];
