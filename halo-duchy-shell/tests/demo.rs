@@ -114,7 +114,9 @@ async fn a_share_shuffle_samples_people_and_adds_noise() {
     assert!((900..1150).contains(&report.true_reach_in_sample), "{}", report.true_reach_in_sample);
     let error = (report.reach - 2048).abs() as f64;
     assert!(error <= 4.0 * report.reach_standard_deviation, "{error} of {}", report.reach_standard_deviation);
-    assert_eq!(report.frequency.len(), 10);
+    // A count that its noise leaves nothing of has no share.
+    let counts = report.frequency.len();
+    assert!((7..=10).contains(&counts), "{:?}", report.frequency);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
