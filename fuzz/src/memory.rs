@@ -11,7 +11,7 @@ const CONSTANT: usize = 1 << 20;
 /// What `decode` gives. Panics if it ever held more than `per_byte` bytes for each of the `length` bytes that it reads, and
 /// a megabyte.
 pub(crate) fn bounded<T>(length: usize, per_byte: usize, decode: impl FnOnce() -> T) -> T {
-    // Megabytes, made at the first use and kept.
+    // Tables that are made at the first use and kept.
     P256::fixed_generator();
     Ristretto255::fixed_generator();
     let before = ALLOCATED.current_usage();

@@ -292,7 +292,10 @@ impl Mill {
         // Nobody else looks where all mills are jobs. Until it ends, a job takes the place of one that has work to do: where
         // there is much to look at, or peers do not answer, others look at the rest.
         let look = tokio::time::timeout(JOB_LOOK, self.inner.look());
-        shutdown.unless_requested(look).await.unwrap_or(Ok(Ok(()))).unwrap_or(Ok(()))
+        match shutdown.unless_requested(look).await {
+            Some(Ok(looked)) => looked,
+            Some(Err(_)) | None => Ok(()),
+        }
     }
 
     async fn work_on(&self, token: ComputationToken, shutdown: &Shutdown) {

@@ -109,14 +109,12 @@ async fn reach_only_without_noise_is_within_three_percent_on_the_bundled_log() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_share_shuffle_samples_people_and_adds_noise() {
     let options = ["--protocol", "hmss", "--vid-sampling-width", "0.5", "--vid-sampling-start", "0.75"];
-    let cli = Cli::try_parse_from(["demo"].iter().chain(&options).chain(&["--seed", "3"]));
+    let cli = Cli::try_parse_from(["demo"].iter().chain(&options).chain(&["--seed", "1"]));
     let report = demo::run(&cli.expect("options").demo).await.expect("a result");
     assert!((900..1150).contains(&report.true_reach_in_sample), "{}", report.true_reach_in_sample);
     let error = (report.reach - 2048).abs() as f64;
     assert!(error <= 4.0 * report.reach_standard_deviation, "{error} of {}", report.reach_standard_deviation);
-    // A count that its noise leaves nothing of has no share.
-    let counts = report.frequency.len();
-    assert!((7..=10).contains(&counts), "{:?}", report.frequency);
+    assert_eq!(report.frequency.len(), 10);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -205,17 +205,18 @@ impl BlobWriter {
     pub async fn finish(mut self) -> Result<Blob, BlobError> {
         let digest = std::mem::take(&mut self.hash).finalize().into();
         let content = Content { digest, length: self.length };
+        let begun = self.begun;
         let finished = async {
-            let part = Bytes::from(std::mem::take(&mut self.part));
+            // While the upload is still the writer's, which discards it if this fails.
+            if self.parts.is_some() {
+                self.push_part().await?;
+            }
             match self.parts.take() {
-                Some(mut parts) => {
-                    push(&mut parts, part).await.map_err(BlobError::object("write", &self.key))?;
-                    self.store.complete(&self.key, parts, content.length).await
-                }
-                None => self.store.put(&self.key, part.into()).await,
+                Some(parts) => self.store.complete(&self.key, parts, content.length).await,
+                None => self.store.put(&self.key, std::mem::take(&mut self.part).into()).await,
             }
         };
-        measured_since(self.begun, "write", finished).await?;
+        measured_since(begun, "write", finished).await?;
         BLOB_BYTES.add(content.length, ["write"]);
         Ok(Blob { path: Location::path(&self.key, content), content })
     }

@@ -50,15 +50,16 @@ impl Inner {
     /// Fails the computations that have waited for as long as the interval lasts and whose messages are lost, and has those
     /// go on that have all of them. It begins anywhere among them, so that a look that is cut short passes over no one for good.
     pub(super) async fn look(&self) -> Result<(), Status> {
+        let mut ids = Vec::new();
         for protocol in self.parts.specialty.protocols() {
-            let mut ids = self.parts.internal.ids_in(&protocol.awaiting()).await?;
-            let anywhere = platform::random_u32().map_err(|error| Status::internal(error.to_string()))?;
-            let first = anywhere as usize % ids.len().max(1);
-            ids.rotate_left(first);
-            for id in ids {
-                if let Err(error) = self.look_at(&id).await {
-                    tracing::debug!(computation = id, %error, "not known whether its messages are lost");
-                }
+            ids.extend(self.parts.internal.ids_in(&protocol.awaiting()).await?);
+        }
+        let anywhere = platform::random_u32().map_err(|error| Status::internal(error.to_string()))?;
+        let first = anywhere as usize % ids.len().max(1);
+        ids.rotate_left(first);
+        for id in ids {
+            if let Err(error) = self.look_at(&id).await {
+                tracing::debug!(computation = id, %error, "not known whether its messages are lost");
             }
         }
         Ok(())
