@@ -40,12 +40,14 @@ const ROWS: [(&str, &[&str]); 18] = [
         &[
             "a value outside the ring",
             "a value less",
+            "a number of registers that its values are not",
+            "a number of registers that no vector has",
             "a seed that is too short",
             "bytes that are no message",
             "a length beyond the end",
         ],
     ),
-    ("a share that says another number of registers", &["another number of registers"]),
+    ("a share of another number of registers", &["another number of registers"]),
     (
         "a seed for no requisition",
         &[

@@ -444,6 +444,11 @@ fn shuffle_input(body: &[u8], change: impl FnOnce(&mut ShufflePhaseInput)) -> Op
     Some(input.encode_to_vec())
 }
 
+/// A random seed alone may be read as values; seeds of requisitions may not.
+fn passes_on_seeds(body: &Vec<u8>) -> bool {
+    ShufflePhaseInput::decode(body.as_slice()).is_ok_and(|input| !input.secret_seeds.is_empty())
+}
+
 /// Which data providers have sent this worker what the other needs, if any, is chance.
 fn seeds(body: &[u8], change: impl FnOnce(&mut Vec<SecretSeed>)) -> Option<Vec<u8>> {
     let mut input = ShufflePhaseInput::decode(body).ok()?;
@@ -495,10 +500,31 @@ pub fn share_shuffle() -> Vec<Deviation> {
             Share,
             |body, _| {
                 let mut input = AggregationPhaseInput::decode(body).ok()?;
-                input.register_count = 1 << 40;
+                input.register_count += 1;
+                input.combined_frequency_vectors.push(1);
                 Some(input.encode_to_vec())
             },
             Comes::Fails { reason: "the workers' vectors are of " },
+        ),
+        deviation(
+            "a number of registers that its values are not",
+            Share,
+            |body, _| {
+                let mut input = AggregationPhaseInput::decode(body).ok()?;
+                input.register_count += 1;
+                Some(input.encode_to_vec())
+            },
+            refused("100 values, expected 101"),
+        ),
+        deviation(
+            "a number of registers that no vector has",
+            Share,
+            |body, _| {
+                let mut input = AggregationPhaseInput::decode(body).ok()?;
+                input.register_count = 1 << 40;
+                Some(input.encode_to_vec())
+            },
+            refused("registers with noise: "),
         ),
         deviation(
             "a seed that no requisition has",
@@ -557,7 +583,7 @@ pub fn share_shuffle() -> Vec<Deviation> {
         deviation(
             "another stage's payload",
             Share,
-            |body, seen| seen.other(Two, body),
+            |body, seen| seen.other(One, body).filter(passes_on_seeds).or_else(|| seen.other(Two, body)),
             refused("is no AggregationPhaseInput"),
         ),
         deviation(

@@ -12,7 +12,7 @@ use super::requisition_shares::{RequisitionError, RequisitionShares};
 use super::share::Values;
 use super::shuffle_phase::{Order, ShufflePhase};
 use super::state::{Collecting, Created, State, Worker};
-use super::{Message, Outcome, Role, SettingError, Stage};
+use super::{FrequencyVectorParameters, Message, Outcome, Role, SettingError, ShareShuffleError, Stage};
 use crate::computation::{Computation, Refusal, Step};
 use crate::consent;
 use crate::duchy_id::DuchyId;
@@ -87,7 +87,15 @@ pub enum StepError {
     /// The other worker sent this one's seed back: the common seed would be one that everybody can guess.
     #[error("the random seed of {0} is this worker's own")]
     EchoedSeed(DuchyId),
-    /// The workers do not agree on the number of registers.
+    /// A worker says that its vector has a number of registers that no vector of this computation can have.
+    #[error("the share of {from}: {source}")]
+    RegisterCount {
+        /// The worker.
+        from: DuchyId,
+        /// Why not.
+        source: SettingError,
+    },
+    /// The workers do not agree on the number of registers, and what each of them sent is as long as it says.
     #[error("the workers' vectors are of {} and {} registers", .0[0], .0[1])]
     RegisterCounts([i64; 2]),
     /// The share of a requisition is refused.
@@ -145,6 +153,7 @@ impl StepError {
             | Self::PeerSeed { from, .. }
             | Self::EchoedSeed(from)
             | Self::PassedOn { from, .. }
+            | Self::RegisterCount { from, .. }
             | Self::Share { from, .. } => Some(from),
             Self::Unexpected { .. }
             | Self::MessageCount { .. }
@@ -175,6 +184,7 @@ impl StepError {
             | Self::Malformed { .. }
             | Self::PeerSeed { .. }
             | Self::EchoedSeed(_)
+            | Self::RegisterCount { .. }
             | Self::RegisterCounts(_)
             | Self::Requisition(_)
             | Self::PassedOn { .. }
@@ -426,6 +436,27 @@ fn whose(peer: &DuchyId, passed_on: &[SecretSeed], error: RequisitionError) -> S
     }
 }
 
+/// The parameters for as many registers as a worker says that there are, where what it sent can be such a vector: as long
+/// as it should be. What is wrong with one message alone is laid to its sender, before the two are compared.
+fn own_parameters(
+    setting: &super::Setting,
+    worker: usize,
+    message: &[u8],
+) -> Result<FrequencyVectorParameters, StepError> {
+    let from = || setting.non_aggregators[worker].clone();
+    let malformed = |_| StepError::Malformed { from: from(), message: "AggregationPhaseInput" };
+    let register_count = packed::register_count(message).map_err(malformed)?;
+    let parameters = setting
+        .frequency_vector_parameters(register_count)
+        .map_err(|source| StepError::RegisterCount { from: from(), source })?;
+    let (expected, found) = (parameters.shuffled_length(), packed::value_count(message).map_err(malformed)?);
+    if found != expected {
+        let source = ShareShuffleError::ShareLength { share: worker, expected, found }.into();
+        return Err(StepError::Share { from: from(), source });
+    }
+    Ok(parameters)
+}
+
 fn aggregation_phase(
     setting: super::Setting,
     inputs: &AggregationInputs,
@@ -435,19 +466,11 @@ fn aggregation_phase(
     let [first, second] = inputs.messages.as_slice() else {
         return Err(StepError::MessageCount { stage, expected: WORKERS, found: inputs.messages.len() });
     };
-    let register_count = |worker: usize, message| {
-        packed::register_count(message).map_err(|_| StepError::Malformed {
-            from: setting.non_aggregators[worker].clone(),
-            message: "AggregationPhaseInput",
-        })
-    };
-    let register_counts = [register_count(0, first)?, register_count(1, second)?];
+    let [parameters, other] = [own_parameters(&setting, 0, first)?, own_parameters(&setting, 1, second)?];
+    let register_counts = [&parameters, &other].map(|parameters| parameters.register_count() as i64);
     if register_counts[0] != register_counts[1] {
         return Err(StepError::RegisterCounts(register_counts));
     }
-    let parameters = setting
-        .frequency_vector_parameters(register_counts[0])
-        .map_err(|source| StepError::Setting { stage, source })?;
     let phase = AggregationPhase {
         parameters: &parameters,
         maximum_frequency: setting.parameters.maximum_frequency,

@@ -223,7 +223,7 @@ fn altered_and_truncated_payloads_are_named_errors() {
         });
         assert!(error.culprit().is_some(), "{message:?}: {error}");
         let (_, error) = tampered(message, |delivery| delivery.payload.clear());
-        assert!(!error.to_string().is_empty());
+        assert!(error.culprit().is_some(), "{message:?}: {error}");
     }
     let (duchy, error) = tampered(Message::ShufflePhaseInputOne, |delivery| {
         let mut message = ShufflePhaseInput::decode(delivery.payload.as_slice()).unwrap();
@@ -237,13 +237,24 @@ fn altered_and_truncated_payloads_are_named_errors() {
         delivery.payload.extend([0x08, 1]);
     });
     assert!(matches!(&error, StepError::Share { from, .. } if from.as_str() == "worker1"), "{error}");
-    // Another count of registers at one of them.
+    // Another count of registers at one of them: its own vector does not have as many, or no vector has.
+    for count in [&[51][..], &[0], &[0x80, 0x80, 0x80, 0x80, 0x20]] {
+        let (_, error) = tampered(Message::AggregationPhaseInput, |delivery| {
+            if delivery.from.as_str() == "worker2" {
+                delivery.payload.push(0x10);
+                delivery.payload.extend(count);
+            }
+        });
+        assert_eq!(error.culprit(), Some(&DuchyId::from("worker2")), "{count:?}: {error}");
+    }
+    // A register more, and said so: either worker may be wrong.
     let (_, error) = tampered(Message::AggregationPhaseInput, |delivery| {
         if delivery.from.as_str() == "worker2" {
-            delivery.payload.extend([0x10, 51]);
+            delivery.payload.extend([0x08, 1, 0x10, 51]);
         }
     });
     assert!(matches!(error, StepError::RegisterCounts([50, 51])), "{error}");
+    assert_eq!(error.culprit(), None);
 }
 
 #[test]
