@@ -339,4 +339,13 @@ fn settings_that_cannot_be_computed_are_refused_at_creation() {
         }
         other => panic!("{other:?}"),
     }
+    // Tuples that fit, of frequencies that make a matrix that does not.
+    let mut wide = valid();
+    wide.parameters.maximum_frequency = 10_000;
+    match check(&wide) {
+        Err(SettingError::TooMuchNoise { what: "matrix cells", demanded, limit }) => {
+            assert!(demanded > limit, "{demanded} {limit}");
+        }
+        other => panic!("{other:?}"),
+    }
 }

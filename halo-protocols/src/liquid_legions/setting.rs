@@ -118,7 +118,7 @@ pub enum SettingError {
     /// More noise than a computation may hold, from all duchies together.
     #[error("the parameters demand {demanded} noise {what}, at most {limit} fit a message")]
     TooMuchNoise {
-        /// Registers or tuples.
+        /// Registers, tuples, or cells of the matrix that tuples become.
         what: &'static str,
         /// How many.
         demanded: u64,
@@ -149,6 +149,9 @@ impl Setting {
                 Layout::FLAG_COUNT_TUPLE,
                 maximum_message_bytes,
             )?;
+            let tests = u64::from(parameters.maximum_frequency.unsigned_abs()) - 1;
+            let cells = noise.mean_frequency_count().saturating_mul(tests);
+            self.require_room("matrix cells", cells, Layout::CELL, maximum_message_bytes)?;
         }
         Ok(())
     }

@@ -66,6 +66,12 @@ impl TupleNoise {
         2 * u64::from(self.frequency.offset()) * (u64::from(self.maximum_frequency) + 1)
     }
 
+    /// How many of these tuples stand for somebody seen some number of times, on average: `μ·F`. These become rows of the
+    /// aggregator's matrix.
+    pub(crate) fn mean_frequency_count(&self) -> u64 {
+        u64::from(self.frequency.offset()) * u64::from(self.maximum_frequency)
+    }
+
     /// Draws the tuples, encrypts them and appends them to `tuples`: flags under the sum of the keys of the duchies
     /// to come, counts under the composite key. The caller has checked that there is room for them.
     pub(crate) fn encrypt<G: Group>(
