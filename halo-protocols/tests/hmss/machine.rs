@@ -239,7 +239,7 @@ fn altered_and_truncated_payloads_are_named_errors() {
     assert!(matches!(&error, StepError::Share { from, .. } if from.as_str() == "worker1"), "{error}");
     // Another count of registers at one of them: its own vector does not have as many, or no vector has.
     for count in [&[51][..], &[0], &[0x80, 0x80, 0x80, 0x80, 0x20]] {
-        let (_, error) = tampered(Message::AggregationPhaseInput, |delivery| {
+        let (_, error) = tampered(Message::AggregationPhaseInput, move |delivery| {
             if delivery.from.as_str() == "worker2" {
                 delivery.payload.push(0x10);
                 delivery.payload.extend(count);
