@@ -174,13 +174,14 @@ impl Herald {
         let position = internal.continuation_token().await.map_err(HeraldError::Position)?;
         let mut progress = Progress::new(position, internal.clone());
         let mut outage = Outage::default();
+        let mut open = JoinSet::new();
         loop {
             let opened = Instant::now();
             let deadline = options.stream_deadline;
             let read = match kingdom.stream_active_computations(progress.position(), deadline).await {
                 Ok(stream) => {
                     tracing::info!("following the Kingdom's computations");
-                    self.read(stream, opened + deadline, &mut progress, &mut outage).await
+                    self.read(stream, opened + deadline, &mut progress, &mut outage, &mut open).await
                 }
                 Err(status) => Err(status),
             };
@@ -199,17 +200,18 @@ impl Herald {
         }
     }
 
-    /// Works on the items of one stream until it ends, or should have ended: gRPC holds nobody to the deadline of a stream
-    /// that has begun, so that one whose Kingdom hangs would be silent for good.
+    /// Begins the items of one stream until it ends, or should have ended: gRPC holds nobody to the deadline of a stream
+    /// that has begun, so that one whose Kingdom hangs would be silent for good. What is still `open` then goes on, and is
+    /// not begun again when the next stream brings it.
     async fn read(
         &self,
         mut stream: Streaming<StreamActiveComputationsResponse>,
         deadline: Instant,
         progress: &mut Progress,
         outage: &mut Outage,
+        open: &mut JoinSet<()>,
     ) -> Result<(), Status> {
-        let mut open = JoinSet::new();
-        let read = loop {
+        loop {
             while open.len() >= OPEN_ITEMS {
                 drop(open.join_next().await);
             }
@@ -219,7 +221,8 @@ impl Herald {
             match tokio::time::timeout_at(deadline, stream.message()).await.unwrap_or_else(overdue) {
                 Ok(Some(item)) => {
                     outage.end();
-                    let done = progress.begin(item.continuation_token);
+                    let name = item.computation.as_ref().map_or("", |computation| &computation.name);
+                    let Some(done) = progress.begin(name, item.continuation_token) else { continue };
                     let inner = Arc::clone(&self.inner);
                     let Some(computation) = item.computation else {
                         done.report();
@@ -232,12 +235,9 @@ impl Herald {
                         done.report();
                     });
                 }
-                Ok(None) => break Ok(()),
-                Err(status) => break Err(status),
+                Ok(None) => return Ok(()),
+                Err(status) => return Err(status),
             }
-        };
-        // Items still waiting must not hold up the next stream; their positions stay open until they are done.
-        open.detach_all();
-        read
+        }
     }
 }
