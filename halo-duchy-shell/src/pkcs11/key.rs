@@ -45,8 +45,6 @@ pub(super) struct TokenKey {
 struct Pool {
     idle: Vec<Opened>,
     in_use: usize,
-    /// The PIN that the token did not take. Tokens lock themselves after a few wrong ones.
-    refused: Option<Pin>,
 }
 
 /// A session, and the key in it.
@@ -158,7 +156,9 @@ impl TokenKey {
         };
         // Not one that closes itself: after the library was begun anew, its number could be another session's.
         let session = library.open_ro_session_no_drop(slot).map_err(|error| self.failure(error))?;
-        match self.log_in(&session).and_then(|()| self.find(&session)) {
+        let token = library.get_token_info(slot).map_err(|error| self.failure(error));
+        let logged_in = token.and_then(|token| self.log_in(&session, token.serial_number()));
+        match logged_in.and_then(|()| self.find(&session)) {
             Ok(key) => Ok(Opened { session, key, generation: state.generation() }),
             Err(error) => {
                 let _ = session.close();
@@ -167,12 +167,12 @@ impl TokenKey {
         }
     }
 
-    fn log_in(&self, session: &Session) -> Result<()> {
+    fn log_in(&self, session: &Session, token: &str) -> Result<()> {
         let path = self.uri.pin();
         let pin = Pin::read(path)?;
         let refused = |reason: String| Pkcs11Error::PinRefused { path: path.to_owned(), reason };
-        if self.lock().refused.as_ref() == Some(&pin) {
-            return Err(refused("it was refused before".to_owned()));
+        if self.module.has_refused(token, &pin) {
+            return Err(refused("it was refused before, and this process does not try it again".to_owned()));
         }
         match session.login_with_raw(UserType::User, &pin.to_library()) {
             // Another session of this process's has logged in, for all of them.
@@ -186,7 +186,7 @@ impl TokenKey {
                 | RvError::UserPinNotInitialized),
                 _,
             )) => {
-                self.lock().refused = Some(pin);
+                self.module.remember_refused(token.to_owned(), pin);
                 Err(refused(error.to_string()))
             }
             Err(error) => Err(self.failure(error)),

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 
 use super::Pkcs11Error;
+use super::pin::Pin;
 
 /// A library is not begun anew more often than this: whoever asks in between is told what the last one brought.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -16,6 +17,9 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub(super) struct Module {
     path: PathBuf,
     state: RwLock<State>,
+    /// By the serial number of a token, the PIN that it did not take. Tokens lock themselves after a few wrong ones, whoever
+    /// of this process tries them: a key that is opened again, as when files are read again, must not.
+    refused: Mutex<BTreeMap<String, Pin>>,
 }
 
 /// What whoever calls the library holds for as long as the call takes.
@@ -52,7 +56,8 @@ impl Module {
         let library = Pkcs11::new(path).map_err(refused)?;
         begin(&library).map_err(refused)?;
         let state = State { library, generation: 0, begun: Instant::now() };
-        let module = Arc::new(Self { path: path.to_owned(), state: RwLock::new(state) });
+        let module =
+            Arc::new(Self { path: path.to_owned(), state: RwLock::new(state), refused: Mutex::default() });
         loaded.insert(path.to_owned(), Arc::clone(&module));
         Ok(module)
     }
@@ -60,6 +65,16 @@ impl Module {
     /// The library, for one call. It is not begun anew meanwhile.
     pub(super) fn enter(&self) -> RwLockReadGuard<'_, State> {
         self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the token with this serial number has refused the PIN, and no other since.
+    pub(super) fn has_refused(&self, token: &str, pin: &Pin) -> bool {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner).get(token) == Some(pin)
+    }
+
+    /// The token with this serial number has refused the PIN.
+    pub(super) fn remember_refused(&self, token: String, pin: Pin) {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner).insert(token, pin);
     }
 
     /// Begins the library anew, unless that has happened since the generation `seen`. All sessions are gone then: some

@@ -160,6 +160,9 @@ fn a_wrong_pin_is_tried_once() {
         }
         other => panic!("{other:?}"),
     }
+    // Another key of the token's, as when files are read again, does not try it either.
+    let again = open().expect_err("refused").to_string();
+    assert!(again.contains("it was refused before"), "{again}");
     std::fs::remove_file(folder.join("pin")).expect("there");
     assert!(matches!(open(), Err(ConsentError::Token(Pkcs11Error::Pin { .. }))));
     write(&folder, "pin", softhsm::PIN.as_bytes());
