@@ -20,24 +20,26 @@ const MAXIMUM_SEED_BYTES: usize = 16 << 10;
 /// Any bytes as what a data provider sends: an encrypted sketch, a share of a frequency vector, or the header before it.
 ///
 /// The first byte chooses, the second is the length of the chunks that the body comes in, the third how many registers the
-/// header says that there are. How a body is cut changes nothing; what is accepted is read by the mills.
+/// header says that there are, or the size of the sketch. How a body is cut changes nothing; what is accepted is read by the mills.
 pub fn fulfillments(data: &[u8]) {
     let [choice, chunk, registers, body @ ..] = data else { return };
     let chunk = usize::from(*chunk) + 1;
+    let size = u64::from(*registers);
     match choice % 6 {
-        0 => sketch::<P256>(false, body, chunk),
-        1 => sketch::<P256>(true, body, chunk),
-        2 => sketch::<Ristretto255>(false, body, chunk),
-        3 => sketch::<Ristretto255>(true, body, chunk),
-        4 => share(u64::from(*registers), body, chunk),
+        0 => sketch::<P256>(size, false, body, chunk),
+        1 => sketch::<P256>(size, true, body, chunk),
+        2 => sketch::<Ristretto255>(size, false, body, chunk),
+        3 => sketch::<Ristretto255>(size, true, body, chunk),
+        4 => share(size, body, chunk),
         _ => header(body),
     }
 }
 
-fn sketch<G: Group>(reach_only: bool, body: &[u8], chunk: usize) {
+fn sketch<G: Group>(size: u64, reach_only: bool, body: &[u8], chunk: usize) {
     let curve_id = G::CURVE_ID;
     let check = |chunk| {
-        bounded(body.len(), 16, || check_registers(curve_id, reach_only, body, chunk)).expect("our group")
+        bounded(body.len(), 16, || check_registers(curve_id, size, reach_only, body, chunk))
+            .expect("our group")
     };
     let checked = check(body.len().max(1));
     // A last register that is cut is noticed before the points or after them.
@@ -45,8 +47,9 @@ fn sketch<G: Group>(reach_only: bool, body: &[u8], chunk: usize) {
     let width = if reach_only { 1 } else { 3 };
     let decoded =
         (0..width).all(|index| Ciphertexts::<G>::decode_column(body, Column { index, width }).is_ok());
-    let whole = body.len().is_multiple_of(2 * width * G::POINT_LENGTH);
-    assert_eq!(checked.is_ok(), decoded && whole, "{checked:?}");
+    let register = 2 * width * G::POINT_LENGTH;
+    let few = body.len() as u64 <= 2 * size * register as u64;
+    assert_eq!(checked.is_ok(), decoded && body.len().is_multiple_of(register) && few, "{checked:?}");
 }
 
 fn share(registers: u64, body: &[u8], chunk: usize) {

@@ -35,7 +35,9 @@ use halo_duchy_shell::service::{ComputationsService, FulfillmentLimits, Requisit
 use halo_duchy_shell::store::sqlite::SqliteStore;
 use halo_duchy_shell::store::{Computation, NewComputation, Store};
 use halo_duchy_shell::tls::TlsIdentity;
-use halo_protocols::proto::protocol::liquid_legions_sketch_aggregation_v2 as llv2;
+use halo_protocols::proto::protocol::{
+    LiquidLegionsSketchParameters, liquid_legions_sketch_aggregation_v2 as llv2,
+};
 use prost::Message;
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
@@ -268,6 +270,7 @@ fn computation(curve_id: i64) -> NewComputation {
                 role: 2,
                 parameters: Some(llv2::computation_details::Parameters {
                     elliptic_curve_id,
+                    sketch_parameters: Some(LiquidLegionsSketchParameters { decay_rate: 12.0, size: 1000 }),
                     ..Default::default()
                 }),
                 ..Default::default()

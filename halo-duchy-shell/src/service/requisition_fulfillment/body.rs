@@ -1,6 +1,8 @@
 //! What the body of a fulfillment must look like, and what is recorded with it, by the computation's protocol.
 
 use halo_crypto::ring::RingModulus;
+use halo_crypto::shuffle::MAX_ELEMENTS;
+use halo_protocols::proto::protocol::LiquidLegionsSketchParameters;
 use tonic::Status;
 
 use super::header::Header;
@@ -57,7 +59,7 @@ impl Body {
     /// What is found wrong at once.
     pub fn push(&mut self, chunk: &[u8]) -> Result<Option<Batch>, BodyError> {
         match self {
-            Self::Sketch(registers) => Ok(registers.push(chunk)),
+            Self::Sketch(registers) => Ok(registers.push(chunk)?),
             Self::Shares(shares) => {
                 shares.push(chunk)?;
                 Ok(None)
@@ -96,9 +98,10 @@ impl Expected {
                     matches!(protocol, ConfiguredProtocol::LiquidLegionsV2(_))
                 };
                 require_protocol(header, "Liquid Legions v2", ours)?;
-                let curve_id =
-                    details.parameters.as_ref().map_or(0, |parameters| parameters.elliptic_curve_id);
-                sketch(header, "Liquid Legions v2", curve_id, Registers::of_curve)
+                let parameters = details.parameters.as_ref();
+                let curve_id = parameters.map_or(0, |parameters| parameters.elliptic_curve_id);
+                let size = parameters.and_then(|parameters| parameters.sketch_parameters);
+                sketch(header, "Liquid Legions v2", curve_id, size, Registers::of_curve)
             }
             Some(ProtocolDetails::ReachOnlyLiquidLegionsV2(details)) => {
                 let name = "reach-only Liquid Legions v2";
@@ -106,9 +109,10 @@ impl Expected {
                     matches!(protocol, ConfiguredProtocol::ReachOnlyLiquidLegionsV2(_))
                 };
                 require_protocol(header, name, ours)?;
-                let curve_id =
-                    details.parameters.as_ref().map_or(0, |parameters| parameters.elliptic_curve_id);
-                sketch(header, name, curve_id, Registers::reach_only_of_curve)
+                let parameters = details.parameters.as_ref();
+                let curve_id = parameters.map_or(0, |parameters| parameters.elliptic_curve_id);
+                let size = parameters.and_then(|parameters| parameters.sketch_parameters);
+                sketch(header, name, curve_id, size, Registers::reach_only_of_curve)
             }
             Some(ProtocolDetails::HonestMajorityShareShuffle(details)) => {
                 let ours = |protocol: &ConfiguredProtocol| {
@@ -144,12 +148,15 @@ fn sketch(
     header: &Header,
     name: &str,
     curve_id: i32,
-    registers: impl FnOnce(i64) -> Option<Registers>,
+    parameters: Option<LiquidLegionsSketchParameters>,
+    registers: impl FnOnce(i64, u64) -> Option<Registers>,
 ) -> Result<Expected, Status> {
     if header.protocol.is_some() {
         return Err(Status::invalid_argument(format!("the header is for another protocol than {name}")));
     }
-    let registers = registers(curve_id.into())
+    let size = parameters.and_then(|parameters| u64::try_from(parameters.size).ok()).filter(|size| *size > 0);
+    let size = size.ok_or_else(|| Status::internal("the computation has no size of sketches"))?;
+    let registers = registers(curve_id.into(), size)
         .ok_or_else(|| Status::internal(format!("the computation's curve {curve_id} is not supported")))?;
     Ok(Expected { body: Body::Sketch(registers), details: None })
 }
@@ -180,10 +187,12 @@ fn shares(
             seed.len()
         )));
     }
-    let registers = u64::try_from(*register_count).ok().filter(|count| *count > 0);
+    // More cannot be shuffled, so that the measurement would fail when everybody has sent.
+    let registers =
+        u64::try_from(*register_count).ok().filter(|count| (1..=MAX_ELEMENTS as u64).contains(count));
     let Some(registers) = registers else {
         return Err(Status::invalid_argument(format!(
-            "honest_majority_share_shuffle.register_count is {register_count}, expected at least 1"
+            "honest_majority_share_shuffle.register_count is {register_count}, expected 1 to {MAX_ELEMENTS}"
         )));
     };
     let certificate = CertificateName::parse(data_provider_certificate);

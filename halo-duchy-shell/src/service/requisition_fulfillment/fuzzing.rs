@@ -12,19 +12,20 @@ use crate::proto::internal::computation_details::Protocol;
 use crate::proto::internal::requisition_details::RequisitionProtocol;
 use crate::proto::internal::{ComputationDetails, ComputationToken, RequisitionDetails, RequisitionMetadata};
 
-/// Checks an encrypted sketch in the group with the id `curve_id` that arrives in chunks of `chunk` bytes; `None` if there
-/// is no such group.
+/// Checks an encrypted sketch of `size` registers in the group with the id `curve_id` that arrives in chunks of `chunk`
+/// bytes; `None` if there is no such group.
 ///
 /// # Errors
 /// What is found wrong, and with what register.
 pub fn check_registers(
     curve_id: i64,
+    size: u64,
     reach_only: bool,
     body: &[u8],
     chunk: usize,
 ) -> Option<Result<(), String>> {
-    let registers =
-        if reach_only { Registers::reach_only_of_curve(curve_id) } else { Registers::of_curve(curve_id) };
+    let of_curve = if reach_only { Registers::reach_only_of_curve } else { Registers::of_curve };
+    let registers = of_curve(curve_id, size);
     registers.map(|registers| check(Body::Sketch(registers), body, chunk))
 }
 

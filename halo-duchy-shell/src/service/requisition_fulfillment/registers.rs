@@ -3,6 +3,9 @@
 //! Upstream accepts any bytes, and the measurement fails when a mill reads them, when nobody can tell any more whose
 //! they were (spec edp.md E5). Here the data provider is told at once, and may try again.
 //!
+//! A sketch has a register for each index that somebody of the audience falls on, or two where keys in conflict are
+//! flagged; more than that is nobody's sketch, and would only be work for three duchies (spec protocols.md §H).
+//!
 //! A sketch without registers is a sketch: nobody of that data provider's audience is in the sample (edp.md E3).
 
 use bytes::{Bytes, BytesMut};
@@ -28,6 +31,12 @@ pub enum RegistersError {
         /// Bytes of one register.
         register: usize,
     },
+    /// There are more registers than a sketch of the computation can have.
+    #[error("the body has more than {limit} registers, twice the {} of a sketch", limit / 2)]
+    Count {
+        /// How many there may be.
+        limit: u64,
+    },
     /// A ciphertext is not one of the group.
     #[error("point {point} of register {register} is not a valid encoding")]
     Point {
@@ -47,6 +56,8 @@ pub struct Registers {
     points_per_register: usize,
     register_length: usize,
     decode: Decode,
+    /// Registers that there may be.
+    limit: u64,
     length: u64,
     /// Registers decoded.
     checked: u64,
@@ -55,25 +66,26 @@ pub struct Registers {
 }
 
 impl Registers {
-    /// For a sketch of Liquid Legions v2, encrypted in the group with the id `curve_id`; `None` if it is not one of ours.
-    pub fn of_curve(curve_id: i64) -> Option<Self> {
-        Self::of_points(curve_id, POINTS_PER_REGISTER)
+    /// For a sketch of Liquid Legions v2 of `size` registers, encrypted in the group with the id `curve_id`; `None` if it
+    /// is not one of ours.
+    pub fn of_curve(curve_id: i64, size: u64) -> Option<Self> {
+        Self::of_points(curve_id, size, POINTS_PER_REGISTER)
     }
 
     /// The same for a sketch of reach-only Liquid Legions v2.
-    pub fn reach_only_of_curve(curve_id: i64) -> Option<Self> {
-        Self::of_points(curve_id, POINTS_PER_REACH_ONLY_REGISTER)
+    pub fn reach_only_of_curve(curve_id: i64, size: u64) -> Option<Self> {
+        Self::of_points(curve_id, size, POINTS_PER_REACH_ONLY_REGISTER)
     }
 
-    fn of_points(curve_id: i64, points_per_register: usize) -> Option<Self> {
+    fn of_points(curve_id: i64, size: u64, points_per_register: usize) -> Option<Self> {
         match curve_id {
-            P256::CURVE_ID => Some(Self::new::<P256>(points_per_register)),
-            Ristretto255::CURVE_ID => Some(Self::new::<Ristretto255>(points_per_register)),
+            P256::CURVE_ID => Some(Self::new::<P256>(size, points_per_register)),
+            Ristretto255::CURVE_ID => Some(Self::new::<Ristretto255>(size, points_per_register)),
             _ => None,
         }
     }
 
-    fn new<G: Group>(points_per_register: usize) -> Self {
+    fn new<G: Group>(size: u64, points_per_register: usize) -> Self {
         let decode = |bytes: &[u8]| {
             let mut points = vec![G::Point::default(); bytes.len() / G::POINT_LENGTH];
             G::decode(bytes, &mut points)
@@ -82,6 +94,7 @@ impl Registers {
             points_per_register,
             register_length: points_per_register * G::POINT_LENGTH,
             decode,
+            limit: size.saturating_mul(2),
             length: 0,
             checked: 0,
             pending: BytesMut::new(),
@@ -89,11 +102,17 @@ impl Registers {
     }
 
     /// Takes the next bytes, which may end anywhere in a register. Returns registers that are due to be checked.
-    pub fn push(&mut self, chunk: &[u8]) -> Option<Batch> {
+    ///
+    /// # Errors
+    /// [`RegistersError::Count`] with the first byte too many.
+    pub fn push(&mut self, chunk: &[u8]) -> Result<Option<Batch>, RegistersError> {
         self.length += chunk.len() as u64;
+        if self.length > self.limit.saturating_mul(self.register_length as u64) {
+            return Err(RegistersError::Count { limit: self.limit });
+        }
         self.pending.extend_from_slice(chunk);
         let batch = BATCH_POINTS / self.points_per_register * self.register_length;
-        if self.pending.len() < batch { None } else { self.batch() }
+        Ok(if self.pending.len() < batch { None } else { self.batch() })
     }
 
     /// Ends the sketch. Returns the last registers to be checked.
@@ -151,6 +170,9 @@ mod tests {
 
     use super::*;
 
+    /// More than any sketch here.
+    const SIZE: u64 = 1000;
+
     fn sketch<G: Group>(registers: usize) -> Vec<u8> {
         let mut rng = ChaCha20Rng::seed_from_u64(1);
         let scalars: Vec<_> =
@@ -162,12 +184,12 @@ mod tests {
     }
 
     fn check(curve_id: i64, bytes: &[u8], chunk: usize) -> Result<(), RegistersError> {
-        check_with(Registers::of_curve(curve_id).expect("a curve of ours"), bytes, chunk)
+        check_with(Registers::of_curve(curve_id, SIZE).expect("a curve of ours"), bytes, chunk)
     }
 
     fn check_with(mut registers: Registers, bytes: &[u8], chunk: usize) -> Result<(), RegistersError> {
         for chunk in bytes.chunks(chunk) {
-            registers.push(chunk).map_or(Ok(()), |batch| batch.check())?;
+            registers.push(chunk)?.map_or(Ok(()), |batch| batch.check())?;
         }
         registers.finish()?.map_or(Ok(()), |batch| batch.check())
     }
@@ -194,7 +216,22 @@ mod tests {
         let refused = Err(RegistersError::Length { length: 193, register: 192 });
         assert_eq!(check(25519, &ristretto[..193], 50), refused);
         assert_eq!(check(415, b"", 1), Ok(()));
-        assert!(Registers::of_curve(0).is_none());
+        assert!(Registers::of_curve(0, SIZE).is_none());
+    }
+
+    #[test]
+    fn a_sketch_has_twice_its_size_at_most() {
+        let bytes = sketch::<P256>(7);
+        for chunk in [1, 198, 500, usize::MAX] {
+            let of_size = |size| Registers::of_curve(415, size).expect("a curve of ours");
+            assert_eq!(check_with(of_size(3), &bytes[..6 * 198], chunk), Ok(()));
+            let refused = Err(RegistersError::Count { limit: 6 });
+            assert_eq!(check_with(of_size(3), &bytes, chunk), refused);
+            assert_eq!(check_with(of_size(3), &bytes[..=6 * 198], chunk), refused);
+            let reach_only = Registers::reach_only_of_curve(415, 10).expect("a curve of ours");
+            assert_eq!(check_with(reach_only, &bytes, chunk), Err(RegistersError::Count { limit: 20 }));
+            assert_eq!(check_with(of_size(u64::MAX), &bytes, chunk), Ok(()));
+        }
     }
 
     #[test]
@@ -219,7 +256,7 @@ mod tests {
     fn reach_only_registers_are_single_ciphertexts() {
         // 300 registers of three ciphertexts are 900 of one.
         let bytes = sketch::<P256>(300);
-        let reach_only = || Registers::reach_only_of_curve(415).expect("a curve of ours");
+        let reach_only = || Registers::reach_only_of_curve(415, SIZE).expect("a curve of ours");
         for chunk in [7, 65, 32 << 10, usize::MAX] {
             assert_eq!(check_with(reach_only(), &bytes[..899 * 66], chunk), Ok(()));
         }
@@ -232,8 +269,8 @@ mod tests {
             let refused = Err(RegistersError::Point { register: register as u64, point });
             assert_eq!(check_with(reach_only(), &bytes, 1000), refused);
         }
-        let ristretto = Registers::reach_only_of_curve(25519).expect("a curve of ours");
+        let ristretto = Registers::reach_only_of_curve(25519, SIZE).expect("a curve of ours");
         assert_eq!(check_with(ristretto, &sketch::<Ristretto255>(5)[..64 * 7], 100), Ok(()));
-        assert!(Registers::reach_only_of_curve(0).is_none());
+        assert!(Registers::reach_only_of_curve(0, SIZE).is_none());
     }
 }

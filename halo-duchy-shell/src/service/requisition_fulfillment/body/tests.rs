@@ -9,6 +9,7 @@ use crate::proto::api::{EncryptedMessage, protocol_config};
 use crate::proto::internal::{ComputationDetails, RequisitionDetails};
 
 const CERTIFICATE: &str = "dataProviders/edp1/certificates/c";
+const SKETCH: LiquidLegionsSketchParameters = LiquidLegionsSketchParameters { decay_rate: 12.0, size: 2 };
 
 fn token(protocol: ProtocolDetails) -> ComputationToken {
     let details = ComputationDetails { protocol: Some(protocol), ..ComputationDetails::default() };
@@ -23,7 +24,11 @@ fn share_shuffle(ring_modulus: i32) -> ComputationToken {
 }
 
 fn reach_only_llv2(elliptic_curve_id: i32) -> ComputationToken {
-    let parameters = reach_only::computation_details::Parameters { elliptic_curve_id, ..Default::default() };
+    let parameters = reach_only::computation_details::Parameters {
+        elliptic_curve_id,
+        sketch_parameters: Some(SKETCH),
+        ..Default::default()
+    };
     token(ProtocolDetails::ReachOnlyLiquidLegionsV2(reach_only::ComputationDetails {
         parameters: Some(parameters),
         ..Default::default()
@@ -31,7 +36,11 @@ fn reach_only_llv2(elliptic_curve_id: i32) -> ComputationToken {
 }
 
 fn liquid_legions(elliptic_curve_id: i32) -> ComputationToken {
-    let parameters = llv2::computation_details::Parameters { elliptic_curve_id, ..Default::default() };
+    let parameters = llv2::computation_details::Parameters {
+        elliptic_curve_id,
+        sketch_parameters: Some(SKETCH),
+        ..Default::default()
+    };
     token(ProtocolDetails::LiquidLegionsV2(llv2::ComputationDetails {
         parameters: Some(parameters),
         ..Default::default()
@@ -89,7 +98,7 @@ fn a_share_is_expected_with_its_seed_kept() {
 #[test]
 fn every_field_of_a_share_shuffle_header_is_checked() {
     type Change = fn(&mut HonestMajorityShareShuffle);
-    let cases: [(Change, &str); 10] = [
+    let cases: [(Change, &str); 11] = [
         (|header| header.secret_seed = None, "secret_seed is missing"),
         (|header| header.secret_seed = Some(EncryptedMessage::default()), "secret_seed is missing"),
         (
@@ -98,6 +107,7 @@ fn every_field_of_a_share_shuffle_header_is_checked() {
         ),
         (|header| header.register_count = 0, "register_count is 0"),
         (|header| header.register_count = -1, "register_count is -1"),
+        (|header| header.register_count = 1 << 27, "register_count is 134217728, expected 1 to 134217727"),
         (|header| header.data_provider_certificate.clear(), "data_provider_certificate"),
         (
             |header| header.data_provider_certificate = "dataProviders/edp2/certificates/c".into(),
