@@ -1,3 +1,4 @@
+use std::path::Path;
 use std::sync::LazyLock;
 
 use halo_duchy_shell::config::fuzzing::{MESSAGES, parse, print};
@@ -6,7 +7,10 @@ use halo_duchy_shell::config::{
     parse_principal_map,
 };
 use halo_duchy_shell::identity::{Caller, Principals};
+use halo_duchy_shell::kingdom::config_file::ConfigFile;
+use halo_duchy_shell::kingdom::resource_name::CertificateName;
 use halo_duchy_shell::proto::config::{AuthorityKeyToPrincipalMap, DuchyCertConfig};
+use halo_duchy_shell::proto::dev_kingdom::KingdomConfig;
 use halo_protocols::hmss;
 use halo_protocols::proto::duchy::config::ProtocolsSetupConfig;
 use halo_protocols::role::Role;
@@ -45,6 +49,15 @@ pub(crate) const OWN: &str = "worker1";
 pub(crate) static DIRECTORY: LazyLock<DuchyDirectory> =
     LazyLock::new(|| DuchyDirectory::parse(DUCHIES).expect("well formed"));
 
+/// The development Kingdom's.
+const KINGDOM: &str = r#"duchies { external_duchy_id: "aggregator" active_start_time { seconds: 1 } }
+duchies { external_duchy_id: "worker1" active_end_time { seconds: 4000000000 nanos: 5 } }
+duchies { external_duchy_id: "worker2" }
+protocols { protocol { honest_majority_share_shuffle {} } }
+protocols { protocol { liquid_legions_v2 {} } minimum_duchy_participant_count: 2 }
+certificates { name: "duchies/worker1/certificates/c" file: "worker1.der" }
+"#;
+
 /// Any text as one of the configuration files, or as a duration; the first byte chooses.
 ///
 /// What is read survives being written. No two parties have one authority, and no duchy another's role.
@@ -52,11 +65,12 @@ pub fn config_files(data: &[u8]) {
     let Some((choice, text)) = data.split_first() else { return };
     let Ok(text) = std::str::from_utf8(text) else { return };
     let directory = &*DIRECTORY;
-    bounded(text.len(), 512, || match choice % 4 {
+    bounded(text.len(), 512, || match choice % 5 {
         0 => duchies(text),
         1 => principals(text),
         2 => setup(text, directory),
-        _ => duration(text),
+        3 => duration(text),
+        _ => kingdom(text),
     });
 }
 
@@ -122,8 +136,18 @@ fn duration(text: &str) {
     assert_eq!(parse_positive_duration(text).is_ok(), !duration.is_zero());
 }
 
+fn kingdom(text: &str) {
+    survives::<KingdomConfig>("halo.dev.kingdom.v1.KingdomConfig", text);
+    let Ok(config) = ConfigFile::parse(text, Path::new("folder")) else { return };
+    assert!(config.duchies.keys().all(|duchy| is_valid_id(duchy)));
+    for (name, file) in &config.certificates {
+        assert!(CertificateName::parse(name).is_some(), "{name}");
+        assert!(file.is_absolute() || file.starts_with("folder"), "{file:?}");
+    }
+}
+
 /// One file of each kind.
 pub(crate) fn seeds() -> Vec<Vec<u8>> {
-    let files = [(0, DUCHIES), (1, PRINCIPALS), (2, SETUP), (3, "1h30m"), (3, "5d12ms7ns")];
+    let files = [(0, DUCHIES), (1, PRINCIPALS), (2, SETUP), (3, "1h30m"), (3, "5d12ms7ns"), (4, KINGDOM)];
     files.map(|(choice, text)| [&[choice], text.as_bytes()].concat()).to_vec()
 }

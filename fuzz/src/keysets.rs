@@ -3,27 +3,35 @@ use std::sync::LazyLock;
 use halo_duchy_shell::hybrid_encryption::{
     HybridEncryptionError, KeyEncryptionKey, MAXIMUM_KEYSET_BYTES, PrivateKeyset, PublicKeyset, Scheme,
 };
+use halo_duchy_shell::key_encryption::FileKey;
+use halo_duchy_shell::key_encryption::envelope::{self, is_envelope};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng as _;
 
 use crate::memory::bounded;
+use crate::services::RUNTIME;
 
 const PLAINTEXT: &[u8] = b"reach 1234";
 const SCHEMES: [Scheme; 2] = [Scheme::Hpke, Scheme::Ecies];
+
+/// What envelopes are bound to.
+const BOUND: &[u8] = b"a computation";
 
 /// Keys that are the same in every run.
 struct Keys {
     private: [PrivateKeyset; 2],
     key_encryption_keyset: Vec<u8>,
     key_encryption_key: KeyEncryptionKey,
+    file_key: FileKey,
 }
 
 static KEYS: LazyLock<Keys> = LazyLock::new(|| {
     let mut rng = rng();
     let private = SCHEMES.map(|scheme| PrivateKeyset::generate(scheme, &mut rng));
     let key_encryption_keyset = KeyEncryptionKey::generate_keyset(&mut rng).to_vec();
-    let key_encryption_key = KeyEncryptionKey::parse_file(&key_encryption_keyset).expect("our own");
-    Keys { private, key_encryption_keyset, key_encryption_key }
+    let parse = || KeyEncryptionKey::parse_file(&key_encryption_keyset).expect("our own");
+    let (key_encryption_key, file_key) = (parse(), FileKey::new("a file", parse()));
+    Keys { private, key_encryption_keyset, key_encryption_key, file_key }
 });
 
 fn rng() -> ChaCha20Rng {
@@ -31,18 +39,20 @@ fn rng() -> ChaCha20Rng {
 }
 
 /// Any bytes as a keyset (public, private, or of the keys that encrypt keysets at rest; binary or JSON), as a keyset at
-/// rest, or as a ciphertext; the first byte chooses.
+/// rest, as a ciphertext, or as an envelope of a secret; the first byte chooses.
 ///
 /// A keyset that is read survives being written, and opens what is sealed for it; what was not sealed is not opened.
 pub fn keysets(data: &[u8]) {
     let Some((choice, data)) = data.split_first() else { return };
     let keys = &*KEYS;
-    bounded(data.len(), 256, || match choice % 5 {
+    LazyLock::force(&RUNTIME);
+    bounded(data.len(), 256, || match choice % 6 {
         0 => public(data),
         1 => private(data, keys),
         2 => key_encryption_key(data, keys),
         3 => at_rest(data, keys),
-        _ => ciphertext(data, keys),
+        4 => ciphertext(data, keys),
+        _ => sealed_secret(data, keys),
     });
 }
 
@@ -107,6 +117,13 @@ fn ciphertext(data: &[u8], keys: &Keys) {
     }
 }
 
+fn sealed_secret(data: &[u8], keys: &Keys) {
+    if let Ok(opened) = RUNTIME.block_on(envelope::open(&keys.file_key, data, BOUND)) {
+        assert_eq!(opened.as_slice(), PLAINTEXT, "what was not sealed is opened");
+        assert!(is_envelope(data), "it would be taken for a secret in the clear");
+    }
+}
+
 /// Every kind of keyset in both forms, and what was sealed for them.
 pub(crate) fn seeds() -> Vec<Vec<u8>> {
     let keys = &*KEYS;
@@ -124,5 +141,7 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
     // Two keysets behind one another are one, whose primary is that of the second.
     let both: Vec<u8> = keys.private.iter().flat_map(|keyset| keyset.to_bytes().to_vec()).collect();
     seeds.push(input(1, &both));
+    let sealed = RUNTIME.block_on(envelope::seal(&keys.file_key, PLAINTEXT, BOUND));
+    seeds.push(input(5, &sealed.expect("encrypts")));
     seeds
 }

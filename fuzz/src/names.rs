@@ -3,6 +3,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use halo_duchy_shell::blob::Content;
 use halo_duchy_shell::continuation_token::ContinuationToken;
+use halo_duchy_shell::key_encryption::KeyUri;
 use halo_duchy_shell::kingdom::resource_name::{
     CertificateName, ComputationName, ComputationRequisitionName, ExternalId, MeasurementName,
     ParticipantName, RequisitionName, is_id,
@@ -12,9 +13,11 @@ use halo_duchy_shell::store::spanner::SpannerAddress;
 
 use crate::memory::bounded;
 
-/// Any text as the name of a resource, a continuation token, the key of a blob or the address of a database.
+/// Any text as the name of a resource, a continuation token, the key of a blob, the address of a database or the URI of a
+/// key.
 ///
-/// There is one way to write a name. What is shown of an address leads to it, and has no password.
+/// There is one way to write a name. What is shown of an address leads to it, and has no password; what is shown of a key
+/// in a token lacks the way to it alone.
 pub fn names(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     bounded(text.len(), 64, || {
@@ -22,6 +25,7 @@ pub fn names(data: &[u8]) {
         token(text);
         blob(text);
         addresses(text);
+        keys(text);
     });
 }
 
@@ -67,6 +71,17 @@ fn addresses(text: &str) {
     }
 }
 
+fn keys(text: &str) {
+    match text.parse::<KeyUri>() {
+        Ok(KeyUri::Token(uri)) => {
+            let whole = format!("{uri}?module-path=/m&pin-source=file:/p");
+            let again: KeyUri = whole.parse().expect("what is shown names a key");
+            assert_eq!(again.to_string(), uri.to_string());
+        }
+        uri => written_alike(uri.ok(), text),
+    }
+}
+
 /// One of each kind.
 pub(crate) fn seeds() -> Vec<Vec<u8>> {
     let id = ExternalId::from_number(1);
@@ -85,6 +100,10 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
         "spanner://projects/example.com:p/instances/duchy-1/databases/duchy_1".into(),
         "postgres://duchy:secret@db.example.com:5433/duchy?sslrootcert=/etc/rds.pem&connections=20".into(),
         "postgres://a%40b@/duchy?host=/tmp/a%20b&password_env=PASSWORD&statement_timeout=1500ms".into(),
+        "file:/etc/kek.tink".into(),
+        "pkcs11:token=duchy;object=kek;id=%01%ff;slot-id=3?module-path=/usr/lib/p11.so&pin-source=file:/run/pin".into(),
+        "gcp-kms://projects/halo/locations/europe-west1/keyRings/duchy/cryptoKeys/kek".into(),
+        "aws-kms://arn:aws:kms:us-west-2:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab".into(),
         "postgresql://duchy@[2001:db8::1]:1/d?password_file=/run/db&sslmode=disable".into(),
     ]
     .map(String::into_bytes)
