@@ -124,7 +124,9 @@ impl Failures {
 
     /// Whether Jobs of the type may be created.
     pub(super) fn allow(&self, mill_type: MillType, now: Timestamp) -> bool {
-        self.streaks[mill_type as usize].until <= now
+        let until = self.streaks[mill_type as usize].until;
+        // Further away than any pause it is only where the clock was set back.
+        until <= now || until > now + self.longest
     }
 }
 

@@ -194,6 +194,15 @@ fn failures_in_a_row_hold_jobs_back_ever_longer() {
 }
 
 #[test]
+fn a_clock_that_is_set_back_does_not_hold_jobs_back_longer() {
+    let mut failures = Failures::new(seconds(10), seconds(60));
+    let ours = MillType::LiquidLegionsV2;
+    failures.observe(&[llv2("f", JobState::Failed(at(10_000)))], at(10_000));
+    assert!(!failures.allow(ours, at(10_009)));
+    assert!(failures.allow(ours, at(5_000)));
+}
+
+#[test]
 fn a_cluster_whose_clock_is_fast_does_not_hold_jobs_back_longer() {
     let mut failures = Failures::new(seconds(10), seconds(60));
     failures.observe(&[llv2("f", JobState::Failed(at(10_000)))], at(100));
