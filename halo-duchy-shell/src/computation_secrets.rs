@@ -188,6 +188,15 @@ fn secret(details: &mut ComputationDetails) -> Option<Secret<'_>> {
     (!value.is_empty()).then_some(Secret { field, value })
 }
 
+/// Takes the secret out of the details of a computation that has ended. From an ElGamal key the seeds of stages follow:
+/// whoever reads the database and kept blobs later is to find neither what decrypts these nor what takes this duchy's noise
+/// off a published result.
+pub(crate) fn forget(details: &mut ComputationDetails) {
+    if let Some(Secret { value, .. }) = secret(details) {
+        zeroize::Zeroize::zeroize(value);
+    }
+}
+
 /// What an envelope is bound to. Each part has its length before it, so that no two places have the same.
 fn associated_data(duchy: &str, computation: &str, field: &str) -> Vec<u8> {
     let mut data = b"halo-duchy computation secret v1".to_vec();

@@ -24,6 +24,7 @@ use crate::proto::internal::{
 };
 use crate::protocol_stages::{Protocol, ProtocolStage};
 use crate::retry::deadline;
+use crate::store::GivenBack;
 use crate::sweep::{SweepOptions, Swept};
 
 /// A client of the internal API.
@@ -196,8 +197,7 @@ impl InternalApi {
         present(unary!(self.computations.finish_computation(request))?.token)
     }
 
-    /// Gives work back, for anybody to claim after `delay` (rounded up to seconds). `error` says why, as in
-    /// [`finish`](Self::finish).
+    /// Gives work back, for anybody to claim after `delay` (rounded up to seconds).
     ///
     /// # Errors
     /// The server's status; `ABORTED` if the computation has changed.
@@ -206,14 +206,19 @@ impl InternalApi {
         token: ComputationToken,
         owner: &str,
         delay: Duration,
-        error: &str,
+        given_back: GivenBack<'_>,
     ) -> Result<(), Status> {
+        let (interrupted, why) = match given_back {
+            GivenBack::Failed(error) => (false, error),
+            GivenBack::Interrupted(why) => (true, why),
+        };
         let seconds = delay.as_secs() + u64::from(delay.subsec_nanos() > 0);
         let request = EnqueueComputationRequest {
             token: Some(token),
             delay_second: i32::try_from(seconds).unwrap_or(i32::MAX),
             expected_owner: owner.to_owned(),
-            error_message: error.to_owned(),
+            error_message: why.to_owned(),
+            interrupted,
         };
         unary!(self.computations.enqueue_computation(request)).map(drop)
     }

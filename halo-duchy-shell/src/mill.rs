@@ -67,7 +67,8 @@ pub struct MillOptions {
     pub concurrency: usize,
     /// Threads of the kernels, shared by all computations.
     pub parallelism: usize,
-    /// Attempts at one stage before the computation fails.
+    /// Attempts at one stage that may fail before the computation does. Those that were interrupted, as by an eviction,
+    /// do not count, up to nine times as many.
     pub max_attempts: i32,
     /// The unit of the pause before another attempt: 2^attempt of them and up to as many again, at most 600.
     pub retry_unit: Duration,

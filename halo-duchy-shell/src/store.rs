@@ -228,6 +228,16 @@ pub struct Queue {
     pub oldest: Option<Timestamp>,
 }
 
+/// How an attempt ended whose work is given back, with why, of which up to 2,000 bytes are kept, on one line. It must not
+/// hold secrets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GivenBack<'w> {
+    /// It failed.
+    Failed(&'w str),
+    /// It was cut short through no fault of the work: [counted](ComputationStageDetails::interrupted_attempts) by itself.
+    Interrupted(&'w str),
+}
+
 /// Where a duchy keeps its computations, shared by all its processes.
 ///
 /// Every method is one transaction. Every method can fail with [`StoreError::Unavailable`] and
@@ -316,8 +326,7 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     ) -> Result<Computation, StoreError>;
 
     /// Gives work back: the lease ends, and from `delay` on anybody may claim the stage again. `expected_owner`
-    /// is whose lease it is; a stage that nobody holds may be enqueued by anybody. `error` says why, as in
-    /// [`finish`](Self::finish).
+    /// is whose lease it is; a stage that nobody holds may be enqueued by anybody.
     ///
     /// # Errors
     /// Those of the guard; [`StoreError::LockOwnerMismatch`]; [`StoreError::NotWork`] in a stage that no mill works on.
@@ -326,7 +335,7 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
         guard: &Guard,
         expected_owner: &str,
         delay: Duration,
-        error: &str,
+        given_back: GivenBack<'_>,
     ) -> Result<(), StoreError>;
 
     /// All blobs that the computation has ever recorded, those of its requisitions included; empty for an unknown id.

@@ -23,7 +23,7 @@ use crate::platform;
 use crate::proto::internal::computation_details::CompletedReason;
 use crate::proto::system::computation_participant::Failure;
 use crate::protocol_stages::{Protocol, ProtocolStage};
-use crate::store::{Order, Record, Store, StoreError};
+use crate::store::{GivenBack, Order, Record, Store, StoreError};
 use crate::system_api::SystemApi;
 use crate::tls::TlsFiles;
 
@@ -321,7 +321,8 @@ impl RetryOptions {
             return Err(self.refused("it has just changed: look at it again".to_owned()));
         }
         let owner = computation.lock_owner.clone().unwrap_or_default();
-        store.enqueue(&computation.guard(), &owner, Duration::ZERO, "given back by an operator").await?;
+        let given_back = GivenBack::Interrupted("given back by an operator");
+        store.enqueue(&computation.guard(), &owner, Duration::ZERO, given_back).await?;
         println!(
             "{} can be claimed: a mill's next look for work begins attempt {} at {}",
             self.id,

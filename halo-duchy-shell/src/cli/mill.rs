@@ -94,7 +94,8 @@ pub(super) struct MillWorkOptions {
     /// Computations that the mill works on at once. One that waits for another duchy does not count.
     #[arg(long, value_name = "N", default_value = "1")]
     mill_concurrency: NonZeroUsize,
-    /// Attempts at one stage before the computation fails.
+    /// Attempts at one stage that may fail before the computation does. Those that are interrupted, as by an eviction, do
+    /// not count, up to nine times as many.
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(i32).range(1..))]
     max_stage_attempts: i32,
     /// Pause between two looks for work when there is none. It doubles from look to look.

@@ -16,8 +16,28 @@ use crate::proto::system::computation_participant::Failure;
 use crate::proto::system::{ComputationLogEntry, StageAttempt};
 use crate::protocol_stages::ProtocolStage;
 use crate::retry::Backoff;
+use crate::store::GivenBack;
 
 const LONGEST_RETRY: u32 = 600;
+/// All attempts at a stage, those that were interrupted too, are this many times as many as may fail: a stage that is
+/// stopped each time, as by a limit on the time that a Job has, does not go on for ever.
+const MOST_INTERRUPTIONS: i32 = 10;
+
+/// Whether this attempt at the stage is one too many, where `maximum` may fail.
+pub(super) fn is_one_too_many(token: &ComputationToken, maximum: i32) -> bool {
+    failed_attempts(token) > maximum || token.attempt > maximum.saturating_mul(MOST_INTERRUPTIONS)
+}
+
+/// Whether this attempt is the last one that may fail.
+fn is_last(token: &ComputationToken, maximum: i32) -> bool {
+    failed_attempts(token) >= maximum
+}
+
+/// The attempts at the stage up to this one that have failed, if this one does: those that were interrupted have not.
+fn failed_attempts(token: &ComputationToken) -> i32 {
+    let details = token.stage_specific_details.as_ref();
+    token.attempt - details.map_or(0, |details| details.interrupted_attempts)
+}
 
 impl Work {
     /// Does what `error` asks for with the work that `claimed` began.
@@ -29,16 +49,19 @@ impl Work {
                 self.entry(Event::LeaseLost, Outcome::Failed).reason(reason).record();
                 self.observe(StageEvent::Interrupted { reason: error.to_string() });
             }
-            MillError::Stopped => self.give_back(claimed, Duration::ZERO, &error.to_string()).await,
+            MillError::Stopped => {
+                self.give_back(claimed, Duration::ZERO, GivenBack::Interrupted(&error.to_string())).await;
+            }
             MillError::Transient { .. } | MillError::PeerNotReady { .. } => {
                 tracing::warn!(%error, "the attempt failed");
-                if attempt >= self.mill.options.max_attempts {
+                if is_last(claimed, self.mill.options.max_attempts) {
                     let reason = format!("{error}, the last of {attempt} attempts");
                     return self.fail_computation(claimed, &reason).await;
                 }
                 self.observe(StageEvent::Interrupted { reason: error.to_string() });
                 self.mill.log_transient(claimed, &error).await;
-                self.give_back(claimed, self.mill.retry_delay(attempt), &error.to_string()).await;
+                let failed = GivenBack::Failed(&error.to_string());
+                self.give_back(claimed, self.mill.retry_delay(attempt), failed).await;
             }
             MillError::Permanent { .. } => {
                 tracing::error!(%error, "the computation cannot go on");
@@ -64,10 +87,10 @@ impl Work {
 
     /// Makes the work claimable again after `delay`. Only this attempt's: if the stage was committed after all and the
     /// reply was lost, there is nothing to give back.
-    async fn give_back(&self, claimed: &ComputationToken, delay: Duration, why: &str) {
+    async fn give_back(&self, claimed: &ComputationToken, delay: Duration, given_back: GivenBack<'_>) {
         let Some(latest) = self.still_ours(claimed).await else { return };
         let Inner { parts, options, .. } = &*self.mill;
-        let enqueued = parts.internal.enqueue(latest, &options.id, delay, why);
+        let enqueued = parts.internal.enqueue(latest, &options.id, delay, given_back);
         if let Err(status) = around("database.enqueue", self.stage_name(), enqueued).await {
             tracing::warn!(%status, "the work is left to be claimed when the lease runs out");
         }
@@ -83,7 +106,8 @@ impl Work {
             tracing::error!(%status, "the Kingdom is not told of the failure");
             let attempt = claimed.attempt.min(self.mill.options.max_attempts);
             let why = format!("{reason}; and the Kingdom is not told of it: {}", status.message());
-            return self.give_back(claimed, self.mill.retry_delay(attempt), &why).await;
+            let failed = GivenBack::Failed(&why);
+            return self.give_back(claimed, self.mill.retry_delay(attempt), failed).await;
         }
         let Ok(stage) = ProtocolStage::of(&latest) else {
             // The mills of this duchy claim no protocol that they do not know.
@@ -145,5 +169,39 @@ pub(crate) fn stage_attempt(token: &ComputationToken) -> StageAttempt {
         stage_name: stage.map_or_else(String::new, |stage| stage.name().to_owned()),
         stage_start_time: Some(platform::time().into()),
         attempt_number: i64::from(token.attempt),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::internal::ComputationStageDetails;
+
+    fn token(attempt: i32, interrupted_attempts: i32) -> ComputationToken {
+        let details = ComputationStageDetails { interrupted_attempts, ..Default::default() };
+        ComputationToken { attempt, stage_specific_details: Some(details), ..Default::default() }
+    }
+
+    #[test]
+    fn interrupted_attempts_are_not_those_that_may_fail() {
+        for (attempt, interrupted, last, too_many) in [
+            (2, 0, false, false),
+            (3, 0, true, false),
+            (4, 0, true, true),
+            (4, 1, true, false),
+            (12, 11, false, false),
+            (13, 9, true, true),
+        ] {
+            let token = token(attempt, interrupted);
+            assert_eq!((is_last(&token, 3), is_one_too_many(&token, 3)), (last, too_many), "{token:?}");
+        }
+        assert!(is_last(&ComputationToken { attempt: 3, ..Default::default() }, 3));
+    }
+
+    #[test]
+    fn a_stage_is_not_interrupted_for_ever() {
+        assert!(!is_one_too_many(&token(30, 29), 3));
+        assert!(is_one_too_many(&token(31, 30), 3));
+        assert!(!is_one_too_many(&token(i32::MAX, i32::MAX - 1), i32::MAX));
     }
 }

@@ -13,6 +13,7 @@ use halo_protocols::{DuchyId, Effect, Payload, Refusal as _, Step, hmss, llv2, r
 use tokio::time::{Instant, sleep};
 use tracing::{Instrument as _, Span};
 
+use super::failure::is_one_too_many;
 use super::lease::Lease;
 use super::milled::Milled;
 use super::noise::Given;
@@ -145,10 +146,9 @@ impl Work {
 
     /// Where the protocol is chosen: what follows is the same for all of them.
     async fn attempt(&mut self) -> Result<(), MillError> {
-        let maximum = self.mill.options.max_attempts;
         let stage = ProtocolStage::of(&self.token).map_err(convert::ConvertError::from)?;
-        if self.token.attempt > maximum {
-            let reason = format!("{maximum} attempts at {} have failed", stage.name());
+        if is_one_too_many(&self.token, self.mill.options.max_attempts) {
+            let reason = format!("{} attempts at {} have failed", self.token.attempt - 1, stage.name());
             return Err(MillError::Permanent { what: "giving up", reason });
         }
         self.observe(StageEvent::Started);

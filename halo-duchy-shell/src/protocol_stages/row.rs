@@ -179,7 +179,7 @@ impl ProtocolStage {
             }
             _ => return Ok(None),
         };
-        Ok(Some(ComputationStageDetails { detail: Some(detail) }))
+        Ok(Some(ComputationStageDetails { detail: Some(detail), ..Default::default() }))
     }
 
     /// Whether `sender` is a duchy whose message `receiver` awaits in this stage.

@@ -15,6 +15,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::mill::ClaimedWork;
 use crate::proto::internal::ComputationToken;
 use crate::shutdown::Shutdown;
+use crate::store::GivenBack;
 use crate::telemetry::instruments::MILL_JOBS;
 
 /// Between two tries of a request whose answer was not heard.
@@ -116,7 +117,7 @@ impl Scheduler {
             made.map_err(|source| PassError::Template { template: template_name.clone(), source })
         };
         if self.refused[mill_type as usize] {
-            // Every claim costs the computation an attempt: one that would be for nothing is not made.
+            // Every claim is an attempt of the computation's: one that would be for nothing is not made.
             let protocol = mill_type.protocols()[0];
             let nothing = ClaimedWork { protocol, computation: "dry-run".to_owned(), version: 0 };
             let name = job::name(&options.duchy, mill_type, getrandom::u64()?);
@@ -150,7 +151,8 @@ impl Scheduler {
             self.refused[mill_type as usize] = true;
             MILL_JOBS.add(1, [mill_type.label(), "refused"]);
             let why = format!("no Job was created: {failed}");
-            if let Err(status) = self.internal.enqueue(token, &name, Duration::ZERO, &why).await {
+            let given_back = GivenBack::Interrupted(&why);
+            if let Err(status) = self.internal.enqueue(token, &name, Duration::ZERO, given_back).await {
                 tracing::warn!(%status, computation, "the claim has to run out");
             }
             return Err(failed);

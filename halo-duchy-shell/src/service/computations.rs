@@ -32,7 +32,7 @@ use crate::proto::internal::{
     RecordRequisitionFulfillmentRequest, RecordRequisitionFulfillmentResponse, SweepBlobsRequest,
     SweepBlobsResponse, UpdateComputationDetailsRequest, UpdateComputationDetailsResponse,
 };
-use crate::store::{Computation, Expired, Store, StoreError};
+use crate::store::{Computation, Expired, GivenBack, Store, StoreError};
 use crate::sweep::{SweepError, Sweeper};
 use crate::telemetry::instruments::{PURGED, SWEPT};
 
@@ -44,6 +44,8 @@ use work::WorkNotices;
 
 /// Computations that one page of a purge deletes.
 const PURGE_PAGE: u32 = 100;
+/// How many of those that a dry run finds are named: a message holds so many names.
+const PURGE_SAMPLE: usize = 1000;
 
 /// How long the end of a computation may wait for the deletion of its intermediate blobs.
 const INTERMEDIATE_PATIENCE: Duration = Duration::from_secs(10);
@@ -196,7 +198,10 @@ impl ComputationsService {
         let delay = Duration::from_secs(delay);
         let stage = stage_of(request.token.as_ref());
         let guard = parse::guard(request.token)?;
-        let enqueued = self.store.enqueue(&guard, &request.expected_owner, delay, &request.error_message);
+        let why = &request.error_message;
+        let given_back =
+            if request.interrupted { GivenBack::Interrupted(why) } else { GivenBack::Failed(why) };
+        let enqueued = self.store.enqueue(&guard, &request.expected_owner, delay, given_back);
         around("commit.enqueue", stage, enqueued).await?;
         self.work.announce_after(delay);
         Ok(())
@@ -226,7 +231,9 @@ impl ComputationsService {
                 }
                 if !force {
                     response.purge_count += 1;
-                    response.purge_sample.push(global_id);
+                    if response.purge_sample.len() < PURGE_SAMPLE {
+                        response.purge_sample.push(global_id);
+                    }
                 } else {
                     let deleted = self.purge_one(local_id, &global_id).await;
                     PURGED.add(1, [if deleted { "deleted" } else { "kept" }]);

@@ -12,8 +12,8 @@ use crate::proto::internal::computation_details::CompletedReason;
 use crate::proto::internal::{ComputationDetails, ExternalRequisitionKey, RequisitionEntry};
 use crate::protocol_stages::{Protocol, ProtocolStage};
 use crate::store::{
-    Advance, Claim, Computation, Expired, Fulfillment, Guard, Lease, Listing, NewComputation, Queue, Record,
-    Stat, Store, StoreError,
+    Advance, Claim, Computation, Expired, Fulfillment, GivenBack, Guard, Lease, Listing, NewComputation,
+    Queue, Record, Stat, Store, StoreError,
 };
 
 /// Stores without fencing: whoever has lost a lease writes all the same.
@@ -146,9 +146,9 @@ impl Store for UnfencedStore {
         guard: &Guard,
         expected_owner: &str,
         delay: Duration,
-        error: &str,
+        given_back: GivenBack<'_>,
     ) -> Result<(), StoreError> {
-        self.store.enqueue(guard, expected_owner, delay, error).await
+        self.store.enqueue(guard, expected_owner, delay, given_back).await
     }
 
     async fn blob_paths(&self, local_id: i64) -> Result<Vec<String>, StoreError> {

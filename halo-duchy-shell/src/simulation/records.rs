@@ -26,8 +26,8 @@ use crate::proto::internal::computation_details::CompletedReason;
 use crate::proto::internal::{ComputationDetails, ExternalRequisitionKey, RequisitionEntry};
 use crate::protocol_stages::{Protocol, ProtocolStage};
 use crate::store::{
-    Advance, Claim, Computation, Expired, Fulfillment, Guard, Lease, Listing, NewComputation, Queue, Record,
-    Stat, Store, StoreError,
+    Advance, Claim, Computation, Expired, Fulfillment, GivenBack, Guard, Lease, Listing, NewComputation,
+    Queue, Record, Stat, Store, StoreError,
 };
 
 /// The store, watched, from within a process.
@@ -171,15 +171,15 @@ impl Store for WatchedStore {
         guard: &Guard,
         expected_owner: &str,
         delay: Duration,
-        error: &str,
+        given_back: GivenBack<'_>,
     ) -> Result<(), StoreError> {
         // What was written is not told.
-        let given_back = async {
-            self.store.enqueue(guard, expected_owner, delay, error).await?;
+        let enqueue = async {
+            self.store.enqueue(guard, expected_owner, delay, given_back).await?;
             let id = self.process.machine().checker().global_id(&self.duchy, guard.local_id);
             self.store.get(&id).await
         };
-        let written = self.write("enqueue", given_back, |checker, duchy, enqueued| {
+        let written = self.write("enqueue", enqueue, |checker, duchy, enqueued| {
             checker.enqueued(duchy, guard, enqueued);
         });
         written.await.map(drop)

@@ -8,8 +8,8 @@ use futures::future::BoxFuture;
 
 use super::rows::{Key, Rows};
 use super::{
-    Advance, Claim, Computation, Expired, Fulfillment, Guard, Lease, Listing, NewComputation, Queue, Record,
-    Stat, Store, StoreError, inspection, leases, lifecycle, requisitions, retention,
+    Advance, Claim, Computation, Expired, Fulfillment, GivenBack, Guard, Lease, Listing, NewComputation,
+    Queue, Record, Stat, Store, StoreError, inspection, leases, lifecycle, requisitions, retention, rules,
 };
 use crate::clock::Timestamp;
 use crate::continuation_token::ContinuationToken;
@@ -142,11 +142,12 @@ impl<B: Backend> Store for B {
         guard: &Guard,
         expected_owner: &str,
         delay: Duration,
-        error: &str,
+        given_back: GivenBack<'_>,
     ) -> Result<(), StoreError> {
-        let (guard, owner, error) = (guard.clone(), expected_owner.to_owned(), error.to_owned());
+        let (guard, owner, ending) =
+            (guard.clone(), expected_owner.to_owned(), rules::given_back(given_back));
         self.write(move |rows, now| {
-            Box::pin(leases::enqueue(rows, now, guard.clone(), owner.clone(), delay, error.clone()))
+            Box::pin(leases::enqueue(rows, now, guard.clone(), owner.clone(), delay, ending.clone()))
         })
         .await
     }

@@ -40,6 +40,13 @@ pub(super) fn encode(computation: &Computation) -> Zeroizing<Vec<u8>> {
     stored
 }
 
+/// The current stage's details as they are stored.
+pub(super) fn encode_stage(computation: &Computation) -> Vec<u8> {
+    let mut stored = computation.stage_details.encode_to_vec();
+    stored.extend_from_slice(computation.unknown.of_stage_details());
+    stored
+}
+
 /// A requisition's details as they are stored.
 pub(super) fn encode_requisition(requisition: &RequisitionMetadata, unknown: &Unknown) -> Vec<u8> {
     let mut stored = requisition.details.as_ref().map(Message::encode_to_vec).unwrap_or_default();

@@ -97,11 +97,15 @@ pub(super) async fn enqueue(
     guard: Guard,
     expected_owner: String,
     delay: Duration,
-    error: String,
+    ending: Ending,
 ) -> Result<(), StoreError> {
     let mut computation = computation(rows, Key::Local(guard.local_id)).await?;
     rules::check_enqueue(&computation, &guard, &expected_owner)?;
-    end_current_attempt(rows, &computation, &rules::ending(EndReason::Error, &error), now).await?;
+    let ended = end_current_attempt(rows, &computation, &ending, now).await?;
+    if ended && ending.reason == EndReason::Cancelled {
+        computation.stage_details.interrupted_attempts += 1;
+        rows.update_stage_details(&computation).await?;
+    }
     computation.version = rules::next_version(now, computation.version);
     computation.lock_owner = None;
     computation.lock_expiration = Some(now + delay);

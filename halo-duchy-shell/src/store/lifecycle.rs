@@ -5,6 +5,7 @@ use super::rows::{Ending, Key, OpenAttempt, Rows};
 use super::unknown::Unknown;
 use super::{Advance, Computation, Guard, NewComputation, StoreError, rules};
 use crate::clock::Timestamp;
+use crate::computation_secrets;
 use crate::platform;
 use crate::proto::internal::computation_details::CompletedReason;
 use crate::proto::internal::computation_stage_attempt_details::EndReason;
@@ -156,6 +157,7 @@ pub(super) async fn finish(
         ..computation.clone()
     };
     ended.details.ending_state = reason as i32;
+    computation_secrets::forget(&mut ended.details);
     enter(rows, now, &computation, ended).await
 }
 
@@ -177,18 +179,19 @@ async fn enter(
     Ok(entered)
 }
 
-/// Ends the current attempt of the current stage, if there is one and it has not ended.
+/// Ends the current attempt of the current stage, if there is one and it has not ended; whether there was.
 pub(super) async fn end_current_attempt(
     rows: &mut dyn Rows,
     computation: &Computation,
     ending: &Ending,
     now: Timestamp,
-) -> Result<(), StoreError> {
+) -> Result<bool, StoreError> {
     let current = current_attempt(computation);
-    if rows.open_attempts(computation.local_id).await?.contains(&current) {
+    let open = rows.open_attempts(computation.local_id).await?.contains(&current);
+    if open {
         rows.end_attempt(computation.local_id, current, ending, now).await?;
     }
-    Ok(())
+    Ok(open)
 }
 
 fn current_attempt(computation: &Computation) -> OpenAttempt {

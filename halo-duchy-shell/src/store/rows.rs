@@ -162,6 +162,9 @@ pub(super) trait Rows: ReadRows {
     /// Writes the number of the current stage's next attempt.
     async fn update_next_attempt(&mut self, computation: &Computation) -> Result<(), StoreError>;
 
+    /// Writes the details of the current stage.
+    async fn update_stage_details(&mut self, computation: &Computation) -> Result<(), StoreError>;
+
     /// Ends the current stage, left for `following`.
     async fn end_stage(
         &mut self,

@@ -1,7 +1,7 @@
 //! The rules that every backend enforces, as functions of what its transaction has read.
 
 use super::rows::Ending;
-use super::{Advance, BlobDependency, Claim, Computation, Guard, Lease, StageBlob, StoreError};
+use super::{Advance, BlobDependency, Claim, Computation, GivenBack, Guard, Lease, StageBlob, StoreError};
 use crate::clock::Timestamp;
 use crate::proto::internal::computation_details::CompletedReason;
 use crate::proto::internal::computation_stage_attempt_details::EndReason;
@@ -144,6 +144,14 @@ pub(super) fn ending(reason: EndReason, error: &str) -> Ending {
         false => error,
     };
     Ending { reason, error }
+}
+
+/// How the attempt has ended whose work is given back.
+pub(super) fn given_back(given_back: GivenBack<'_>) -> Ending {
+    match given_back {
+        GivenBack::Failed(error) => ending(EndReason::Error, error),
+        GivenBack::Interrupted(why) => ending(EndReason::Cancelled, why),
+    }
 }
 
 /// Checks that a stage may go back to the queue.

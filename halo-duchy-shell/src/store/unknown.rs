@@ -14,12 +14,16 @@ use zeroize::{Zeroize, Zeroizing};
 use super::StoreError;
 use super::columns::decode;
 use crate::proto::POOL;
-use crate::proto::internal::{ComputationDetails, ExternalRequisitionKey, RequisitionDetails};
+use crate::proto::internal::{
+    ComputationDetails, ComputationStageDetails, ExternalRequisitionKey, RequisitionDetails,
+};
 
 /// What is not known of a computation's messages. Newer versions may keep secrets in it.
 #[derive(Clone, Default, PartialEq)]
 pub struct Unknown {
     details: Zeroizing<Vec<u8>>,
+    /// Of the current stage's.
+    stage_details: Zeroizing<Vec<u8>>,
     /// Of those requisitions that have any.
     requisitions: Vec<(ExternalRequisitionKey, Zeroizing<Vec<u8>>)>,
 }
@@ -35,6 +39,14 @@ impl Unknown {
     pub(super) fn details(&mut self, bytes: &[u8]) -> Result<ComputationDetails, StoreError> {
         let details = decode("computation details", bytes)?;
         self.details = unknown(&details, "wfa.measurement.internal.duchy.ComputationDetails", bytes);
+        Ok(details)
+    }
+
+    /// The current stage's details as they are stored.
+    pub(super) fn stage_details(&mut self, bytes: &[u8]) -> Result<ComputationStageDetails, StoreError> {
+        let details = decode("stage details", bytes)?;
+        self.stage_details =
+            unknown(&details, "wfa.measurement.internal.duchy.ComputationStageDetails", bytes);
         Ok(details)
     }
 
@@ -55,6 +67,11 @@ impl Unknown {
     /// What is not known of a computation's details.
     pub(super) fn of_details(&self) -> &[u8] {
         &self.details
+    }
+
+    /// What is not known of the current stage's details.
+    pub(super) fn of_stage_details(&self) -> &[u8] {
+        &self.stage_details
     }
 
     /// What is not known of a requisition's details.

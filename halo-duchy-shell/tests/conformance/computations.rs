@@ -348,6 +348,7 @@ fn enqueue_computation(suite: &mut Suite) {
                 delay_second: 3600,
                 expected_owner: "mill".into(),
                 error_message: String::new(),
+                interrupted: false,
             };
             change(&mut request);
             world.computations().enqueue_computation(request).await

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use halo_duchy_shell::pki::{Pki, PkiSpec};
 use halo_duchy_shell::proto::internal::computation_details::CompletedReason;
+use halo_duchy_shell::store::GivenBack;
 use serde_json::Value;
 
 use crate::world::World;
@@ -146,7 +147,7 @@ async fn only_what_a_mill_could_do_is_tried_again() {
         assert_eq!((given_back.lock_owner, given_back.attempt), (None, held.attempt), "{id}");
         // Whoever had it writes nothing more.
         let (guard, owner) = (held.guard(), held.lock_owner.unwrap_or_default());
-        let late = store.enqueue(&guard, &owner, Duration::ZERO, "").await;
+        let late = store.enqueue(&guard, &owner, Duration::ZERO, GivenBack::Failed("")).await;
         assert!(late.is_err(), "{id}: {late:?}");
         let record = store.record(id).await.expect("a record");
         let kept = record.stages[0].attempts[0].error.as_str();

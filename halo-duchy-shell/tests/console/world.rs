@@ -10,7 +10,7 @@ use halo_duchy_shell::console::Console;
 use halo_duchy_shell::proto::internal::computation_details::CompletedReason;
 use halo_duchy_shell::protocol_stages::Protocol;
 use halo_duchy_shell::shutdown::{self, Trigger};
-use halo_duchy_shell::store::{Claim, SqliteStore, Stat};
+use halo_duchy_shell::store::{Claim, GivenBack, SqliteStore, Stat};
 use halo_protocols::llv2::Stage;
 use halo_protocols::proto::duchy::config::RoleInComputation;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -96,7 +96,10 @@ impl World {
         h.create("failed", NON_AGGREGATOR).await;
         let failing = claim("mill-2", LOCK).await;
         h.clock.advance(MINUTE);
-        h.store.enqueue(&failing.guard(), "mill-2", Duration::ZERO, HOSTILE).await.expect("enqueue");
+        h.store
+            .enqueue(&failing.guard(), "mill-2", Duration::ZERO, GivenBack::Failed(HOSTILE))
+            .await
+            .expect("enqueue");
         let failing = claim("mill-2", LOCK).await;
         let failed = h.store.finish(&failing.guard(), CompletedReason::Failed, "no key fits").await;
         failed.expect("finish");
@@ -104,7 +107,10 @@ impl World {
         let delayed = claim("mill-2", LOCK).await;
         h.clock.advance(MINUTE);
         let error = "reading the stage's input: the storage is away";
-        h.store.enqueue(&delayed.guard(), "mill-2", FOR_YEARS, error).await.expect("enqueue");
+        h.store
+            .enqueue(&delayed.guard(), "mill-2", FOR_YEARS, GivenBack::Failed(error))
+            .await
+            .expect("enqueue");
         h.create("expired", NON_AGGREGATOR).await;
         claim("mill-3", MINUTE).await;
         h.clock.advance(2 * MINUTE);

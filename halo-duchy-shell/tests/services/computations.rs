@@ -286,6 +286,7 @@ async fn work_is_given_back_by_its_owner() {
         delay_second: 0,
         expected_owner: "mill".into(),
         error_message: "the storage is away".into(),
+        interrupted: false,
     };
     let negative = EnqueueComputationRequest { delay_second: -1, ..good.clone() };
     refused(duchy.computations.enqueue_computation(negative).await, Code::InvalidArgument);
@@ -294,7 +295,18 @@ async fn work_is_given_back_by_its_owner() {
     assert_eq!(reason(&status).as_deref(), Some("COMPUTATION_LOCK_OWNER_MISMATCH"));
     duchy.computations.enqueue_computation(good.clone()).await.expect("enqueue");
     refused(duchy.computations.enqueue_computation(good).await, Code::Aborted);
-    assert_eq!(duchy.claimed().await.attempt, 2);
+    let token = duchy.claimed().await;
+    assert_eq!(token.attempt, 2);
+    let stopped = EnqueueComputationRequest {
+        token: Some(token),
+        expected_owner: "mill".into(),
+        interrupted: true,
+        ..Default::default()
+    };
+    duchy.computations.enqueue_computation(stopped).await.expect("enqueue");
+    let token = duchy.claimed().await;
+    let interrupted = token.stage_specific_details.map(|details| details.interrupted_attempts);
+    assert_eq!((token.attempt, interrupted), (3, Some(1)));
     let record = duchy.harness.store.record("c1").await.expect("a record");
     assert_eq!(
         record.last_error().map(|(_, attempt, error)| (attempt, error)),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use halo_duchy_shell::clock::Timestamp;
 use halo_duchy_shell::proto::internal::computation_details::CompletedReason;
 use halo_duchy_shell::proto::internal::computation_stage_attempt_details::EndReason;
-use halo_duchy_shell::store::{Fulfillment, Listing, Order, Record, Stat, StoreError};
+use halo_duchy_shell::store::{Fulfillment, GivenBack, Listing, Order, Record, Stat, StoreError};
 use halo_protocols::llv2::Stage;
 use halo_protocols::proto::duchy::config::RoleInComputation;
 
@@ -23,7 +23,10 @@ pub async fn an_attempt_keeps_why_it_did_not_succeed(h: Harness) {
     h.create("c1", NON_AGGREGATOR).await;
     let first = h.claim("mill-1").await.expect("work");
     let long = format!("two\nlines\u{1b}[31m {}", "é".repeat(2_000));
-    h.store.enqueue(&first.guard(), "mill-1", Duration::ZERO, &long).await.expect("enqueue");
+    h.store
+        .enqueue(&first.guard(), "mill-1", Duration::ZERO, GivenBack::Failed(&long))
+        .await
+        .expect("enqueue");
     h.claim("mill-1").await.expect("work");
     h.clock.advance(LOCK + SECOND);
     let third = h.claim("mill-2").await.expect("work");

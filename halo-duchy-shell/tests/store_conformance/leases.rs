@@ -7,7 +7,7 @@ use std::time::Duration;
 use halo_duchy_shell::clock::Clock;
 use halo_duchy_shell::proto::internal::computation_details::CompletedReason;
 use halo_duchy_shell::protocol_stages::Protocol;
-use halo_duchy_shell::store::{Claim, Computation, Lease, StoreError};
+use halo_duchy_shell::store::{Claim, Computation, GivenBack, Lease, StoreError};
 use halo_protocols::llv2::{Stage, StageKind};
 use halo_protocols::proto::duchy::config::RoleInComputation;
 
@@ -77,7 +77,7 @@ pub async fn a_lease_that_ran_out_is_taken_over(h: Harness) {
     // The first mill was only slow: whatever it still does is refused.
     let next = stage(Stage::WaitRequisitionsAndKeySet);
     version_mismatch(h.store.advance(&first.guard(), step(&first, next)).await);
-    let enqueued = h.store.enqueue(&first.guard(), "mill-1", Duration::ZERO, "").await;
+    let enqueued = h.store.enqueue(&first.guard(), "mill-1", Duration::ZERO, GivenBack::Failed("")).await;
     assert!(matches!(enqueued, Err(StoreError::LockOwnerMismatch { .. })), "{enqueued:?}");
     h.assert_unchanged(&second).await;
     h.store.advance(&second.guard(), step(&second, next)).await.expect("the second mill advances");
@@ -121,7 +121,7 @@ pub async fn a_lost_lease_is_not_extended(h: Harness) {
 pub async fn work_given_back_waits_for_its_delay(h: Harness) {
     h.create("c1", NON_AGGREGATOR).await;
     let claimed = h.claim("mill").await.expect("work");
-    h.store.enqueue(&claimed.guard(), "mill", 2 * SECOND, "").await.expect("enqueue");
+    h.store.enqueue(&claimed.guard(), "mill", 2 * SECOND, GivenBack::Failed("")).await.expect("enqueue");
     let queued = h.store.get("c1").await.expect("get");
     assert_eq!(
         (queued.lock_owner.as_deref(), queued.lock_expiration),
@@ -135,18 +135,41 @@ pub async fn work_given_back_waits_for_its_delay(h: Harness) {
     assert_eq!(h.claim("another").await.expect("work").attempt, 2);
 }
 
+pub async fn interrupted_attempts_are_counted_by_themselves(h: Harness) {
+    let created = h.create("c1", NON_AGGREGATOR).await;
+    let interrupted = GivenBack::Interrupted("stopped");
+    for (attempt, given_back, count) in
+        [(1, interrupted, 1), (2, GivenBack::Failed(""), 1), (3, interrupted, 2), (4, interrupted, 3)]
+    {
+        let claimed = h.claim("mill").await.expect("work");
+        assert_eq!(claimed.attempt, attempt, "every attempt has a number of its own");
+        h.store.enqueue(&claimed.guard(), "mill", Duration::ZERO, given_back).await.expect("enqueue");
+        let queued = h.store.get("c1").await.expect("get");
+        assert_eq!(queued.stage_details.interrupted_attempts, count);
+        // There is no attempt any more that this could end.
+        h.store.enqueue(&queued.guard(), "", Duration::ZERO, interrupted).await.expect("nobody holds it");
+        assert_eq!(h.store.get("c1").await.expect("get").stage_details.interrupted_attempts, count);
+    }
+    let entered = h.next_stage(h.store.get("c1").await.expect("get")).await;
+    assert_ne!(entered.stage, created.stage);
+    assert_eq!(entered.stage_details.interrupted_attempts, 0, "it is the stage's");
+}
+
 pub async fn only_the_owner_gives_work_back(h: Harness) {
     h.create("c1", NON_AGGREGATOR).await;
     let claimed = h.claim("mill").await.expect("work");
-    let refused = h.store.enqueue(&claimed.guard(), "another", Duration::ZERO, "").await;
+    let refused = h.store.enqueue(&claimed.guard(), "another", Duration::ZERO, GivenBack::Failed("")).await;
     assert!(
         matches!(&refused, Err(StoreError::LockOwnerMismatch { actual: Some(owner), .. }) if owner == "mill"),
         "{refused:?}"
     );
     h.assert_unchanged(&claimed).await;
-    h.store.enqueue(&claimed.guard(), "mill", Duration::ZERO, "").await.expect("enqueue");
+    h.store.enqueue(&claimed.guard(), "mill", Duration::ZERO, GivenBack::Failed("")).await.expect("enqueue");
     let queued = h.store.get("c1").await.expect("get");
-    h.store.enqueue(&queued.guard(), "anybody", SECOND, "").await.expect("nobody holds it");
+    h.store
+        .enqueue(&queued.guard(), "anybody", SECOND, GivenBack::Failed(""))
+        .await
+        .expect("nobody holds it");
 }
 
 pub async fn waiting_is_not_work(h: Harness) {
@@ -157,7 +180,10 @@ pub async fn waiting_is_not_work(h: Harness) {
             if computation.stage.kind() == StageKind::Wait {
                 h.clock.advance(Duration::from_secs(3600));
                 assert_eq!(h.claim_of(protocol, "mill").await, None, "{}", computation.stage.name());
-                let refused = h.store.enqueue(&computation.guard(), "mill", Duration::ZERO, "").await;
+                let refused = h
+                    .store
+                    .enqueue(&computation.guard(), "mill", Duration::ZERO, GivenBack::Failed(""))
+                    .await;
                 assert!(matches!(refused, Err(StoreError::NotWork { .. })), "{refused:?}");
             }
         }

@@ -5,16 +5,20 @@ use std::time::Duration;
 
 use halo_duchy_shell::clock::{Clock, Timestamp};
 use halo_duchy_shell::proto::internal::ComputationDetails;
-use halo_duchy_shell::proto::internal::computation_details::CompletedReason;
+use halo_duchy_shell::proto::internal::computation_details::{CompletedReason, Protocol as Details};
 use halo_duchy_shell::protocol_stages::{Protocol, ProtocolStage};
-use halo_duchy_shell::store::{BlobDependency, Computation, Guard, NewComputation, StageBlob, StoreError};
+use halo_duchy_shell::store::{
+    BlobDependency, Computation, GivenBack, Guard, NewComputation, StageBlob, StoreError,
+};
 use halo_protocols::hmss;
 use halo_protocols::llv2::{Stage, StageKind};
 use halo_protocols::proto::duchy::config::RoleInComputation;
+use halo_protocols::proto::duchy::{ElGamalKeyPair, ElGamalPublicKey};
 
 use crate::Harness;
 use crate::fixture::{
-    PARTS, PROTOCOL, details, details_of, key, new_computation, requisition, stage, step, version_mismatch,
+    PARTS, PROTOCOL, details, details_of, key, new_computation, new_computation_of, requisition, stage, step,
+    version_mismatch,
 };
 
 const NON_AGGREGATOR: RoleInComputation = RoleInComputation::NonAggregator;
@@ -79,7 +83,7 @@ pub async fn unknown_computations_are_not_found(h: Harness) {
         h.store.record_output(&guard, 0, "p").await.map(drop),
         h.store.advance(&guard, step(&known, stage(Stage::WaitRequisitionsAndKeySet))).await.map(drop),
         h.store.finish(&guard, CompletedReason::Failed, "").await.map(drop),
-        h.store.enqueue(&guard, "", Duration::ZERO, "").await,
+        h.store.enqueue(&guard, "", Duration::ZERO, GivenBack::Failed("")).await,
     ];
     for result in results {
         assert!(matches!(result, Err(StoreError::NotFound { kind: "local", .. })), "{result:?}");
@@ -194,7 +198,9 @@ async fn every_guarded_write(h: &Harness, seen: &Computation, guard: &Guard) -> 
         h.store.record_output(guard, 1, "p").await.map(drop),
         h.store.advance(guard, step(seen, next)).await.map(drop),
         h.store.finish(guard, CompletedReason::Failed, "").await.map(drop),
-        h.store.enqueue(guard, guard.owner.as_deref().unwrap_or_default(), Duration::ZERO, "").await,
+        h.store
+            .enqueue(guard, guard.owner.as_deref().unwrap_or_default(), Duration::ZERO, GivenBack::Failed(""))
+            .await,
     ]
 }
 
@@ -262,6 +268,34 @@ pub async fn a_computation_ends_from_every_stage(h: Harness) {
     }
 }
 
+/// Whoever reads the database later is not to find what deciphers the blobs that were kept.
+pub async fn an_ended_computation_has_no_secret_any_more(h: Harness) {
+    for (protocol, role) in PARTS {
+        let mut new = new_computation_of(protocol, &format!("{protocol:?}{role:?}"), role);
+        let pair = |secret_key: &[u8]| {
+            let mut pair = ElGamalKeyPair::default();
+            pair.public_key = Some(ElGamalPublicKey { generator: vec![2; 33], element: vec![3; 33] });
+            pair.secret_key = secret_key.to_vec();
+            Some(pair)
+        };
+        let with_secret = |details: &mut ComputationDetails, secret: &[u8]| match &mut details.protocol {
+            Some(Details::LiquidLegionsV2(details)) => details.local_elgamal_key = pair(secret),
+            Some(Details::ReachOnlyLiquidLegionsV2(details)) => details.local_elgamal_key = pair(secret),
+            Some(Details::HonestMajorityShareShuffle(details)) => details.random_seed = secret.to_vec(),
+            other => panic!("{other:?}"),
+        };
+        with_secret(&mut new.details, &[7; 48]);
+        let mut expected = new.details.clone();
+        with_secret(&mut expected, &[]);
+        expected.ending_state = CompletedReason::Succeeded as i32;
+
+        let created = h.store.create(new).await.expect("create");
+        let ended = h.store.finish(&created.guard(), CompletedReason::Succeeded, "").await.expect("finish");
+        assert_eq!(ended.details, expected);
+        h.assert_unchanged(&ended).await;
+    }
+}
+
 pub async fn a_computation_ends_once(h: Harness) {
     let created = h.create("c1", NON_AGGREGATOR).await;
     let ended = h.store.finish(&created.guard(), CompletedReason::Failed, "").await.expect("finish");
@@ -273,7 +307,7 @@ pub async fn a_computation_ends_once(h: Harness) {
         let refused = h.store.advance(&ended.guard(), step(&ended, to)).await;
         assert!(matches!(refused, Err(StoreError::IllegalTransition { .. })), "{refused:?}");
     }
-    let enqueued = h.store.enqueue(&ended.guard(), "", Duration::ZERO, "").await;
+    let enqueued = h.store.enqueue(&ended.guard(), "", Duration::ZERO, GivenBack::Failed("")).await;
     assert!(matches!(enqueued, Err(StoreError::NotWork { .. })), "{enqueued:?}");
     h.assert_unchanged(&ended).await;
 }

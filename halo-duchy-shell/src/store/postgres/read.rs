@@ -10,7 +10,7 @@ use super::value::{Cells, Time};
 use crate::clock::Timestamp;
 use crate::proto::internal::{ExternalRequisitionKey, RequisitionMetadata};
 use crate::protocol_stages::{Protocol, ProtocolStage};
-use crate::store::columns::{decode, dependency, stage};
+use crate::store::columns::{dependency, stage};
 use crate::store::rows::{Candidate, Key, OpenAttempt, ReadRows, RequisitionRow};
 use crate::store::tables::{self, Table};
 use crate::store::unknown::Unknown;
@@ -323,7 +323,7 @@ fn computation(row: &Row) -> Result<Computation, StoreError> {
         attempt: attempt.map_err(|error| StoreError::corrupt("next attempt")(error.into()))?,
         version,
         details: unknown.details(cells.take("computation details")?)?,
-        stage_details: decode("stage details", cells.take("stage details")?)?,
+        stage_details: unknown.stage_details(cells.take("stage details")?)?,
         lock_owner: cells.take("lock owner")?,
         lock_expiration: cells.take::<Option<Time>>("lock expiration")?.map(|time| time.0),
         blobs: blobs(&mut cells)?,

@@ -10,7 +10,7 @@ use super::value::{Secret, Time};
 use crate::clock::Timestamp;
 use crate::proto::internal::RequisitionMetadata;
 use crate::protocol_stages::ProtocolStage;
-use crate::store::columns::{attempt_details, dependency_number, encode, encode_requisition};
+use crate::store::columns::{attempt_details, dependency_number, encode, encode_requisition, encode_stage};
 use crate::store::rows::{Ending, OpenAttempt, RequisitionRow, Rows};
 use crate::store::unknown::Unknown;
 use crate::store::{Computation, Stat, StoreError};
@@ -176,6 +176,15 @@ impl Rows for PostgresRows {
             computation.local_id,
             computation.stage.number(),
             next_attempt(computation),
+        ))
+    }
+
+    async fn update_stage_details(&mut self, computation: &Computation) -> Result<(), StoreError> {
+        self.change(query!(
+            "UPDATE ComputationStages SET Details = $3 WHERE ComputationId = $1 AND ComputationStage = $2",
+            computation.local_id,
+            computation.stage.number(),
+            encode_stage(computation),
         ))
     }
 

@@ -10,7 +10,7 @@ use super::value::{Cell, Cells};
 use crate::clock::Timestamp;
 use crate::proto::internal::{ExternalRequisitionKey, RequisitionMetadata};
 use crate::protocol_stages::{Protocol, ProtocolStage};
-use crate::store::columns::{decode, dependency, stage};
+use crate::store::columns::{dependency, stage};
 use crate::store::rows::{Candidate, Key, OpenAttempt, ReadRows, RequisitionRow};
 use crate::store::tables::{Row, Table};
 use crate::store::unknown::Unknown;
@@ -261,7 +261,7 @@ fn computation(mut cells: Cells) -> Result<Computation, StoreError> {
         attempt: next_attempt - 1,
         version,
         details: unknown.details(&details)?,
-        stage_details: decode("stage details", &stage_details)?,
+        stage_details: unknown.stage_details(&stage_details)?,
         lock_owner: cells.take("lock owner")?,
         lock_expiration: cells.take("lock expiration")?,
         blobs: nested(&mut cells, "blobs", blob)?,

@@ -8,7 +8,7 @@ use super::value::{Cells, Value};
 use crate::clock::Timestamp;
 use crate::proto::internal::RequisitionMetadata;
 use crate::protocol_stages::ProtocolStage;
-use crate::store::columns::{attempt_details, dependency_number, encode, encode_requisition};
+use crate::store::columns::{attempt_details, dependency_number, encode, encode_requisition, encode_stage};
 use crate::store::rows::{Ending, Key, OpenAttempt, ReadRows, RequisitionRow, Rows};
 use crate::store::unknown::Unknown;
 use crate::store::{Computation, Stat, StoreError};
@@ -133,6 +133,12 @@ impl<R: Read> Rows for SpannerRows<R> {
     async fn update_next_attempt(&mut self, computation: &Computation) -> Result<(), StoreError> {
         let mut columns = stage_key(computation);
         columns.push(("NextAttempt", (computation.attempt + 1).into()));
+        self.change(Change::update("ComputationStages", columns))
+    }
+
+    async fn update_stage_details(&mut self, computation: &Computation) -> Result<(), StoreError> {
+        let mut columns = stage_key(computation);
+        columns.push(("Details", encode_stage(computation)[..].into()));
         self.change(Change::update("ComputationStages", columns))
     }
 

@@ -9,7 +9,7 @@ use super::tables;
 use crate::clock::Timestamp;
 use crate::proto::internal::{ExternalRequisitionKey, RequisitionMetadata};
 use crate::protocol_stages::{Protocol, ProtocolStage};
-use crate::store::columns::{decode, dependency, stage};
+use crate::store::columns::{dependency, stage};
 use crate::store::rows::{Candidate, Key, OpenAttempt, ReadRows, RequisitionRow};
 use crate::store::tables::Table;
 use crate::store::unknown::Unknown;
@@ -231,7 +231,7 @@ fn from_row(row: &Row<'_>) -> Result<Computation, StoreError> {
         attempt: row.get::<_, i32>("NextAttempt")? - 1,
         version: row.get("UpdateTime")?,
         details: unknown.details(&details)?,
-        stage_details: decode("stage details", &stage_details)?,
+        stage_details: unknown.stage_details(&stage_details)?,
         blobs: Vec::new(),
         requisitions: Vec::new(),
         lock_owner: row.get("LockOwner")?,

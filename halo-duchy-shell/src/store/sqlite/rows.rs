@@ -7,7 +7,7 @@ use rusqlite::{Connection, params};
 use crate::clock::Timestamp;
 use crate::proto::internal::RequisitionMetadata;
 use crate::protocol_stages::ProtocolStage;
-use crate::store::columns::{attempt_details, dependency_number, encode, encode_requisition};
+use crate::store::columns::{attempt_details, dependency_number, encode, encode_requisition, encode_stage};
 use crate::store::rows::{Ending, OpenAttempt, RequisitionRow, Rows};
 use crate::store::unknown::Unknown;
 use crate::store::{Computation, Stat, StoreError};
@@ -139,6 +139,15 @@ impl Rows for SqliteRows<'_> {
             "UPDATE ComputationStages SET NextAttempt = ?3 WHERE ComputationId = ?1 AND ComputationStage = ?2",
         )?;
         statement.execute((local_id, stage.number(), attempt + 1))?;
+        Ok(())
+    }
+
+    async fn update_stage_details(&mut self, computation: &Computation) -> Result<(), StoreError> {
+        let Computation { local_id, stage, .. } = computation;
+        let mut statement = self.0.prepare_cached(
+            "UPDATE ComputationStages SET Details = ?3 WHERE ComputationId = ?1 AND ComputationStage = ?2",
+        )?;
+        statement.execute((local_id, stage.number(), encode_stage(computation)))?;
         Ok(())
     }
 

@@ -43,7 +43,7 @@ use crate::proto::system::StreamActiveComputationsContinuationToken;
 use crate::protocol_stages::Protocol;
 use crate::store::sqlite::costs::{self as sqlite, Durability};
 use crate::store::transfer::{export, import};
-use crate::store::{Claim, Computation, Expired, Fulfillment, Lease, Stat, Store, StoreAddress};
+use crate::store::{Claim, Computation, Expired, Fulfillment, GivenBack, Lease, Stat, Store, StoreAddress};
 
 /// Computations of another part of the tests' own, so many that a few are found in each state.
 const QUEUED: usize = 12;
@@ -103,7 +103,7 @@ async fn populate(h: &Harness, computations: usize) {
     for n in 0..QUEUED / 2 {
         let claimed = h.claim("mill").await.expect("work");
         if n % 2 == 0 {
-            h.store.enqueue(&claimed.guard(), "mill", LOCK, "").await.expect("enqueue");
+            h.store.enqueue(&claimed.guard(), "mill", LOCK, GivenBack::Failed("")).await.expect("enqueue");
         }
     }
 }
@@ -158,7 +158,7 @@ async fn measure(store: &dyn Store, meter: &dyn Meter, clock: &ManualClock) -> V
     let later = later.expect("claim").expect("work");
     assert_eq!(later.global_id, "q6");
     let guard = later.guard();
-    let given_back = store.enqueue(&guard, "mill", Duration::ZERO, "");
+    let given_back = store.enqueue(&guard, "mill", Duration::ZERO, GivenBack::Failed(""));
     m.measure("give work back", given_back).await.expect("enqueue");
     let confirming = store.claim(wish(Stage::ConfirmationPhase)).await.expect("claim").expect("work");
     let waiting = advance(store, &confirming, Stage::WaitToStart).await;

@@ -14,7 +14,8 @@ use halo_duchy_shell::proto::internal::{ExternalRequisitionKey, RequisitionDetai
 use halo_duchy_shell::proto::system::StreamActiveComputationsContinuationToken;
 use halo_duchy_shell::protocol_stages::{Protocol, ProtocolStage};
 use halo_duchy_shell::store::{
-    Advance, Claim, Computation, Expired, Fulfillment, Guard, Lease, NewComputation, Stat, Store, StoreError,
+    Advance, Claim, Computation, Expired, Fulfillment, GivenBack, Guard, Lease, NewComputation, Stat, Store,
+    StoreError,
 };
 use halo_protocols::proto::duchy::config::RoleInComputation;
 use prost::Message;
@@ -386,7 +387,7 @@ impl Walk {
             _ => self.word(),
         };
         let delay = self.millis(30_000);
-        let found = self.store().enqueue(&guard, &owner, delay, "").await;
+        let found = self.store().enqueue(&guard, &owner, delay, GivenBack::Failed("")).await;
         let now = self.now();
         let expected = self.model.enqueue(&guard, &owner, delay, now);
         self.agree(&(guard, owner, delay), found, expected);
