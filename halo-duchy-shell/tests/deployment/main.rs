@@ -6,10 +6,11 @@ mod manifests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Command;
 
-use clap::Parser as _;
+use clap::{CommandFactory as _, Parser as _};
 use halo_duchy_shell::cli::Cli;
 use manifests::{TARGETS, deploy, documents, manifests, name};
 use serde_json::{Value, json};
@@ -159,6 +160,38 @@ fn mebibytes(amount: &Value) -> f64 {
         (Some(mebi), _) => number(mebi),
         (_, Some(gibi)) => number(gibi) * 1024.0,
         _ => panic!("{text}: neither Mi nor Gi"),
+    }
+}
+
+/// The address at which a container shows the console, which asks nobody who they are; `None` if it has none to show.
+fn console(container: &Value) -> Option<SocketAddr> {
+    const FLAG: &str = "admin-address";
+    let args = texts(&container["args"]);
+    let command = Cli::command();
+    let process = command.find_subcommand(&args[0]).expect("the program has it");
+    if !process.get_arguments().any(|argument| argument.get_long() == Some(FLAG)) {
+        return None;
+    }
+    let address = args.iter().find_map(|arg| arg.strip_prefix(&format!("--{FLAG}=")));
+    Some(address.unwrap_or_else(|| panic!("no --{FLAG} in {args:#?}")).parse().expect("an address"))
+}
+
+#[test]
+fn the_console_is_shown_to_who_may_forward_ports_and_nobody_else() {
+    let page = std::fs::read_to_string(deploy("../docs/console.md")).expect("docs/console.md");
+    for target in TARGETS {
+        let mut shown = Vec::new();
+        for object in manifests(target) {
+            for container in containers(&object).into_iter().filter(|container| is_ours(container)) {
+                let Some(address) = console(container) else { continue };
+                assert!(address.ip().is_loopback(), "{target}: {} shows it at {address}", name(&object));
+                let command =
+                    format!("kubectl port-forward {} {}", name(&object).to_lowercase(), address.port());
+                assert!(page.contains(&command), "docs/console.md does not say: {command}");
+                shown.push(name(&object));
+            }
+        }
+        assert_eq!(shown, ["Deployment/worker1-internal-api-server-deployment"], "{target}");
     }
 }
 
