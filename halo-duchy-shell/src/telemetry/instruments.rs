@@ -2,7 +2,8 @@
 //! upstream's, which dashboards query (spec services-ops.md §1.1).
 //!
 //! The values of attributes are chosen by the shell, never by a caller: there are as many series as stages, RPCs, parties
-//! or reasons that the shell knows.
+//! or reasons that the shell knows. Where they are few they are written down here, for whoever asks for series by value
+//! (`prometheus`); builds with debug assertions hold instruments to them.
 
 use std::sync::OnceLock;
 
@@ -35,6 +36,8 @@ pub struct Definition {
     pub description: &'static str,
     /// The names of its attributes.
     pub attributes: &'static [&'static str],
+    /// The values that each of them takes, where they are written down here; none for stages, RPCs and the like.
+    pub values: &'static [&'static [&'static str]],
     /// The upper bounds of a histogram's buckets.
     buckets: &'static [f64],
 }
@@ -43,7 +46,6 @@ pub struct Definition {
 #[derive(Debug)]
 pub struct Instrument<T, const N: usize> {
     definition: Definition,
-    attributes: [&'static str; N],
     made: OnceLock<T>,
 }
 
@@ -66,16 +68,8 @@ const MILLISECONDS: &[f64] =
     &[5.0, 10.0, 25.0, 50.0, 75.0, 100.0, 250.0, 500.0, 750.0, 1000.0, 2500.0, 5000.0, 7500.0, 10000.0];
 
 impl<T, const N: usize> Instrument<T, N> {
-    const fn new(
-        kind: Kind,
-        name: &'static str,
-        unit: &'static str,
-        attributes: &'static [&'static str; N],
-        buckets: &'static [f64],
-        description: &'static str,
-    ) -> Self {
-        let definition = Definition { name, kind, unit, description, attributes, buckets };
-        Self { definition, attributes: *attributes, made: OnceLock::new() }
+    const fn new(definition: Definition) -> Self {
+        Self { definition, made: OnceLock::new() }
     }
 
     fn get(&self, make: impl FnOnce(&Meter, &Definition) -> T) -> &T {
@@ -83,8 +77,17 @@ impl<T, const N: usize> Instrument<T, N> {
     }
 
     fn attributes<V: Into<Value>>(&self, values: [V; N]) -> [KeyValue; N] {
-        let mut names = self.attributes.into_iter();
-        values.map(|value| KeyValue::new(names.next().unwrap_or_default(), value))
+        let Definition { name: metric, attributes, values: written, .. } = self.definition;
+        let mut names = attributes.iter().copied().zip(written.iter().copied());
+        values.map(|value| {
+            let (name, written) = names.next().unwrap_or_default();
+            let attribute = KeyValue::new(name, value);
+            debug_assert!(
+                written.is_empty() || written.contains(&&*attribute.value.as_str()),
+                "{metric}: {attribute:?} is none of {written:?}"
+            );
+            attribute
+        })
     }
 }
 
@@ -135,11 +138,18 @@ impl<const N: usize> Gauge<N> {
 
 /// Defines each metric as a static and lists them all.
 macro_rules! metrics {
-    ($($static:ident: $kind:ident[$($attribute:literal),*], $name:literal, $unit:literal, $buckets:expr, $description:literal;)*) => {
+    ($($static:ident: $kind:ident[$($attribute:literal $(in [$($value:literal),*])?),*], $name:literal, $unit:literal, $buckets:expr, $description:literal;)*) => {
         $(
             #[doc = $description]
-            pub static $static: $kind<{ <[&str]>::len(&[$($attribute),*]) }> =
-                Instrument::new(Kind::$kind, $name, $unit, &[$($attribute),*], $buckets, $description);
+            pub static $static: $kind<{ <[&str]>::len(&[$($attribute),*]) }> = Instrument::new(Definition {
+                name: $name,
+                kind: Kind::$kind,
+                unit: $unit,
+                description: $description,
+                attributes: &[$($attribute),*],
+                values: &[$(&[$($($value),*)?]),*],
+                buckets: $buckets,
+            });
         )*
 
         /// What every metric is.
@@ -180,34 +190,36 @@ metrics! {
     RPC_CLIENT_DURATION: Histogram["rpc.system", "rpc.service", "rpc.method", "rpc.grpc.status_code"],
         "rpc.client.duration", "ms", MILLISECONDS,
         "Time from a call, each attempt at which counts, to the end of its response";
-    CLAIMS: Counter["halo_cmm.computation.type", "result"],
+    CLAIMS: Counter["halo_cmm.computation.type", "result" in ["work", "none", "error"]],
         "halo_cmm.duchy.claims", "{claim}", &[],
         "A mill's claims: `work`, `none` or `error`";
-    MILL_JOBS: Counter["mill_type", "event"],
+    MILL_JOBS: Counter["mill_type" in ["LIQUID_LEGIONS_V2", "HONEST_MAJORITY_SHARE_SHUFFLE"],
+        "event" in ["created", "refused", "adopted", "deleted", "succeeded", "failed"]],
         "halo_cmm.duchy.mill_jobs", "{job}", &[],
         "Jobs of the scheduler: `created`, `refused`, `adopted`, `deleted`, or found `succeeded` or `failed`";
     LOCK_LOST: Counter["halo_cmm.computation.type", "halo_cmm.computation.stage"],
         "halo_cmm.duchy.lock_lost", "{lock}", &[],
         "Stages left because the work was no longer the mill's";
-    LOCK_RENEWALS: Counter["result"],
+    LOCK_RENEWALS: Counter["result" in ["extended", "failed", "lost"]],
         "halo_cmm.duchy.lock_renewals", "{renewal}", &[],
         "Tries to extend a lock: `extended`, `failed` or `lost`";
-    STAGE_ATTEMPTS: Counter["halo_cmm.computation.type", "halo_cmm.computation.stage", "outcome"],
+    STAGE_ATTEMPTS: Counter["halo_cmm.computation.type", "halo_cmm.computation.stage",
+        "outcome" in ["succeeded", "transient", "peer_not_ready", "permanent", "lost_lock", "stopped"]],
         "halo_cmm.duchy.stage_attempts", "{attempt}", &[],
         "Attempts at stages that ended: `succeeded`, `transient`, `peer_not_ready`, `permanent`, `lost_lock` or `stopped`";
-    ERRORS: Counter["class", "operation"],
+    ERRORS: Counter["class" in ["transient", "permanent"], "operation"],
         "halo_cmm.duchy.errors", "{error}", &[],
         "A mill's errors: `transient` or `permanent`, by what was tried";
     PEER_NOT_READY_SECONDS: Histogram["halo_cmm.computation.type", "halo_cmm.computation.stage"],
         "halo_cmm.duchy.peer_not_ready_seconds", "s", SECONDS,
         "Time that ready data waited for another duchy to await it";
-    BLOB_BYTES: Counter["operation"],
+    BLOB_BYTES: Counter["operation" in ["read", "write"]],
         "halo_cmm.duchy.blob.bytes", "By", &[],
         "Bytes of blobs: `read` or `write`";
-    BLOB_DURATION: Histogram["operation", "result"],
+    BLOB_DURATION: Histogram["operation" in ["read", "write", "delete"], "result" in ["ok", "error"]],
         "halo_cmm.duchy.blob.duration", "s", SECONDS,
         "Time of an operation on a blob: `read`, `write` or `delete`, with `ok` or `error`";
-    HERALD_ITEMS: Counter["state", "result"],
+    HERALD_ITEMS: Counter["state", "result" in ["done", "failed"]],
         "halo_cmm.duchy.herald.items", "{item}", &[],
         "Computations that the Kingdom's stream told of, by their state there: `done` or `failed`";
     HERALD_LAG_SECONDS: Gauge[],
@@ -222,10 +234,10 @@ metrics! {
     KINGDOM_LOG_ENTRIES_DROPPED: Counter[],
         "halo_cmm.duchy.kingdom_log_entries_dropped", "{entry}", &[],
         "Log entries dropped because the Kingdom did not keep up";
-    PURGED: Counter["result"],
+    PURGED: Counter["result" in ["deleted", "kept"]],
         "halo_cmm.duchy.purged", "{computation}", &[],
         "Ended computations that a purge was to delete: `deleted` or `kept`";
-    SWEPT: Counter["kind"],
+    SWEPT: Counter["kind" in ["intermediate", "orphaned", "private_key"]],
         "halo_cmm.duchy.swept", "{object}", &[],
         "Blobs deleted because nothing needs them: `intermediate`, `orphaned` or `private_key`";
     QUEUE_DEPTH: Gauge["halo_cmm.computation.type"],

@@ -1,32 +1,23 @@
-//! The metrics as Prometheus names them, and a check that the dashboard and the alerts of `deploy/observability` name no
-//! others, nor labels that these do not have.
+//! The metrics as Prometheus names them, and a check that the dashboard and the alerts of `deploy/observability` ask for no
+//! others, nor for labels and values of labels that these do not have.
+
+mod promql;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde_json::Value;
+use tonic::Code;
 
 use super::instruments::{Definition, Kind, definitions};
+use super::rpc::{METHODS, OTHER, THREAD_POOL, code_name};
+use crate::proto::system::computation::State;
+use crate::protocol_stages::{Protocol, ProtocolStage};
+use promql::{Known, labels, word};
 
 /// Labels that the collector and Prometheus add.
 const TARGET_LABELS: [&str; 3] = ["instance", "job", "namespace"];
-
-/// Words of PromQL that stand where a metric might.
-const OPERATORS: [&str; 5] = ["and", "bool", "offset", "or", "unless"];
-
-/// Words of PromQL that a list of labels follows.
-const LABEL_LISTS: [&str; 6] = ["by", "group_left", "group_right", "ignoring", "on", "without"];
-
-/// The series of every metric, with their labels.
-type Known = BTreeMap<String, BTreeSet<String>>;
-
-/// What one expression names.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Names {
-    series: BTreeSet<String>,
-    labels: BTreeSet<String>,
-}
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -98,15 +89,43 @@ fn series(definition: &Definition) -> Vec<String> {
     }
 }
 
+/// The values of an attribute, if there is a list of them.
+fn values(attribute: &str, written: &[&str]) -> Option<BTreeSet<String>> {
+    fn named<'a>(names: impl IntoIterator<Item = &'a str>) -> Option<BTreeSet<String>> {
+        Some(names.into_iter().map(str::to_owned).collect())
+    }
+    // From success on, which is no reason to refuse anything.
+    let codes = (Code::Ok as i32..=Code::Unauthenticated as i32).map(Code::from_i32);
+    let stages = Protocol::ALL.into_iter().flat_map(Protocol::stages);
+    let states = State::Unspecified as i32..=State::Cancelled as i32;
+    let states = states.filter_map(|number| State::try_from(number).ok());
+    match attribute {
+        _ if !written.is_empty() => named(written.iter().copied()),
+        "halo_cmm.computation.stage" => named(stages.map(ProtocolStage::name)),
+        "halo_cmm.computation.type" => named(Protocol::ALL.map(Protocol::type_name)),
+        "halo_cmm.thread_pool.name" => named([THREAD_POOL]),
+        "reason" => named(codes.skip(1).map(code_name)),
+        "rpc.grpc.status_code" => Some(codes.map(|code| (code as i32).to_string()).collect()),
+        "rpc.method" => named(METHODS.keys().map(|(_, method)| &method[..]).chain([OTHER.1])),
+        "rpc.service" => named(METHODS.keys().map(|(service, _)| &service[..]).chain([OTHER.0])),
+        "rpc.system" => named(["grpc"]),
+        "state" => named(states.map(|state| state.as_str_name())),
+        // Fields and principals are everybody's, and a mill's errors say in words what was tried.
+        "halo_cmm.grpc.principal" | "halo_cmm.grpc.request_field_path" | "operation" => None,
+        _ => panic!("which values {attribute} takes is written nowhere"),
+    }
+}
+
 fn known() -> Known {
     let mut known = Known::new();
     for definition in definitions() {
         for series in series(&definition) {
-            let mut labels: BTreeSet<_> =
-                definition.attributes.iter().map(|name| underscored(name)).collect();
-            labels.extend(TARGET_LABELS.map(str::to_owned));
+            let attributes = definition.attributes.iter().zip(definition.values);
+            let mut labels: BTreeMap<_, _> =
+                attributes.map(|(name, written)| (underscored(name), values(name, written))).collect();
+            labels.extend(TARGET_LABELS.map(|label| (label.to_owned(), None)));
             if series.ends_with("_bucket") {
-                labels.insert("le".to_owned());
+                labels.insert("le".to_owned(), None);
             }
             known.insert(series, labels);
         }
@@ -114,71 +133,15 @@ fn known() -> Known {
     known
 }
 
-/// The first word of `text`, which may be empty, and the rest.
-fn word(text: &str) -> (&str, &str) {
-    text.split_at(
-        text.find(|c: char| !c.is_ascii_alphanumeric() && c != '_' && c != ':').unwrap_or(text.len()),
-    )
-}
-
-/// What an expression in PromQL names. Grafana's variables (`$name`) may stand for values and durations.
-fn names(expression: &str) -> Names {
-    let mut names = Names::default();
-    let mut rest = expression;
-    let mut in_labels = false;
-    while let Some(first) = rest.chars().next() {
-        match first {
-            '"' => {
-                assert!(!rest.contains('\\'), "{expression}: escapes in strings are not read");
-                rest = rest[1..].split_once('"').expect("an end of the string").1;
-            }
-            '[' => rest = rest.split_once(']').expect("an end of the range").1,
-            '$' => rest = word(&rest[1..]).1,
-            '0'..='9' => rest = word(rest).1,
-            'a'..='z' | 'A'..='Z' | '_' => {
-                let (found, after) = word(rest);
-                rest = after;
-                let next = after.trim_start();
-                let calls = next.starts_with('(') || LABEL_LISTS.contains(&word(next).0);
-                if in_labels {
-                    names.labels.insert(found.to_owned());
-                } else if LABEL_LISTS.contains(&found) {
-                    in_labels = true;
-                } else if !OPERATORS.contains(&found) && !calls {
-                    names.series.insert(found.to_owned());
-                }
-            }
-            _ => {
-                match first {
-                    '{' => in_labels = true,
-                    '}' | ')' => in_labels = false,
-                    _ => {}
-                }
-                rest = &rest[first.len_utf8()..];
-            }
-        }
-    }
-    names
-}
-
 /// What is wrong with an expression and the labels that a text beside it names.
 fn faults(known: &Known, expression: &str, beside: &[String]) -> Vec<String> {
-    let Names { series, labels } = names(expression);
-    let mut faults = Vec::new();
-    let mut has = BTreeSet::new();
-    for series in &series {
-        match known.get(series) {
-            Some(labels) => has.extend(labels),
-            None => faults.push(format!("no metric becomes {series}: {expression}")),
+    match labels(known, expression) {
+        Ok(labels) => {
+            let missing = beside.iter().filter(|label| !labels.contains(*label));
+            missing.map(|label| format!("what it gives has no label {label}: {expression}")).collect()
         }
+        Err(fault) => vec![fault],
     }
-    if series.is_empty() {
-        faults.push(format!("no metric is named: {expression}"));
-    }
-    for label in labels.iter().chain(beside).filter(|label| !has.contains(label)) {
-        faults.push(format!("no metric in it has the label {label}: {expression}"));
-    }
-    faults
 }
 
 /// The words that follow `mark` in a template.
@@ -270,23 +233,65 @@ fn metrics_become_what_prometheus_own_translator_makes_of_them() {
 }
 
 #[test]
-fn what_an_expression_names_is_found() {
-    let set = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>();
-    let found = names(
-        r#"sum by (le, a) (rate(x_total{b=~"c|$d", e!="f"}[$__range])) / 2 * on (g) group_left (h) y
-           unless z offset 1h > bool 0.5 or histogram_quantile(0.9, w) and sum(v) without (i) or vector(0)"#,
-    );
-    let labels = set(&["le", "a", "b", "e", "g", "h", "i"]);
-    assert_eq!(found, Names { series: set(&["x_total", "y", "z", "w", "v"]), labels });
-
+fn what_an_expression_gives_is_known() {
     let known = known();
-    let depth = "halo_cmm_duchy_queue_depth";
-    assert_eq!(faults(&known, depth, &[]), [""; 0]);
-    for wrong in ["halo_cmm_duchy_queue_depth_total", "rpc_server_duration_milliseconds", "vector(1)"] {
-        assert_eq!(faults(&known, wrong, &[]).len(), 1, "{wrong}");
+    let (depth, claims) = ("halo_cmm_duchy_queue_depth", "halo_cmm_duchy_claims_total");
+    let (buckets, calls) =
+        ("rpc_server_duration_milliseconds_bucket", "rpc_client_duration_milliseconds_count");
+    for (expression, expected) in [
+        (format!("sum({depth}) or vector(0)"), ""),
+        (
+            format!("{depth} unless {depth} offset $__range"),
+            "halo_cmm_computation_type instance job namespace",
+        ),
+        (
+            format!("sum by (job, result) (rate({claims}{{result!=\"none\", job=~\"$job\"}}[5m])) / 2 > 0.5"),
+            "job result",
+        ),
+        (format!("time() - max by (job) (last_over_time({depth}[2d])) > 3 * 3600"), "job"),
+        (
+            format!("histogram_quantile(0.9, sum by (le, rpc_method) (rate({buckets}[$__range])))"),
+            "rpc_method",
+        ),
+        (format!("group by (job) ({depth}) or sum by (namespace, job) ({claims})"), "job"),
+        (format!("sum by (job, result) ({claims}) unless on (job) sum by (job) ({depth})"), "job result"),
+        (format!("sum by (job, result) ({claims}) / on (job) sum by (job) ({depth})"), "job"),
+        (format!("absent({depth})"), ""),
+        (
+            format!(
+                "sum({calls}{{rpc_service=~\"wfa[.]measurement[.].*\", rpc_grpc_status_code=~\"2|16\"}})"
+            ),
+            "",
+        ),
+    ] {
+        let expected = expected.split_whitespace().map(str::to_owned).collect();
+        assert_eq!(labels(&known, &expression), Ok(expected));
     }
-    for wrong in [r#"{stage="x"}"#, "{le!=\"1\"}"] {
-        assert_eq!(faults(&known, &format!("{depth}{wrong}"), &[]).len(), 1, "{wrong}");
+    for (expression, expected) in [
+        ("halo_cmm_duchy_queue_depth_total".to_owned(), "no metric becomes"),
+        ("rpc_server_duration_milliseconds".to_owned(), "no metric becomes"),
+        ("vector(1)".to_owned(), "no metric is named"),
+        (format!("{depth}{{stage=\"x\"}}"), "no label stage"),
+        (format!("{depth}{{le!=\"1\"}}"), "no label le"),
+        (format!("{claims}{{result=\"errors\"}}"), "is never errors"),
+        (format!("{claims}{{result!~\"none|nothing\"}}"), "is never nothing"),
+        (format!("{calls}{{rpc_grpc_status_code=\"17\"}}"), "is never 17"),
+        (format!("{calls}{{rpc_service=~\"wfa[.]measurements[.].*\"}}"), "is never wfa[.]measurements"),
+        (format!("sum by (result) ({depth})"), "label result"),
+        (format!("sum by (job) ({claims}) / sum by (job, result) ({claims})"), "compares"),
+        (format!("sum by (job) ({claims}) unless on (result) {claims}"), "not both sides"),
+        (format!("histogram_quantile(0.9, {calls})"), "histogram_quantile"),
+        (format!("deriv({depth}[1h])"), "deriv"),
+        (format!("sum({depth}"), "missing at the end"),
+        (format!("{depth}) > 1"), "not expected"),
+    ] {
+        let fault = labels(&known, &expression).expect_err(&expression);
+        assert!(fault.contains(expected), "{fault}");
     }
     assert_eq!(faults(&known, depth, &placeholders("{{result}} of {{ job }}", "{{")).len(), 1);
+    let summed = format!("sum by (namespace) ({claims})");
+    assert_eq!(
+        faults(&known, &summed, &placeholders("$labels.result of $labels.namespace", "$labels.")).len(),
+        1
+    );
 }

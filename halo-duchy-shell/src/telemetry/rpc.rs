@@ -30,10 +30,10 @@ use messages::Watched;
 pub(crate) const THREAD_POOL: &str = "grpc-services";
 
 /// What RPCs are called that are not ours: callers choose names, and there must not be a series for each.
-const OTHER: (&str, &str) = ("_OTHER", "_OTHER");
+pub(super) const OTHER: (&str, &str) = ("_OTHER", "_OTHER");
 
 /// All methods that the shell knows, by the names of their services and their own.
-static METHODS: LazyLock<BTreeMap<(String, String), MethodDescriptor>> = LazyLock::new(|| {
+pub(super) static METHODS: LazyLock<BTreeMap<(String, String), MethodDescriptor>> = LazyLock::new(|| {
     let methods = POOL.services().flat_map(|service| service.methods().collect::<Vec<_>>());
     let named = methods
         .map(|method| ((method.parent_service().full_name().to_owned(), method.name().to_owned()), method));
