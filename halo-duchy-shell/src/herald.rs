@@ -17,7 +17,7 @@ mod progress;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use halo_protocols::llv2::NoisePolicy;
 use tokio::sync::Semaphore;
@@ -29,12 +29,14 @@ use crate::computation_secrets::ComputationSecrets;
 use crate::config::ProtocolsSetup;
 use crate::internal_api::InternalApi;
 use crate::live::Live;
+use crate::platform;
 use crate::private_key_store::PrivateKeyStore;
 use crate::proto::system::StreamActiveComputationsResponse;
 use crate::proto::system::computation::State;
 use crate::seeds::SeedSource;
 use crate::shutdown::Shutdown;
 use crate::system_api::SystemApi;
+use crate::telemetry::instruments::HERALD_LAST_CONTACT;
 use outage::Outage;
 use progress::Progress;
 
@@ -186,7 +188,7 @@ impl Herald {
                 Err(status) => Err(status),
             };
             match read {
-                Ok(()) => outage.end(),
+                Ok(()) => hear(&mut outage),
                 Err(status) => {
                     let may_pass = matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded);
                     let pause = may_pass.then(|| outage.fail(options, opened, Instant::now())).flatten();
@@ -220,7 +222,7 @@ impl Herald {
             let overdue = |_| Err(Status::deadline_exceeded("the Kingdom does not end its stream"));
             match tokio::time::timeout_at(deadline, stream.message()).await.unwrap_or_else(overdue) {
                 Ok(Some(item)) => {
-                    outage.end();
+                    hear(outage);
                     let name = item.computation.as_ref().map_or("", |computation| &computation.name);
                     let Some(done) = progress.begin(name, item.continuation_token) else { continue };
                     let inner = Arc::clone(&self.inner);
@@ -240,4 +242,11 @@ impl Herald {
             }
         }
     }
+}
+
+/// Takes in that the Kingdom's stream has told something, or has ended in order.
+fn hear(outage: &mut Outage) {
+    outage.end();
+    let now = platform::time().duration_since(UNIX_EPOCH).unwrap_or_default();
+    HERALD_LAST_CONTACT.set(now.as_secs_f64(), [""; 0]);
 }

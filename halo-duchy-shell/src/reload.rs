@@ -95,9 +95,11 @@ impl Reloader {
         self
     }
 
-    /// Keeps `identity` as `files` say: for new connections, the certificate, the key and the roots.
+    /// Keeps `identity` as `files` say: for new connections, the certificate, the key and the roots. From now on the
+    /// metrics tell when the certificate expires.
     #[must_use]
     pub fn tls(self, files: &TlsFiles, identity: &TlsIdentity) -> Self {
+        identity.measure();
         let (source, identity) = (files.clone(), identity.clone());
         self.watch(TLS, files.paths(), move || source.load().map(|newer| identity.replace(&newer)))
     }
@@ -160,14 +162,16 @@ impl Reloader {
     }
 
     /// Keeps the consent-signaling key `own` as `files` say. A key, its certificate and the certificate's name change
-    /// together or not at all.
+    /// together or not at all. From now on the metrics tell when the certificate expires.
     #[must_use]
     pub fn signing(self, files: SigningFiles, own: &Live<SigningIdentity>) -> Self {
         let own = own.clone();
+        own.current().measure();
         let paths: Vec<_> = files.paths().into_iter().map(Path::to_owned).collect();
         self.watch(SIGNING, paths, move || {
             let newer = files.load()?;
             own.current().may_become(&newer)?;
+            newer.measure();
             own.replace(newer);
             Ok::<_, Box<dyn Error + Send + Sync>>(())
         })

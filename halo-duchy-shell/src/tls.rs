@@ -20,6 +20,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use crate::key_location::{KeyLocation, key_uri};
 use crate::live::Live;
 use crate::pkcs11::{self, Pkcs11Error, Pkcs11Uri, UriError};
+use crate::telemetry::instruments::CERTIFICATE_EXPIRATION;
 use crate::x509::{self, CertificateError, TrustedRoots};
 
 const HTTP_2: &[u8] = b"h2";
@@ -241,6 +242,14 @@ impl TlsIdentity {
                 version: own.version + 1,
             })
         });
+        self.measure();
+    }
+
+    /// Has the metrics tell when the certificate expires.
+    pub(crate) fn measure(&self) {
+        if let Some(end) = self.0.current().chain.iter().filter_map(|one| x509::not_after(one)).min() {
+            CERTIFICATE_EXPIRATION.set(end as f64, ["tls"]);
+        }
     }
 
     /// How often certificate, key or roots were replaced.

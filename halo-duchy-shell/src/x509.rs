@@ -86,6 +86,11 @@ pub fn parse(der: &[u8]) -> Result<X509Certificate<'_>, CertificateError> {
     }
 }
 
+/// The Unix time of the last second in which a certificate in DER is valid; `None` of a malformed one.
+pub(crate) fn not_after(certificate: &[u8]) -> Option<u64> {
+    u64::try_from(parse(certificate).ok()?.validity().not_after.timestamp()).ok()
+}
+
 /// The subject key identifier, if the certificate has one.
 pub fn subject_key_identifier<'a>(certificate: &'a X509Certificate<'_>) -> Option<&'a [u8]> {
     certificate.extensions().iter().find_map(|extension| match extension.parsed_extension() {

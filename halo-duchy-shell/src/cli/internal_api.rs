@@ -97,6 +97,7 @@ impl InternalApiCommand {
             return Ok((own, reloader));
         }
         let own = Identities::new(own_principals(tls, duchy)?);
+        tls.measure();
         let reloader = reloader.watch(TLS, self.tls.paths(), {
             let (files, duchy, tls, own) = (self.tls.clone(), duchy.clone(), tls.clone(), own.clone());
             move || {

@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use super::{ConsentError, Signer, read};
 use crate::key_location::KeyLocation;
 use crate::kingdom::resource_name::CertificateName;
+use crate::telemetry::instruments::CERTIFICATE_EXPIRATION;
+use crate::x509;
 
 /// A duchy's key with the name of its certificate. Whoever uses both takes them from one value.
 #[derive(Clone, Debug)]
@@ -91,6 +93,13 @@ impl SigningFiles {
 }
 
 impl SigningIdentity {
+    /// Has the metrics tell when the certificate expires.
+    pub(crate) fn measure(&self) {
+        if let Some(end) = x509::not_after(self.signer.certificate()) {
+            CERTIFICATE_EXPIRATION.set(end as f64, ["consent_signaling"]);
+        }
+    }
+
     /// Whether `newer` may take its place: certificate and name are both the same, or both others.
     ///
     /// # Errors

@@ -225,6 +225,9 @@ metrics! {
     HERALD_LAG_SECONDS: Gauge[],
         "halo_cmm.duchy.herald_lag_seconds", "s", &[],
         "Age of the newest change at the Kingdom before which the herald has done everything, when it was done";
+    HERALD_LAST_CONTACT: Gauge[],
+        "halo_cmm.duchy.herald.last_contact_timestamp", "s", &[],
+        "Unix time at which the Kingdom's stream last told the herald something, or ended as it should";
     FULFILLMENT_BYTES: Counter[],
         "halo_cmm.duchy.fulfillment.bytes", "By", &[],
         "Bytes of requisitions taken from data providers";
@@ -240,6 +243,9 @@ metrics! {
     SWEPT: Counter["kind" in ["intermediate", "orphaned", "private_key"]],
         "halo_cmm.duchy.swept", "{object}", &[],
         "Blobs deleted because nothing needs them: `intermediate`, `orphaned` or `private_key`";
+    CERTIFICATE_EXPIRATION: Gauge["certificate" in ["tls", "consent_signaling"]],
+        "halo_cmm.duchy.certificate.expiration_timestamp", "s", &[],
+        "Unix time at which the certificate in use expires: `tls`, the first of its chain, or `consent_signaling`";
     QUEUE_DEPTH: Gauge["halo_cmm.computation.type"],
         "halo_cmm.duchy.queue.depth", "{computation}", &[],
         "Computations in stages that mills work on, claimed or not";

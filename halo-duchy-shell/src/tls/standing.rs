@@ -74,8 +74,6 @@ fn is_trusted(leaf: &[u8], roots: &TrustedRoots) -> bool {
 }
 
 fn lasts(leaf: &[u8]) -> Duration {
-    let end =
-        x509::parse(leaf).ok().and_then(|leaf| u64::try_from(leaf.validity().not_after.timestamp()).ok());
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Duration::from_secs(end.unwrap_or_default()).saturating_sub(now)
+    Duration::from_secs(x509::not_after(leaf).unwrap_or_default()).saturating_sub(now)
 }

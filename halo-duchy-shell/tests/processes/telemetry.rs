@@ -5,10 +5,10 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::thread::sleep;
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -141,25 +141,11 @@ fn prometheus_comes_for_metrics() {
     let folder = tempfile::tempdir().expect("a folder");
     let pki = Pki::create(&PkiSpec::default(), &folder.path().join("pki")).expect("a sound spec");
     let port = free_port();
-    let scraped = |port: &str| {
-        let mut server = internal_api(&pki, folder.path());
-        server.envs([("OTEL_METRICS_EXPORTER", "prometheus"), ("OTEL_EXPORTER_PROMETHEUS_PORT", port)]);
-        server.env("OTEL_EXPORTER_PROMETHEUS_HOST", "127.0.0.1").stderr(Stdio::piped());
-        server
-    };
+    let scraped = |port: &str| scraped(&pki, folder.path(), port);
     let _server = Killed(scraped(&port.to_string()).spawn().expect("the program runs"));
-    let address = format!("127.0.0.1:{port}");
-    let ask = |request: &str| {
-        let mut stream = TcpStream::connect(&address).ok()?;
-        stream.write_all(request.as_bytes()).ok()?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).ok()?;
-        Some(answer)
-    };
-    let scrape = || ask("GET /metrics HTTP/1.1\r\nHost: internal-api.worker1.svc:9464\r\n\r\n");
     let begun = Instant::now();
     let answer = loop {
-        match scrape() {
+        match scrape(port) {
             Some(answer) if answer.contains("halo_cmm_duchy_queue_depth{") => break answer,
             other => assert!(begun.elapsed() < PATIENCE, "{other:?}"),
         }
@@ -171,7 +157,8 @@ fn prometheus_comes_for_metrics() {
             && answer.contains("service_name=\"halo-duchy-internal-api-server\""),
         "{answer}"
     );
-    assert!(ask("GET / HTTP/1.1\r\nHost: x\r\n\r\n").expect("an answer").starts_with("HTTP/1.1 404"));
+    let nothing = ask(port, "GET / HTTP/1.1\r\nHost: x\r\n\r\n").expect("an answer");
+    assert!(nothing.starts_with("HTTP/1.1 404"), "{nothing}");
     // A second process needs a port of its own, and says so.
     let second = scraped(&port.to_string()).output().expect("the program runs");
     let said = String::from_utf8_lossy(&second.stderr);
@@ -182,6 +169,73 @@ fn prometheus_comes_for_metrics() {
     let refused = scraped("many").output().expect("the program runs");
     let said = String::from_utf8_lossy(&refused.stderr);
     assert!(!refused.status.success() && said.contains("OTEL_EXPORTER_PROMETHEUS_PORT: `many`"), "{said}");
+}
+
+#[test]
+fn metrics_tell_when_the_certificate_in_use_expires() {
+    for knows_duchies in [false, true] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let create = |name, valid_days| {
+            let spec = PkiSpec { valid_days, ..PkiSpec::default() };
+            Pki::create(&spec, &folder.path().join(name)).expect("a sound spec")
+        };
+        let (pki, newer) = (create("pki", 365), create("newer", 30));
+        let port = free_port();
+        let mut server = scraped(&pki, folder.path(), &port.to_string());
+        server.arg("--config-poll-interval=100ms");
+        if knows_duchies {
+            server.arg(format!("--duchy-info-config={}", pki.duchy_cert_config().display()));
+        }
+        let _server = Killed(server.spawn().expect("the program runs"));
+        expires_in(365, port);
+        let files = |pki: &Pki| {
+            let tls = pki.tls("worker1");
+            tls.paths().into_iter().map(Path::to_owned).chain([pki.duchy_cert_config()]).collect::<Vec<_>>()
+        };
+        for (from, to) in files(&newer).into_iter().zip(files(&pki)) {
+            fs::copy(from, to).expect("copied");
+        }
+        expires_in(30, port);
+    }
+}
+
+/// Waits until the metrics at `port` tell of a certificate for TLS that lasts for so many days more.
+fn expires_in(days: u64, port: u16) {
+    const SERIES: &str = "halo_cmm_duchy_certificate_expiration_timestamp_seconds{certificate=\"tls\"} ";
+    let begun = Instant::now();
+    loop {
+        let answer = scrape(port);
+        let end =
+            answer.as_ref().and_then(|answer| answer.lines().find_map(|line| line.strip_prefix(SERIES)));
+        let end = end.map(|end| end.parse::<f64>().expect("a number"));
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
+        let left = end.map(|end| ((end - now.as_secs_f64()) / 86_400.0).round());
+        if left == Some(days as f64) {
+            return;
+        }
+        assert!(begun.elapsed() < PATIENCE, "{left:?} days in place of {days}: {answer:?}");
+        sleep(GLANCE);
+    }
+}
+
+/// An internal API server whose metrics Prometheus comes for at this port.
+fn scraped(pki: &Pki, folder: &Path, port: &str) -> Command {
+    let mut server = internal_api(pki, folder);
+    server.envs([("OTEL_METRICS_EXPORTER", "prometheus"), ("OTEL_EXPORTER_PROMETHEUS_PORT", port)]);
+    server.env("OTEL_EXPORTER_PROMETHEUS_HOST", "127.0.0.1").stderr(Stdio::piped());
+    server
+}
+
+fn scrape(port: u16) -> Option<String> {
+    ask(port, "GET /metrics HTTP/1.1\r\nHost: internal-api.worker1.svc:9464\r\n\r\n")
+}
+
+fn ask(port: u16, request: &str) -> Option<String> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
+    stream.write_all(request.as_bytes()).ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    Some(answer)
 }
 
 fn free_port() -> u16 {
@@ -271,6 +325,10 @@ fn stages_are_measured(series: &[Series]) {
     has("halo_cmm.duchy.claims", &[(kind, LLV2), ("result", "work")]);
     has("halo_cmm.duchy.herald.items", &[("state", "PENDING_COMPUTATION"), ("result", "done")]);
     has("halo_cmm.duchy.herald_lag_seconds", &[]);
+    has("halo_cmm.duchy.herald.last_contact_timestamp", &[]);
+    for certificate in ["tls", "consent_signaling"] {
+        has("halo_cmm.duchy.certificate.expiration_timestamp", &[("certificate", certificate)]);
+    }
     has("halo_cmm.duchy.blob.bytes", &[("operation", "write")]);
     has("halo_cmm.duchy.blob.duration", &[("operation", "read"), ("result", "ok")]);
     has("halo_cmm.duchy.fulfillment.bytes", &[]);
