@@ -51,6 +51,7 @@ prepare_tools() {
         install_minio
         install_cue
         install_helm
+        install_promtool
         install_mdbook
         install_cargo_deny
         install_kubernetes' >"$preparation" 2>&1 &
@@ -94,6 +95,11 @@ install_cue() {
 
 install_helm() {
     install_go_tool helm.sh/helm/v3/cmd/helm helm "$helm_version"
+}
+
+# Without what finds the targets of Prometheus in clouds, which is most of it.
+install_promtool() {
+    install_go_tool github.com/prometheus/prometheus/cmd/promtool promtool "$promtool_version" -tags remove_all_sd
 }
 
 # install_tool CRATE VERSION [FLAG...]: its path is in $tool.
@@ -201,9 +207,9 @@ separating_sets() {
     ' | sort -u
 }
 
-readonly kubernetes_version=1.35.4 cue_version=0.17.1 helm_version=3.22.0
+readonly kubernetes_version=1.35.4 cue_version=0.17.1 helm_version=3.22.0 promtool_version=0.316.0
 
-# find_go_tool NAME VERSION: prints the path of a tool: the one that a variable of its name (CUE, HELM) names, or the one
+# find_go_tool NAME VERSION: prints the path of a tool: the one that a variable of its name (CUE, HELM, PROMTOOL) names, or the one
 # that install_go_tool installed. Fails if there is none.
 find_go_tool() {
     local variable=${1^^}
@@ -211,12 +217,12 @@ find_go_tool() {
     [[ -x $path ]] && printf '%s\n' "$path"
 }
 
-# install_go_tool PACKAGE NAME VERSION: installs a tool of the Go proxy once per machine, outside the clone; its path is in
+# install_go_tool PACKAGE NAME VERSION [FLAG...]: installs a tool of the Go proxy once per machine, outside the clone; its path is in
 # $tool.
 install_go_tool() {
     tool=$(find_go_tool "$2" "$3") && return
     local root=${XDG_CACHE_HOME:-$HOME/.cache}/halo-duchy/$2-$3
-    command -v go >/dev/null && GOBIN=$root/bin build_go install "$1@v$3" && tool=$(find_go_tool "$2" "$3")
+    command -v go >/dev/null && GOBIN=$root/bin build_go install "${@:4}" "$1@v$3" && tool=$(find_go_tool "$2" "$3")
 }
 
 # Builds kube-apiserver and kube-controller-manager once per machine, from Kubernetes' module at the Go proxy (minutes),

@@ -336,6 +336,16 @@ fn the_chart_renders_the_same_objects() {
     }
 }
 
+#[test]
+fn alerts_fire_for_what_they_should() {
+    let Some(promtool) = tool("promtool", "0.316.0") else { return };
+    let tried =
+        Command::new(promtool).args(["test", "rules"]).arg(deploy("observability/alerts.test.yaml")).output();
+    let tried = tried.expect("promtool");
+    let said = [tried.stdout, tried.stderr].concat();
+    assert!(tried.status.success(), "{}", String::from_utf8_lossy(&said));
+}
+
 /// Without what is empty: a list without items is nothing in one text and `[]` in the other, and the same to Kubernetes.
 fn without_nothing(value: Value) -> Value {
     let is_nothing = |value: &Value| match value {
