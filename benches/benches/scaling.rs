@@ -4,9 +4,8 @@
 use std::path::Path;
 
 use halo_benches::computation::Computation;
-use halo_benches::openssl_p256::OpenSsl;
 use halo_benches::results::Recorder;
-use halo_benches::stopwatch::Stopwatch;
+use halo_benches::stopwatch::{Stopwatch, Unit};
 use halo_crypto::P256;
 use peak_alloc::PeakAlloc;
 
@@ -18,9 +17,7 @@ static ALLOCATED: PeakAlloc = PeakAlloc;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     halo_benches::choose_backend()?;
-    let mut openssl = OpenSsl::new()?;
-    let mut stopwatch =
-        Stopwatch::from_arguments(|| openssl.multiply().expect("OpenSSL multiplies valid points"));
+    let mut stopwatch = Stopwatch::from_arguments(Unit::multiplication()?);
     stopwatch.print_heading();
     for count in SIZES {
         Computation::<P256>::new(count)?.run_first_stages(&mut stopwatch)?;

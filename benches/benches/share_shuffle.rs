@@ -1,19 +1,21 @@
 //! The share shuffle at 10^6 and 10^7 registers (and 10^8 with the feature `large`), on one thread where nothing else is
-//! said: what its primitives (expanding, combining, shuffling, counting) and stages take for a register, in bytes per
-//! second beside AES and a copy of memory in the same run; how many times as fast they are as AES and as a plain shuffle;
-//! and what a stage was found to hold in memory. Times are the shortest of several passes.
+//! said: what its primitives (expanding, combining, shuffling, counting) take for a register, beside AES on a byte, a copy
+//! of memory and a plain shuffle in the same run, how many times as fast they are; and what its stages take, what they gain
+//! from a second thread, and what they hold in memory.
 //!
-//! Rates are of registers as they lie in memory: a byte each in the stages and in what is shuffled, four in a decoded
-//! message. Arguments are parts of names to measure.
+//! A register is a byte in the stages and in what is shuffled, four in a decoded message. `--quick` passes twice over what
+//! is slow; other arguments are parts of names to measure.
 
 use std::hint::black_box;
+use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use aes::Aes256;
 use aes::cipher::array::Array;
 use aes::cipher::{BlockCipherEncrypt, KeyInit};
-use halo_benches::{choose_backend, rng};
+use halo_benches::results::Recorder;
+use halo_benches::rng;
+use halo_benches::stopwatch::{Memory, Stopwatch, Unit};
 use halo_crypto::Secret;
 use halo_crypto::parallel::Executor;
 use halo_crypto::prg::{PrngSeed, StreamSeed, UniformGenerator};
@@ -29,7 +31,7 @@ use halo_protocols::proto::duchy::EncryptionKeyPair;
 use halo_protocols::proto::frequency_count::{FrequencyVector, SecretShareGeneratorRequest};
 use halo_protocols::proto::protocol::honest_majority_share_shuffle::ShufflePhaseInput;
 use halo_protocols::proto::protocol::honest_majority_share_shuffle::shuffle_phase_input::SecretSeed;
-use halo_protocols::{Computation, DuchyId, Step};
+use halo_protocols::{Computation, DuchyId};
 use memmap2::{Advice, MmapMut};
 use openssl::symm::{Cipher, Crypter, Mode};
 use peak_alloc::PeakAlloc;
@@ -43,105 +45,122 @@ const SIZES: &[usize] =
 /// The modulus of production.
 const MODULUS: u32 = 127;
 
-/// Long enough for a rate, short enough for all of them.
-const ENOUGH: Duration = Duration::from_millis(500);
+/// The cipher works on as much at a time, which stays in the nearest cache.
+const BUFFER: usize = 8192;
 
-/// Bytes of a register as the stages hold it with the modulus of production, and in a decoded message.
-const NARROW: usize = 1;
-const DECODED: usize = size_of::<u32>();
+/// Of 128 bytes drawn one is rejected.
+const DRAWN: f64 = 128.0 / 127.0;
+
+/// What is compared at the end.
+const CIPHER: &str = "AES-256 by the crate aes";
+const GENERATOR: &str = "AES-256-CTR, the generator's bytes";
+const EXPAND_AND_ADD: &str = "expand a share and add it";
+const PLAIN_MOVES: &str = "plain Fisher-Yates on u32, given the places";
+const PLAIN_SHUFFLE: &str = "plain Fisher-Yates on u32";
+const PLACES: &str = "shuffle: the places alone";
+const SHUFFLE: &str = "shuffle";
+const SHUFFLE_ON_TWO_THREADS: &str = "shuffle on two threads";
+const SHUFFLE_ON_HUGE_PAGES: &str = "shuffle on huge pages";
 
 /// Counts what is allocated; a stage allocates a few large blocks, so that costs nothing.
 #[global_allocator]
 static ALLOCATED: PeakAlloc = PeakAlloc;
 
 fn main() -> Result<(), AnyError> {
-    let filters: Vec<String> =
-        std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
-    choose_backend()?;
-    println!("{:<58}{:>12}{:>14}{:>11}", "work", "registers", "ns/register", "MB/s");
+    halo_benches::choose_backend()?;
+    let mut stopwatch = Stopwatch::from_arguments(encryption()?);
+    stopwatch.print_heading();
+    let pool = Executor::on(Arc::new(rayon::ThreadPoolBuilder::new().num_threads(2).build()?));
     for &registers in SIZES {
-        let mut bench = Bench { filters: &filters, registers };
+        let mut bench = Bench { registers, pool: pool.clone(), stopwatch: &mut stopwatch };
         bench.primitives()?;
         for maximum_frequency in [5, 1] {
             bench.stages(maximum_frequency)?;
         }
     }
+    stopwatch.print_summary();
+    SIZES.iter().for_each(|registers| compare(&stopwatch, *registers));
+    stopwatch.record(&mut Recorder::create(Path::new(env!("CARGO_TARGET_TMPDIR")), "share_shuffle")?)?;
     Ok(())
 }
 
-struct Bench<'f> {
-    filters: &'f [String],
+/// OpenSSL's encryption of a megabyte.
+fn encryption() -> Result<Unit, AnyError> {
+    const BUFFERS: usize = 128;
+    let mut cipher = Crypter::new(Cipher::aes_256_ctr(), Mode::Encrypt, &[1; 32], Some(&[2; 16]))?;
+    let (buffer, mut encrypted) = ([0; BUFFER], [0; 2 * BUFFER]);
+    let work = move || {
+        for _ in 0..BUFFERS {
+            cipher.update(&buffer, &mut encrypted).expect("there is room for what is encrypted");
+        }
+    };
+    Ok(Unit {
+        name: "OpenSSL: one byte of AES-256-CTR",
+        count: (BUFFERS * BUFFER) as u32,
+        work: Box::new(work),
+    })
+}
+
+/// Prints how many times as fast one thing is as another, if both were measured.
+fn compare(stopwatch: &Stopwatch, registers: usize) {
+    let took = |name| stopwatch.seconds(name, registers);
+    let moves = |shuffled| Some(took(shuffled)? - took(PLACES)?);
+    let ratio = |slow: Option<f64>, fast: Option<f64>| Some(slow? / fast?);
+    let drawn = |cipher| Some(DRAWN * took(cipher)?);
+    println!("\n{:<58}{:>9}{:>20}", "work", "records", "times as fast");
+    for (what, times) in [
+        ("expand and add, in bytes drawn, of AES-256-CTR", ratio(drawn(GENERATOR), took(EXPAND_AND_ADD))),
+        ("expand and add, in bytes drawn, of AES-256 alone", ratio(drawn(CIPHER), took(EXPAND_AND_ADD))),
+        ("shuffle, of plain Fisher-Yates on u32", ratio(took(PLAIN_SHUFFLE), took(SHUFFLE))),
+        (
+            "shuffle on huge pages, of plain Fisher-Yates on u32",
+            ratio(took(PLAIN_SHUFFLE), took(SHUFFLE_ON_HUGE_PAGES)),
+        ),
+        ("shuffle on two threads, of that on one", ratio(took(SHUFFLE), took(SHUFFLE_ON_TWO_THREADS))),
+        ("moves alone, of plain ones on u32", ratio(took(PLAIN_MOVES), moves(SHUFFLE))),
+        (
+            "moves alone on huge pages, of plain ones on u32",
+            ratio(took(PLAIN_MOVES), moves(SHUFFLE_ON_HUGE_PAGES)),
+        ),
+    ] {
+        if let Some(times) = times {
+            println!("{what:<58}{registers:>9}{times:>19.2}×");
+        }
+    }
+}
+
+struct Bench<'s> {
     registers: usize,
+    /// Of two threads.
+    pool: Executor,
+    stopwatch: &'s mut Stopwatch,
 }
 
 impl Bench<'_> {
-    fn wants(&self, name: &str) -> bool {
-        self.filters.is_empty() || self.filters.iter().any(|filter| name.contains(filter))
+    fn measure<T>(&mut self, name: &str, work: impl FnMut() -> T) -> T {
+        self.stopwatch.measure(name, self.registers, work)
     }
 
-    /// Times `work`, in which a register takes `width` bytes. Inputs are made before the clock starts.
-    fn measure<I, T>(
-        &self,
+    fn measure_on<I, T>(&mut self, name: &str, input: impl FnMut() -> I, work: impl FnMut(I) -> T) -> T {
+        self.stopwatch.measure_on(name, self.registers, input, work)
+    }
+
+    /// A stage on an input of `received` bytes: first to see what is held in memory, then against the clock. Of what it
+    /// answers, `sent` tells the bytes.
+    fn stage<I, T>(
+        &mut self,
         name: &str,
-        width: usize,
-        input: impl FnMut() -> I,
-        work: impl FnMut(I) -> T,
-    ) -> T {
-        self.time(name, width, input, work).0
-    }
-
-    /// As [`Bench::measure`]; gives the shortest time too, in nanoseconds a register.
-    fn time<I, T>(
-        &self,
-        name: &str,
-        width: usize,
-        mut input: impl FnMut() -> I,
-        mut work: impl FnMut(I) -> T,
-    ) -> (T, f64) {
-        let wanted = self.wants(name);
-        let (mut shortest, mut elapsed) = (Duration::MAX, Duration::ZERO);
-        loop {
-            let input = input();
-            let started = Instant::now();
-            let result = black_box(work(input));
-            let pass = started.elapsed();
-            shortest = shortest.min(pass);
-            elapsed += pass;
-            if !wanted || elapsed >= ENOUGH {
-                let nanoseconds = shortest.as_secs_f64() * 1e9 / self.registers as f64;
-                if wanted {
-                    let megabytes = width as f64 * 1e3 / nanoseconds;
-                    println!("{name:<58}{:>12}{nanoseconds:>14.2}{megabytes:>11.0}", self.registers);
-                }
-                return (result, nanoseconds);
-            }
-        }
-    }
-
-    /// Prints how many times as fast one thing is as another, if all were measured.
-    fn compare(&self, what: &str, ratio: f64) {
-        if self.filters.is_empty() {
-            println!("{what:<58}{:>12}{ratio:>14.2} times", self.registers);
-        }
-    }
-
-    /// As [`Bench::measure`], for a stage: prints too what it holds at once, its input and its output among it.
-    fn measure_stage<I, T>(
-        &self,
-        name: &str,
-        width: usize,
+        received: usize,
         input: impl Fn() -> I,
-        work: impl Fn(I) -> T,
-    ) -> T {
-        if self.wants(name) {
-            let before = ALLOCATED.current_usage();
-            let input = input();
-            ALLOCATED.reset_peak_usage();
-            drop(black_box(work(input)));
-            let held = (ALLOCATED.peak_usage() - before) as f64 / self.registers as f64;
-            println!("{name:<58}{:>12} holds {held:.2} bytes a register", self.registers);
-        }
-        self.measure(name, width, input, work)
+        work: impl Fn(I, &KernelContext) -> Result<T, AnyError>,
+        sent: impl Fn(&T) -> usize,
+    ) -> Result<T, AnyError> {
+        let [one, two] = [Executor::serial(), self.pool.clone()].map(|executor| context(executor, 9));
+        let (answer, peak) = Memory::peak(&input, |input| work(input, &one));
+        let answer = answer?;
+        let memory = Memory { peak, messages: received + sent(&answer) };
+        self.stopwatch.measure_stage(name, self.registers, memory, [&one, &two], input, work);
+        Ok(answer)
     }
 
     fn primitives(&mut self) -> Result<(), AnyError> {
@@ -149,119 +168,71 @@ impl Bench<'_> {
         let seed = PrngSeed::random(&mut rng());
         let bytes = vec![1u8; self.registers];
         let mut copy = vec![0u8; self.registers];
-        self.measure("copy of memory", NARROW, || (), |()| copy.copy_from_slice(black_box(&bytes)));
+        self.measure("copy of memory", || copy.copy_from_slice(black_box(&bytes)));
         drop(copy);
         self.expansion(ring, &seed, bytes)?;
         self.permutation(&seed)?;
         let mut sums: Vec<u8> = (0..self.registers).map(|register| (register % 7) as u8).collect();
-        self.measure("count", NARROW, Histogram::new, |mut histogram| {
+        self.measure_on("count", Histogram::new, |mut histogram| {
             histogram.add_all(sums.iter().copied().map(u32::from));
             histogram
         });
         let share = vec![2u8; self.registers];
-        self.measure("combine: add a share", NARROW, || (), |()| ring.add(&mut sums, &share))?;
+        self.measure("combine: add a share", || ring.add(&mut sums, &share))?;
         let mut sums = vec![1u32; self.registers];
         let share = expand(&seed, self.registers, ring)?;
-        self.measure(
-            "combine: add a decoded share",
-            DECODED,
-            || (),
-            |()| ring.add(&mut sums, share.expose()),
-        )?;
+        self.measure("combine: add a decoded share", || ring.add(&mut sums, share.expose()))?;
         Ok(())
     }
 
-    /// AES on as many bytes as there are registers, then what a seed expands to. One in 128 bytes drawn is rejected.
-    fn expansion(&self, ring: RingModulus, seed: &PrngSeed, mut sums: Vec<u8>) -> Result<(), AnyError> {
-        const BUFFER: usize = 8192;
-        let (key, iv) = seed.as_bytes().split_at(32);
+    /// AES on as many bytes as there are registers, then what a seed expands to.
+    fn expansion(&mut self, ring: RingModulus, seed: &PrngSeed, mut sums: Vec<u8>) -> Result<(), AnyError> {
         let mut buffer = [0u8; BUFFER];
-        let mut encrypted = [0u8; 2 * BUFFER];
         let passes = self.registers.div_ceil(BUFFER);
-        let openssl = || Crypter::new(Cipher::aes_256_ctr(), Mode::Encrypt, key, Some(iv)).expect("a cipher");
-        self.measure("AES-256-CTR by OpenSSL", NARROW, openssl, |mut cipher| {
-            (0..passes).try_for_each(|_| cipher.update(&buffer, &mut encrypted).map(drop))
-        })?;
+        let (key, _) = seed.as_bytes().split_at(32);
         let cipher = Aes256::new_from_slice(key)?;
-        let ((), blocks) = self.time(
-            "AES-256 by the crate aes",
-            NARROW,
-            || (),
-            |()| {
-                let (blocks, _) = Array::slice_as_chunks_mut(&mut buffer);
-                (0..passes).for_each(|_| cipher.encrypt_blocks(blocks));
-            },
-        );
+        self.measure(CIPHER, || {
+            let (blocks, _) = Array::slice_as_chunks_mut(&mut buffer);
+            (0..passes).for_each(|_| cipher.encrypt_blocks(blocks));
+        });
         let generator = || UniformGenerator::new(seed);
-        let ((), stream) =
-            self.time("AES-256-CTR, the generator's bytes", NARROW, generator, |mut generator| {
-                (0..passes).for_each(|_| generator.fill_bytes(&mut buffer));
-            });
+        self.measure_on(GENERATOR, generator, |mut generator| {
+            (0..passes).for_each(|_| generator.fill_bytes(&mut buffer));
+        });
         let mut expanded = 0;
-        self.measure("expand a share", NARROW, generator, |mut generator| {
+        self.measure_on("expand a share", generator, |mut generator| {
             generator.uniform_blocks(sums.len(), ring, |block: &[u8]| expanded += block.len())
         })?;
-        let (outcome, added) = self.time("expand a share and add it", NARROW, generator, |mut generator| {
+        self.measure_on(EXPAND_AND_ADD, generator, |mut generator| {
             let mut done = 0;
             generator.uniform_blocks(sums.len(), ring, |block: &[u8]| {
                 ring.sums(&mut sums[done..done + block.len()], block);
                 done += block.len();
             })
-        });
-        outcome?;
-        let drawn = 128.0 / 127.0;
-        self.compare("expand and add, in bytes drawn, of AES-256-CTR", drawn * stream / added);
-        self.compare("expand and add, in bytes drawn, of AES-256 alone", drawn * blocks / added);
+        })?;
         Ok(())
     }
 
     /// Our shuffle, and the plain one after the specification, with the same seed.
-    fn permutation(&self, seed: &PrngSeed) -> Result<(), AnyError> {
+    fn permutation(&mut self, seed: &PrngSeed) -> Result<(), AnyError> {
         let places = places(seed, self.registers);
         let mut wide: Vec<u32> = (0..self.registers as u32).collect();
-        let ((), plain_moves) = self.time(
-            "plain Fisher-Yates on u32, given the places",
-            DECODED,
-            || (),
-            |()| exchange(&mut wide, &places),
-        );
+        self.measure(PLAIN_MOVES, || exchange(&mut wide, &places));
         drop(places);
-        let ((), plain) =
-            self.time("plain Fisher-Yates on u32", DECODED, || (), |()| plain_shuffle(&mut wide, seed));
+        self.measure(PLAIN_SHUFFLE, || plain_shuffle(&mut wide, seed));
         drop(wide);
-        let serial = Executor::serial();
-        let shuffle = |elements: &mut [u8]| halo_crypto::shuffle(elements, seed, &serial);
+        let (one, two) = (Executor::serial(), self.pool.clone());
         // Elements without a size do not have to be moved.
-        let (outcome, computed) = self.time(
-            "shuffle: the places alone",
-            NARROW,
-            || vec![(); self.registers],
-            |mut elements| halo_crypto::shuffle(&mut elements, seed, &serial),
-        );
-        outcome?;
+        let mut sizeless = vec![(); self.registers];
+        self.measure(PLACES, || halo_crypto::shuffle(&mut sizeless, seed, &one))?;
         let mut narrow = vec![1u8; self.registers];
-        let (outcome, ours) = self.time("shuffle", NARROW, || (), |()| shuffle(&mut narrow));
-        outcome?;
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build()?;
-        let two = Executor::on(Arc::new(pool));
-        let (outcome, ours_on_two) = self.time(
-            "shuffle on two threads",
-            NARROW,
-            || (),
-            |()| halo_crypto::shuffle(&mut narrow, seed, &two),
-        );
-        outcome?;
+        self.measure(SHUFFLE, || halo_crypto::shuffle(&mut narrow, seed, &one))?;
+        self.measure(SHUFFLE_ON_TWO_THREADS, || halo_crypto::shuffle(&mut narrow, seed, &two))?;
         drop(narrow);
         let mut huge = MmapMut::map_anon(self.registers)?;
         huge.advise(Advice::HugePage)?;
         huge.fill(1);
-        let (outcome, ours_huge) = self.time("shuffle on huge pages", NARROW, || (), |()| shuffle(&mut huge));
-        outcome?;
-        self.compare("shuffle, of plain Fisher-Yates on u32", plain / ours);
-        self.compare("shuffle on huge pages, of plain Fisher-Yates on u32", plain / ours_huge);
-        self.compare("shuffle on two threads, of that on one", ours / ours_on_two);
-        self.compare("moves alone, of plain ones on u32", plain_moves / (ours - computed));
-        self.compare("moves alone on huge pages, of plain ones on u32", plain_moves / (ours_huge - computed));
+        self.measure(SHUFFLE_ON_HUGE_PAGES, || halo_crypto::shuffle(&mut huge, seed, &one))?;
         Ok(())
     }
 
@@ -273,15 +244,19 @@ impl Bench<'_> {
         let shares = (0u8..3)
             .map(|provider| {
                 let request = || SecretShareGeneratorRequest { ring_modulus: MODULUS, data: data.clone() };
-                let name = format!("{kind}: GenerateSecretShares");
-                let answer = |request| generate_secret_shares(&request, &context(provider));
                 // The other providers' would take as long.
                 let shares = if provider == 0 {
-                    self.measure_stage(&name, DECODED, request, answer)
+                    self.stage(
+                        &format!("{kind}: GenerateSecretShares"),
+                        size_of_val(data.as_slice()),
+                        request,
+                        |request, context| Ok(generate_secret_shares(&request, context)?),
+                        |shares| size_of_val(shares.share_vector.as_slice()),
+                    )?
                 } else {
-                    answer(request())
+                    generate_secret_shares(&request(), &context(Executor::serial(), provider))?
                 };
-                shares.map(|shares| (provider, shares))
+                Ok::<_, AnyError>((provider, shares))
             })
             .collect::<Result<Vec<_>, _>>()?;
         drop(data);
@@ -315,22 +290,34 @@ impl Bench<'_> {
             let peer_random_seed = vec![2 - worker as u8; 48];
             inputs.peer_message = ShufflePhaseInput { peer_random_seed, secret_seeds }.encode_to_vec();
             let name = format!("{kind}: shuffle phase, {} of 3 shares vectors", inputs.vectors.len());
-            let event = || Event::Shuffle(inputs.clone());
-            let Step { effects, .. } = self.measure_stage(&name, NARROW, event, |event| {
-                shuffling(role, worker, maximum_frequency).step(event, &context(9))
-            })?;
-            let output = effects.into_iter().find_map(|effect| match effect {
-                Effect::Keep(payload) => Some(payload.into_bytes()),
-                _ => None,
-            });
-            messages.push(output.ok_or("no output")?);
+            let output = self.stage(
+                &name,
+                inputs.vectors.iter().map(|share| share.frequency_vector.len()).sum(),
+                || Event::Shuffle(inputs.clone()),
+                |event, context| {
+                    let step = shuffling(role, worker, maximum_frequency).step(event, context)?;
+                    let output = step.effects.into_iter().find_map(|effect| match effect {
+                        Effect::Keep(payload) => Some(payload),
+                        _ => None,
+                    });
+                    Ok(output.ok_or("no output")?)
+                },
+                |output| output.as_bytes().len(),
+            )?;
+            messages.push(output.into_bytes());
         }
         let name = format!("{kind}: aggregation phase");
-        let event = || Event::Aggregate(AggregationInputs { messages: messages.clone() });
-        self.measure_stage(&name, NARROW, event, |event| {
-            let setting = setting(Role::Aggregator, maximum_frequency);
-            State::AggregationPhase(setting).step(event, &context(9)).map(|step| step.effects)
-        })?;
+        self.stage(
+            &name,
+            messages.iter().map(Vec::len).sum(),
+            || Event::Aggregate(AggregationInputs { messages: messages.clone() }),
+            |event, context| {
+                let setting = setting(Role::Aggregator, maximum_frequency);
+                Ok(State::AggregationPhase(setting).step(event, context)?.effects)
+            },
+            // A count for each frequency.
+            |_| 0,
+        )?;
         Ok(())
     }
 }
@@ -374,8 +361,8 @@ fn exchange(elements: &mut [u32], places: &[u32]) {
     }
 }
 
-fn context(seed: u8) -> KernelContext {
-    KernelContext::new(Executor::serial(), StreamSeed::new([seed; 32]))
+fn context(executor: Executor, seed: u8) -> KernelContext {
+    KernelContext::new(executor, StreamSeed::new([seed; 32]))
 }
 
 fn shuffling(role: Role, worker: usize, maximum_frequency: u32) -> State {

@@ -9,9 +9,8 @@ use std::hint::black_box;
 use std::path::Path;
 
 use halo_benches::computation::Computation;
-use halo_benches::openssl_p256::OpenSsl;
 use halo_benches::results::Recorder;
-use halo_benches::stopwatch::Stopwatch;
+use halo_benches::stopwatch::{Stopwatch, Unit};
 use halo_benches::{SIZES, SKETCH_SIZES, points, rng};
 use halo_crypto::elgamal::{EncryptionKey, KeyPair};
 use halo_crypto::noise::{DistributedNoise, NoiseMechanism, NoiseParameters, PrivacyParameters};
@@ -25,9 +24,7 @@ static ALLOCATED: PeakAlloc = PeakAlloc;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     halo_benches::choose_backend()?;
-    let mut openssl = OpenSsl::new()?;
-    let mut stopwatch =
-        Stopwatch::from_arguments(|| openssl.multiply().expect("OpenSSL multiplies valid points"));
+    let mut stopwatch = Stopwatch::from_arguments(Unit::multiplication()?);
     stopwatch.print_heading();
     noise_samplers(&mut stopwatch)?;
     suite::<P256>(&mut stopwatch)?;
@@ -37,7 +34,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-fn noise_samplers(stopwatch: &mut Stopwatch<'_>) -> Result<(), Box<dyn std::error::Error>> {
+fn noise_samplers(stopwatch: &mut Stopwatch) -> Result<(), Box<dyn std::error::Error>> {
     let privacy = PrivacyParameters { epsilon: 0.1, delta: 1e-9 };
     for (name, mechanism) in
         [("geometric", NoiseMechanism::Geometric), ("discrete Gaussian", NoiseMechanism::DiscreteGaussian)]
@@ -52,7 +49,7 @@ fn noise_samplers(stopwatch: &mut Stopwatch<'_>) -> Result<(), Box<dyn std::erro
     Ok(())
 }
 
-fn suite<G: Group>(stopwatch: &mut Stopwatch<'_>) -> Result<(), Box<dyn std::error::Error>> {
+fn suite<G: Group>(stopwatch: &mut Stopwatch) -> Result<(), Box<dyn std::error::Error>> {
     for count in SIZES {
         primitives::<G>(stopwatch, count);
     }
@@ -62,7 +59,7 @@ fn suite<G: Group>(stopwatch: &mut Stopwatch<'_>) -> Result<(), Box<dyn std::err
     Ok(())
 }
 
-fn primitives<G: Group>(stopwatch: &mut Stopwatch<'_>, count: usize) {
+fn primitives<G: Group>(stopwatch: &mut Stopwatch, count: usize) {
     let mut rng = rng();
     let keys = KeyPair::<G>::random(&mut rng);
     let blinding = BlindingKey::random(&mut rng);

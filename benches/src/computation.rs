@@ -5,10 +5,10 @@
 //! seen one to seven times. So four of nine cells of a row are opened at the end, as many as upstream's measured 37 µs
 //! per cell imply, of which one takes it 85 µs to open.
 //!
-//! What a stage holds in memory is only counted in programs whose global allocator is [`PeakAlloc`].
+//! What a stage holds in memory is only counted in programs whose global allocator is
+//! [`PeakAlloc`](peak_alloc::PeakAlloc).
 
 use std::error::Error;
-use std::hint::black_box;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
@@ -28,7 +28,6 @@ use halo_protocols::proto::any_sketch::{Sketch, SketchConfig};
 use halo_protocols::proto::duchy::{self, DifferentialPrivacyParams, ElGamalKeyPair};
 use halo_protocols::proto::protocol::*;
 use halo_protocols::reach_only_llv2::SetupPhaseAtAggregator;
-use peak_alloc::PeakAlloc;
 use prost::Message;
 
 use crate::rng;
@@ -83,7 +82,7 @@ impl<G: Group> Computation<G> {
     ///
     /// # Errors
     /// Those of the kernels.
-    pub fn run(&self, stopwatch: &mut Stopwatch<'_>) -> Result<(), Box<dyn Error>> {
+    pub fn run(&self, stopwatch: &mut Stopwatch) -> Result<(), Box<dyn Error>> {
         self.setup_noise(stopwatch)?;
         let registers = self.encrypt(stopwatch)?;
         let registers = self.setup(stopwatch, registers)?;
@@ -101,7 +100,7 @@ impl<G: Group> Computation<G> {
     ///
     /// # Errors
     /// Those of the kernels.
-    pub fn run_first_stages(&self, stopwatch: &mut Stopwatch<'_>) -> Result<(), Box<dyn Error>> {
+    pub fn run_first_stages(&self, stopwatch: &mut Stopwatch) -> Result<(), Box<dyn Error>> {
         let registers = self.encrypt(stopwatch)?;
         let registers = self.phase_one(stopwatch, registers)?;
         self.phase_one_at_aggregator(stopwatch, registers)?;
@@ -109,7 +108,7 @@ impl<G: Group> Computation<G> {
     }
 
     /// The stages of the reach-only protocol, on as many ids.
-    fn reach_only(&self, stopwatch: &mut Stopwatch<'_>) -> Result<(), Box<dyn Error>> {
+    fn reach_only(&self, stopwatch: &mut Stopwatch) -> Result<(), Box<dyn Error>> {
         let request = EncryptSketchRequest {
             sketch: Some(Sketch {
                 config: Some(SketchConfig::default()),
@@ -175,33 +174,31 @@ impl<G: Group> Computation<G> {
     /// Answers a request from its bytes: first to see what is held in memory, then against the clock.
     fn stage<K: Kernel + Message + Default>(
         &self,
-        stopwatch: &mut Stopwatch<'_>,
+        stopwatch: &mut Stopwatch,
         stage: &str,
         records: usize,
         request: K,
     ) -> Result<K::Response, Box<dyn Error>> {
         let bytes = Bytes::from(request.encode_to_vec());
         drop(request);
-        let before = PeakAlloc.current_usage();
-        let request = K::decode(bytes.clone())?;
-        PeakAlloc.reset_peak_usage();
-        let response = request.compute::<G>(&self.context)?;
-        let peak = PeakAlloc.peak_usage() - before;
-        drop(request);
+        let (response, peak) = Memory::peak(
+            || K::decode(bytes.clone()),
+            |request| Ok::<_, Box<dyn Error>>(request?.compute::<G>(&self.context)?),
+        );
+        let response = response?;
         let memory = Memory { peak, messages: bytes.len() + response.encoded_len() };
 
-        let answer = |context: &KernelContext| {
-            let request = K::decode(bytes.clone()).expect("it was decoded before");
-            let response = request.compute::<G>(context).expect("it was answered before");
-            black_box(response.encode_to_vec());
+        let answer = |bytes: Bytes, context: &KernelContext| {
+            let request = K::decode(bytes).expect("it was decoded before");
+            request.compute::<G>(context).expect("it was answered before").encode_to_vec()
         };
         let name = format!("{} {stage}", G::NAME);
-        let (one, two) = (|| answer(&self.context), || answer(&self.on_two_threads));
-        stopwatch.measure_stage(&name, records, memory, one, two);
+        let contexts = [&self.context, &self.on_two_threads];
+        stopwatch.measure_stage(&name, records, memory, contexts, || bytes.clone(), answer);
         Ok(response)
     }
 
-    fn encrypt(&self, stopwatch: &mut Stopwatch<'_>) -> Result<Vec<u8>, Box<dyn Error>> {
+    fn encrypt(&self, stopwatch: &mut Stopwatch) -> Result<Vec<u8>, Box<dyn Error>> {
         let value = |name: &str, aggregator: Aggregator| ValueSpec {
             name: name.to_owned(),
             aggregator: aggregator.into(),
@@ -228,7 +225,7 @@ impl<G: Group> Computation<G> {
     }
 
     /// Only noise: parameters that demand about as many registers as the sketch has.
-    fn setup_noise(&self, stopwatch: &mut Stopwatch<'_>) -> Result<(), Box<dyn Error>> {
+    fn setup_noise(&self, stopwatch: &mut Stopwatch) -> Result<(), Box<dyn Error>> {
         let privacy = Some(DifferentialPrivacyParams { epsilon: 200.0 / self.count as f64, delta: 1e-9 });
         let request = CompleteSetupPhaseRequest {
             maximum_frequency: MAXIMUM_FREQUENCY,
@@ -253,7 +250,7 @@ impl<G: Group> Computation<G> {
         Ok(())
     }
 
-    fn setup(&self, stopwatch: &mut Stopwatch<'_>, registers: Vec<u8>) -> Result<Vec<u8>, Box<dyn Error>> {
+    fn setup(&self, stopwatch: &mut Stopwatch, registers: Vec<u8>) -> Result<Vec<u8>, Box<dyn Error>> {
         let request = CompleteSetupPhaseRequest {
             requisition_register_vector: registers,
             maximum_frequency: MAXIMUM_FREQUENCY,
@@ -262,11 +259,7 @@ impl<G: Group> Computation<G> {
         Ok(self.stage(stopwatch, "SetupPhase, register", self.count, request)?.combined_register_vector)
     }
 
-    fn phase_one(
-        &self,
-        stopwatch: &mut Stopwatch<'_>,
-        registers: Vec<u8>,
-    ) -> Result<Vec<u8>, Box<dyn Error>> {
+    fn phase_one(&self, stopwatch: &mut Stopwatch, registers: Vec<u8>) -> Result<Vec<u8>, Box<dyn Error>> {
         let request = CompleteExecutionPhaseOneRequest {
             combined_register_vector: registers,
             local_el_gamal_key_pair: Some(self.keys[0].clone()),
@@ -281,7 +274,7 @@ impl<G: Group> Computation<G> {
 
     fn phase_one_at_aggregator(
         &self,
-        stopwatch: &mut Stopwatch<'_>,
+        stopwatch: &mut Stopwatch,
         registers: Vec<u8>,
     ) -> Result<Vec<u8>, Box<dyn Error>> {
         let request = CompleteExecutionPhaseOneAtAggregatorRequest {
@@ -297,7 +290,7 @@ impl<G: Group> Computation<G> {
         Ok(self.stage(stopwatch, stage, self.count, request)?.flag_count_tuples)
     }
 
-    fn phase_two(&self, stopwatch: &mut Stopwatch<'_>, tuples: Vec<u8>) -> Result<Vec<u8>, Box<dyn Error>> {
+    fn phase_two(&self, stopwatch: &mut Stopwatch, tuples: Vec<u8>) -> Result<Vec<u8>, Box<dyn Error>> {
         let request = CompleteExecutionPhaseTwoRequest {
             flag_count_tuples: tuples,
             local_el_gamal_key_pair: Some(self.keys[0].clone()),
@@ -312,7 +305,7 @@ impl<G: Group> Computation<G> {
 
     fn phase_two_at_aggregator(
         &self,
-        stopwatch: &mut Stopwatch<'_>,
+        stopwatch: &mut Stopwatch,
         tuples: Vec<u8>,
     ) -> Result<Vec<u8>, Box<dyn Error>> {
         let request = CompleteExecutionPhaseTwoAtAggregatorRequest {
@@ -332,7 +325,7 @@ impl<G: Group> Computation<G> {
         Ok(self.stage(stopwatch, stage, self.count, request)?.same_key_aggregator_matrix)
     }
 
-    fn phase_three(&self, stopwatch: &mut Stopwatch<'_>, matrix: Vec<u8>) -> Result<Vec<u8>, Box<dyn Error>> {
+    fn phase_three(&self, stopwatch: &mut Stopwatch, matrix: Vec<u8>) -> Result<Vec<u8>, Box<dyn Error>> {
         let cells = matrix.len() / (2 * G::POINT_LENGTH);
         let request = CompleteExecutionPhaseThreeRequest {
             same_key_aggregator_matrix: matrix,
@@ -347,7 +340,7 @@ impl<G: Group> Computation<G> {
 
     fn phase_three_at_aggregator(
         &self,
-        stopwatch: &mut Stopwatch<'_>,
+        stopwatch: &mut Stopwatch,
         matrix: Vec<u8>,
     ) -> Result<(), Box<dyn Error>> {
         let cells = matrix.len() / (2 * G::POINT_LENGTH);

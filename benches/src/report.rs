@@ -57,8 +57,8 @@ fn cell(name: &str) -> String {
     name.replace('|', "\\|")
 }
 
-/// Three significant digits.
-fn significant(value: f64) -> String {
+/// `value` to three significant digits, or to the unit.
+pub(crate) fn significant(value: f64) -> String {
     let digits = if value > 0.0 { value.log10().floor() as i32 } else { 0 };
     format!("{value:.*}", usize::try_from(2 - digits).unwrap_or_default().min(6))
 }

@@ -5,28 +5,58 @@
 //! pass longer, so the shortest pass counts.
 
 use std::fmt::Write;
+use std::hint::black_box;
 use std::io;
 use std::time::{Duration, Instant};
 
+use halo_protocols::kernel::KernelContext;
+use openssl::error::ErrorStack;
+use peak_alloc::PeakAlloc;
+
+use crate::openssl_p256::OpenSsl;
+use crate::report::significant;
 use crate::results::{Measurement, Recorder};
 
-/// Units timed together before every pass.
-const UNITS: u32 = 50;
-
-/// What the unit is called in results.
-const UNIT: &str = "OpenSSL: one P-256 multiplication";
+/// Multiplications by OpenSSL timed together before every pass.
+const MULTIPLICATIONS: u32 = 50;
 
 /// A stage whose first pass took longer is not passed over again merely for a second opinion.
 const LONG: Duration = Duration::from_secs(4);
 
 /// Runs and remembers.
-pub struct Stopwatch<'a> {
+pub struct Stopwatch {
     enough: Duration,
     filters: Vec<String>,
-    unit: Box<dyn FnMut() + 'a>,
-    /// The shortest time of [`UNITS`] units.
-    units: Duration,
+    unit: Unit,
+    /// The shortest time of the work of `unit`.
+    fastest_unit: Duration,
     rows: Vec<Row>,
+}
+
+/// What times are given as multiples of.
+pub struct Unit {
+    /// What it is called in results: who does it, a colon, what is done.
+    pub name: &'static str,
+    /// How many units `work` is. Enough of them that their time can be told.
+    pub count: u32,
+    /// The work.
+    pub work: Box<dyn FnMut()>,
+}
+
+impl Unit {
+    /// A multiplication of a point of P-256 by OpenSSL.
+    ///
+    /// # Errors
+    /// OpenSSL's.
+    pub fn multiplication() -> Result<Self, ErrorStack> {
+        let mut openssl = OpenSsl::new()?;
+        let work = Box::new(move || {
+            for _ in 0..MULTIPLICATIONS {
+                openssl.multiply().expect("OpenSSL multiplies valid points");
+            }
+        });
+        Ok(Self { name: "OpenSSL: one P-256 multiplication", count: MULTIPLICATIONS, work })
+    }
 }
 
 struct Row {
@@ -56,17 +86,28 @@ pub struct Memory {
     pub messages: usize,
 }
 
-impl<'a> Stopwatch<'a> {
+impl Memory {
+    /// What `work` answers, and the bytes that are held at once while it does, its input among them. They are only counted
+    /// where the global allocator is [`PeakAlloc`].
+    pub fn peak<I, T>(input: impl FnOnce() -> I, work: impl FnOnce(I) -> T) -> (T, usize) {
+        let before = PeakAlloc.current_usage();
+        let input = input();
+        PeakAlloc.reset_peak_usage();
+        let result = work(input);
+        (result, PeakAlloc.peak_usage() - before)
+    }
+}
+
+impl Stopwatch {
     /// Takes `--quick` (two passes over what is slow, one if it takes many seconds) and filters from the command line.
     ///
-    /// Times are also given as multiples of what `unit` does once. It is timed before every pass, so that whatever else
-    /// the machine does weighs on both alike.
-    pub fn from_arguments(unit: impl FnMut() + 'a) -> Self {
+    /// `unit` is timed before every pass, so that whatever else the machine does weighs on both alike.
+    pub fn from_arguments(unit: Unit) -> Self {
         let (options, filters): (Vec<_>, Vec<_>) =
             std::env::args().skip(1).partition(|argument| argument.starts_with('-'));
         let quick = options.iter().any(|option| option == "--quick");
         let enough = if quick { Duration::from_millis(20) } else { Duration::from_secs(2) };
-        Self { enough, filters, unit: Box::new(unit), units: Duration::MAX, rows: Vec::new() }
+        Self { enough, filters, unit, fastest_unit: Duration::MAX, rows: Vec::new() }
     }
 
     /// Whether the filters ask for `name`.
@@ -77,13 +118,24 @@ impl<'a> Stopwatch<'a> {
     /// Calls `work`, which handles `records` records, at least once and until enough time has passed; the result is
     /// that of the last call. Work that a filter leaves out is done once, because later work builds on it.
     pub fn measure<T>(&mut self, name: &str, records: usize, mut work: impl FnMut() -> T) -> T {
+        self.measure_on(name, records, || (), |()| work())
+    }
+
+    /// As [`Stopwatch::measure`], on an input that is made for each call before the clock starts.
+    pub fn measure_on<I, T>(
+        &mut self,
+        name: &str,
+        records: usize,
+        mut input: impl FnMut() -> I,
+        mut work: impl FnMut(I) -> T,
+    ) -> T {
         if !self.wants(name) {
-            return work();
+            return work(input());
         }
         let started = Instant::now();
         let (mut fastest, mut passes) = (Duration::MAX, 0);
         loop {
-            let (result, elapsed) = self.pass(&mut work);
+            let (result, elapsed) = self.pass(input(), &mut work);
             fastest = fastest.min(elapsed);
             passes += 1;
             if started.elapsed() >= self.enough && passes > 1 {
@@ -100,15 +152,16 @@ impl<'a> Stopwatch<'a> {
         }
     }
 
-    /// As [`Stopwatch::measure`], for a stage: `one` and `two` do the work on one and on two threads, and take turns;
-    /// `memory` is what the stage held.
-    pub fn measure_stage(
+    /// As [`Stopwatch::measure_on`], for a stage, which is left out where the filters do: the work is done in contexts of one
+    /// and of two threads, which take turns; `memory` is what the stage held.
+    pub fn measure_stage<I, T>(
         &mut self,
         name: &str,
         records: usize,
         memory: Memory,
-        mut one: impl FnMut(),
-        mut two: impl FnMut(),
+        [one, two]: [&KernelContext; 2],
+        mut input: impl FnMut() -> I,
+        mut work: impl FnMut(I, &KernelContext) -> T,
     ) {
         if !self.wants(name) {
             return;
@@ -120,8 +173,8 @@ impl<'a> Stopwatch<'a> {
             || started.elapsed() < 2 * self.enough
             || (ratios.len() < 2 && started.elapsed() < LONG)
         {
-            let ((), alone) = self.pass(&mut one);
-            let ((), together) = self.pass(&mut two);
+            let (_, alone) = self.pass(input(), |input| work(input, one));
+            let (_, together) = self.pass(input(), |input| work(input, two));
             fastest = fastest.min(alone);
             ratios.push(alone.as_secs_f64() / together.as_secs_f64());
         }
@@ -136,15 +189,13 @@ impl<'a> Stopwatch<'a> {
         });
     }
 
-    /// Times the units and then `work`.
-    fn pass<T>(&mut self, work: &mut impl FnMut() -> T) -> (T, Duration) {
+    /// Times the unit and then `work`.
+    fn pass<I, T>(&mut self, input: I, work: impl FnOnce(I) -> T) -> (T, Duration) {
         let started = Instant::now();
-        for _ in 0..UNITS {
-            (self.unit)();
-        }
-        self.units = self.units.min(started.elapsed());
+        (self.unit.work)();
+        self.fastest_unit = self.fastest_unit.min(started.elapsed());
         let started = Instant::now();
-        let result = work();
+        let result = black_box(work(input));
         (result, started.elapsed())
     }
 
@@ -154,30 +205,25 @@ impl<'a> Stopwatch<'a> {
     }
 
     fn unit_seconds(&self) -> f64 {
-        self.units.as_secs_f64() / f64::from(UNITS)
+        self.fastest_unit.as_secs_f64() / f64::from(self.unit.count)
+    }
+
+    /// The seconds that `name` took for a record, if it was measured on `records` records.
+    pub fn seconds(&self, name: &str, records: usize) -> Option<f64> {
+        self.rows.iter().find(|row| row.name == name && row.records == records).map(Row::seconds)
     }
 
     /// Prints the heading of what [`Stopwatch::measure`] prints.
     pub fn print_heading(&self) {
         println!(
-            "{:<58}{:>8}{:>7}{:>12}{:>12}{:>13}{:>11}{:>16}",
-            "work",
-            "records",
-            "passes",
-            "µs/record",
-            "records/s",
-            "× multiply",
-            "2 threads",
-            "peak/(in + out)"
+            "{:<58}{:>9}{:>7}{:>13}{:>12}{:>11}{:>11}{:>16}",
+            "work", "records", "passes", "ns/record", "records/s", "× unit", "2 threads", "peak/(in + out)"
         );
     }
 
     /// Prints everything once more, below whatever came in between.
     pub fn print_summary(&self) {
-        println!(
-            "\n1 × multiply, by OpenSSL (P-256, any point): {:.1} µs at best",
-            self.unit_seconds() * 1e6
-        );
+        println!("\n1 × unit, {}: {} ns at best", self.unit.name, significant(self.unit_seconds() * 1e9));
         self.print_heading();
         for row in &self.rows {
             println!("{}", self.line(row));
@@ -186,11 +232,11 @@ impl<'a> Stopwatch<'a> {
 
     /// Prints, for each work that was measured at several sizes, what a record costs at each in relation to the least.
     pub fn print_growth(&self) {
-        println!("\n{:<58}{:>8}{:>20}", "work", "records", "cost of a record");
+        println!("\n{:<58}{:>9}{:>20}", "work", "records", "cost of a record");
         for row in &self.rows {
             let same = || self.rows.iter().filter(|other| other.name == row.name);
             let least = same().min_by_key(|other| other.records).unwrap_or(row);
-            println!("{:<58}{:>8}{:>19.2}×", row.name, row.records, row.seconds() / least.seconds());
+            println!("{:<58}{:>9}{:>19.2}×", row.name, row.records, row.seconds() / least.seconds());
         }
     }
 
@@ -204,7 +250,7 @@ impl<'a> Stopwatch<'a> {
                 work: row.name.clone(),
                 records: row.records,
                 nanoseconds: row.seconds() * 1e9,
-                peer: UNIT.to_owned(),
+                peer: self.unit.name.to_owned(),
                 peer_nanoseconds: self.unit_seconds() * 1e9,
                 two_threads: row.speedup,
                 memory: row.memory.map(|memory| memory.peak as f64 / memory.messages as f64),
@@ -217,11 +263,11 @@ impl<'a> Stopwatch<'a> {
     fn line(&self, row: &Row) -> String {
         let seconds = row.seconds();
         let mut line = format!(
-            "{:<58}{:>8}{:>7}{:>12.2}{:>12.0}{:>13.3}",
+            "{:<58}{:>9}{:>7}{:>13.2}{:>12.0}{:>11.3}",
             row.name,
             row.records,
             row.passes,
-            seconds * 1e6,
+            seconds * 1e9,
             seconds.recip(),
             seconds / self.unit_seconds()
         );
