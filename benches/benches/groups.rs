@@ -18,7 +18,7 @@ use elliptic_curve::group::GroupEncoding;
 use halo_benches::openssl_p256::OpenSsl;
 use halo_benches::results::{Measurement, Recorder};
 use halo_benches::{SIZES, choose_backend, encodings, points, rng, scalars};
-use halo_crypto::{Group, P256, Ristretto255};
+use halo_crypto::{Backend, Group, P256, Ristretto255};
 
 const OPENSSL: &str = "openssl-p256";
 const P256_CRATE: &str = "p256-crate";
@@ -47,7 +47,9 @@ const OPERATIONS: [(&str, f64, &str); 13] = [
 
 fn main() {
     choose_backend().expect("HALO_BACKEND names a backend of this processor");
-    let results = Path::new(env!("CARGO_TARGET_TMPDIR")).join("criterion");
+    // Criterion keeps what an earlier run left of what a filter leaves out, and that may be another backend's.
+    let results =
+        Path::new(env!("CARGO_TARGET_TMPDIR")).join("criterion").join(Backend::active().to_string());
     let mut criterion = Criterion::default().output_directory(&results).configure_from_args();
     openssl(&mut criterion);
     p256_crate(&mut criterion);
@@ -166,8 +168,8 @@ fn batches<G: Group>(criterion: &mut Criterion, count: usize) {
     measure("hash_to_group", &mut || G::hash_to_group(black_box(&messages), &mut left));
 }
 
-/// Prints and records what was measured for each element, now or in an earlier run, in relation to OpenSSL and to the
-/// peer on the same curve.
+/// Prints and records what was measured for each element, now or in an earlier run on this backend, in relation to OpenSSL
+/// and to the peer on the same curve.
 fn compare(results: &Path, recorder: &mut Recorder) {
     println!(
         "\n{:<26}{:<14}{:>7}{:>14}  {:<18}{:>10}{:>9}",
