@@ -70,7 +70,7 @@ const FIGURES: usize = 70;
 const LINE: usize = 18;
 
 /// The shortest and the longest bar, as powers of ten of the ratio to the peer.
-const DECADES: (f64, f64) = (-3.0, 2.0);
+const DECADES: (f64, f64) = (-3.0, 3.0);
 
 /// A picture (SVG) with a bar for each measurement: how many of the peer's times it takes, on a logarithmic scale, with a
 /// line where both take as long. What is cheaper than the peer is green.
@@ -110,7 +110,7 @@ fn bar(text: &mut String, m: &Measurement, y: usize) {
     let color = if ratio <= 1.0 { "#3a7d44" } else { "#b5523b" };
     let _ = writeln!(
         text,
-        "<text x=\"{}\" y=\"{y}\" text-anchor=\"end\">{} × {}, by {}</text>\n\
+        "<text x=\"{}\" y=\"{y}\" text-anchor=\"end\">{} × {} ÷ {}</text>\n\
          <rect x=\"{NAMES}\" y=\"{}\" width=\"{length:.1}\" height=\"{}\" fill=\"{color}\"/>\n\
          <text x=\"{:.1}\" y=\"{y}\">{}</text>",
         NAMES - 6,

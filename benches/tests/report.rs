@@ -34,9 +34,9 @@ fn a_picture_has_a_bar_for_each_ratio() {
     let text = svg(&measurements());
     assert_eq!(text.matches("<rect x=").count(), 4);
     assert!(text.contains("Some &lt;CPU&gt; &amp; more"), "{text}");
-    // A decade is 84 pixels: ratios of 0.489, 2.16, 0.206 and 1.5 lie 2.69, 3.34, 2.31 and 3.18 decades above 0.001.
+    // A decade is 70 pixels: ratios of 0.489, 2.16, 0.206 and 1.5 lie 2.69, 3.34, 2.31 and 3.18 decades above 0.001.
     for (width, color) in
-        [("225.9", "#3a7d44"), ("280.1", "#b5523b"), ("194.4", "#3a7d44"), ("266.8", "#b5523b")]
+        [("188.3", "#3a7d44"), ("233.5", "#b5523b"), ("162.0", "#3a7d44"), ("222.3", "#b5523b")]
     {
         let bar = text.lines().find(|line| line.contains(&format!("width=\"{width}\""))).expect(width);
         assert!(bar.contains(color), "{bar}");
