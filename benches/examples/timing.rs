@@ -1,5 +1,5 @@
 //! Whether secrets show in the time that an operation takes, statistically: `cargo run --release -p halo-benches --example
-//! timing [SECONDS]`.
+//! timing [SECONDS]`, five for each operation if nothing is said, after a thousand samples that tell the usual time.
 //!
 //! Two kinds of inputs take turns in random order, and Welch's t tells how sure their means differ (the method of
 //! Reparaz, Balasch and Verbauwhede, "Dude, is my code constant time?", 2017): beyond ±4.5 something shows, if it is
@@ -23,6 +23,8 @@ type Tell<'a> = &'a mut dyn FnMut(bool, Duration);
 
 /// Points of a batch.
 const COUNT: usize = 32;
+/// Samples that tell the usual time, and count for nothing else.
+const CALIBRATION: usize = 1000;
 /// What Welch's t seldom exceeds by chance.
 const SUSPICIOUS: f64 = 4.5;
 
@@ -30,7 +32,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let seconds = std::env::args().nth(1).map_or(Ok(5), |argument| argument.parse())?;
     let budget = Duration::from_secs(seconds);
     choose_backend()?;
-    println!("{:<52} {:>10} {:>8}", "operation: inputs compared", "samples", "t");
+    println!("{:<66} {:>10} {:>8}", "operation: inputs compared", "samples", "t");
     group::<P256>(budget);
     group::<Ristretto255>(budget);
     for mechanism in [NoiseMechanism::Geometric, NoiseMechanism::DiscreteGaussian] {
@@ -83,23 +85,24 @@ fn group<G: Group>(budget: Duration) {
     check("add: one point and different ones", &|batch, right, _| G::add(batch, right));
 }
 
-/// Runs samples of both kinds until the time is up. `sample` is told which kind is wanted, and tells of which kind
-/// the one that it timed was.
+/// Runs samples of both kinds until the usual time is known, and then until `budget` is used up. `sample` is told which kind
+/// is wanted, and tells of which kind the one that it timed was.
 fn compare(name: &str, budget: Duration, sample: &mut dyn FnMut(usize, Tell<'_>)) {
     let mut order: ChaCha20Rng = rng();
     let mut moments = [Moments::default(), Moments::default()];
     // Interruptions say nothing about secrets: what is far above the usual time is left out, for both kinds alike.
     let mut usual: Vec<Duration> = Vec::new();
-    let started = Instant::now();
     let mut limit = Duration::MAX;
-    while started.elapsed() < budget {
+    let mut started = Instant::now();
+    while usual.len() < CALIBRATION || started.elapsed() < budget {
         let wanted = (order.next_u32() & 1) as usize;
         sample(wanted, &mut |kind, time| {
-            if usual.len() < 1000 {
+            if usual.len() < CALIBRATION {
                 usual.push(time);
-                if usual.len() == 1000 {
+                if usual.len() == CALIBRATION {
                     usual.sort_unstable();
-                    limit = usual[900];
+                    limit = usual[CALIBRATION * 9 / 10];
+                    started = Instant::now();
                 }
             } else if time <= limit {
                 moments[usize::from(kind)].add(time.as_secs_f64());
@@ -109,7 +112,7 @@ fn compare(name: &str, budget: Duration, sample: &mut dyn FnMut(usize, Tell<'_>)
     let t = Moments::welch(&moments);
     let samples = moments[0].count + moments[1].count;
     let verdict = if t.abs() > SUSPICIOUS { "  shows" } else { "" };
-    println!("{name:<52} {samples:>10} {t:>8.2}{verdict}");
+    println!("{name:<66} {samples:>10} {t:>8.2}{verdict}");
 }
 
 /// Mean and variance of a stream of numbers (Welford's method).
