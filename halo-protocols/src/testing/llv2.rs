@@ -8,7 +8,7 @@ use halo_crypto::prg::StreamSeed;
 use crate::consent::nonce_hash;
 use crate::duchy_id::DuchyId;
 use crate::effect::{Effect, MeasurementResult};
-use crate::kernel::KernelContext;
+use crate::kernel::{KernelContext, KernelError, compute};
 use crate::liquid_legions::key_set::{Participant, Ring};
 use crate::liquid_legions::{
     Event, Evidence, Parameters, RequisitionEvidence, RingComputation, RingStage, Setting, StageInputs,
@@ -16,6 +16,7 @@ use crate::liquid_legions::{
 };
 use crate::llv2;
 use crate::llv2::stage::StageKind;
+use crate::proto::any_sketch::crypto as sketch_crypto;
 use crate::proto::duchy::ElGamalPublicKey;
 use crate::reach_only_llv2;
 use crate::role::Role;
@@ -158,6 +159,23 @@ impl<C: RingComputation> RingCluster<C> {
     /// The public keys that the duchies have published; data providers encrypt under their sum.
     pub fn published_keys(&self) -> Vec<ElGamalPublicKey> {
         self.participants().iter().filter_map(|participant| participant.public_key().ok()).collect()
+    }
+
+    /// What data providers encrypt under: the sum of those keys.
+    ///
+    /// # Errors
+    /// [`KernelError`] if a key is refused.
+    pub fn combined_key(&self) -> Result<sketch_crypto::ElGamalPublicKey, KernelError> {
+        let keys = self.published_keys().into_iter();
+        let request = sketch_crypto::CombineElGamalPublicKeysRequest {
+            curve_id: self.state(0).setting().parameters.curve_id,
+            el_gamal_keys: keys
+                .map(|key| sketch_crypto::ElGamalPublicKey { generator: key.generator, element: key.element })
+                .collect(),
+        };
+        let context = KernelContext::new(self.executor.clone(), self.seed.clone());
+        let response = compute(&request, &context)?;
+        response.el_gamal_keys.ok_or(KernelError::Missing("el_gamal_keys"))
     }
 
     /// Bytes that each duchy has sent to others.
