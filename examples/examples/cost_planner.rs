@@ -17,7 +17,7 @@
 //! | `epsilon`, `delta` | 1, 1e-5 | of every noise; `epsilon=0` for none |
 //! | `backend` | ifma | or `avx2` |
 //! | `threads` | 1 | of each duchy |
-//! | `prices` | `examples/prices.csv` | a table: name, core-hour, GiB-hour, GB sent |
+//! | `prices` | `examples/prices.csv`, made-up examples | a table of yours, with the same columns |
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -169,12 +169,19 @@ fn totals(stages: &[StageCost], speedup: f64) -> String {
     text
 }
 
+/// The first line of a table of prices.
+const COLUMNS: &str = "name,core-hour,GiB-hour,GB sent,source,date";
+
 /// What a measurement costs each kind of duchy, for every line of the table of prices.
 fn money(stages: &[StageCost], prices: &str) -> Result<String, Error> {
     let mut text = format!("\n{:<28}{:>14}{:>14}\n", "a thousand of them", "worker", "aggregator");
-    for line in prices.lines().filter(|line| !line.starts_with('#') && !line.is_empty()) {
-        let wrong = || format!("`{line}` is not: name, core-hour, GiB-hour, GB sent");
-        let [name, figures @ ..] = &line.split(',').collect::<Vec<_>>()[..] else {
+    let mut lines = prices.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
+    if lines.next() != Some(COLUMNS) {
+        return Err(format!("prices: the first line is not `{COLUMNS}`").into());
+    }
+    for line in lines {
+        let wrong = || format!("prices: `{line}` is not: {COLUMNS}");
+        let [name, figures @ .., source, date] = &line.split(',').collect::<Vec<_>>()[..] else {
             return Err(wrong().into());
         };
         let figures: Vec<f64> = figures
@@ -188,7 +195,7 @@ fn money(stages: &[StageCost], prices: &str) -> Result<String, Error> {
             let hours = total.seconds / 3600.0;
             1000.0 * (hours * (core + memory * total.memory) + sent * total.sent / 1e3)
         });
-        text += &format!("{name:<28}{worker:>14.2}{aggregator:>14.2}\n");
+        text += &format!("{name:<28}{worker:>14.2}{aggregator:>14.2}  ({source}, {date})\n");
     }
     Ok(text)
 }

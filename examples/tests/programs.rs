@@ -220,10 +220,18 @@ fn a_cost_plan_is_printed_with_what_is_wrong_or_what_it_costs() -> TestResult {
     assert!(text.contains(&format!("{:.3} MB", 4002.0 * 66.0 / 1e6)), "{text}");
 
     // A thousand measurements of a billion registers, and nothing but what is sent costs: 1 for a GB.
-    fs::write(path.join("prices"), "# name\nbytes,0,0,1\n")?;
+    let columns = "name,core-hour,GiB-hour,GB sent,source,date";
+    fs::write(path.join("prices"), format!("# of ours\n{columns}\nbytes,0,0,1,a contract,2026-11-01\n"))?;
     let text = printed("cost_planner", &["hmss", "registers=100000000", "epsilon=0", "prices=prices"], path)?;
     let paid = text.lines().find(|line| line.starts_with("bytes")).ok_or("no price")?;
-    assert_eq!(paid.split_whitespace().collect::<Vec<_>>(), ["bytes", "100.00", "0.00"]);
+    let expected = ["bytes", "100.00", "0.00", "(a", "contract,", "2026-11-01)"];
+    assert_eq!(paid.split_whitespace().collect::<Vec<_>>(), expected);
+    // What nobody has paid says so.
+    let text = printed("cost_planner", &["llv2"], path)?;
+    assert_eq!(text.lines().filter(|line| line.starts_with("example: ")).count(), 3, "{text}");
+
+    fs::write(path.join("headless"), "bytes,0,0,1,a contract,2026-11-01\n")?;
+    fs::write(path.join("undated"), format!("{columns}\nbytes,0,0,1,a contract\n"))?;
 
     for (arguments, about) in [
         (&[][..], "usage"),
@@ -235,6 +243,8 @@ fn a_cost_plan_is_printed_with_what_is_wrong_or_what_it_costs() -> TestResult {
         (&["llv2", "delta=2"], "delta"),
         (&["hmss", "frequency=100"], "modulus"),
         (&["llv2", "prices=none"], "none: "),
+        (&["llv2", "prices=headless"], "the first line is not"),
+        (&["llv2", "prices=undated"], "`bytes,0,0,1,a contract` is not"),
     ] {
         let output = run("cost_planner", arguments, path)?;
         let line = String::from_utf8(output.stderr)?;
