@@ -1,4 +1,4 @@
-//! The examples `data_provider` and `cost_planner` do what they say.
+//! The examples `data_provider` and `cost_planner` do what they say, and all do what their page shows.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -14,13 +14,11 @@ use halo_crypto::{Group, P256};
 use halo_examples::cost_plan::{IFMA, Measurement, Party};
 use halo_examples::llv2_host::noise;
 use halo_protocols::data_provider::{SketchParameters, encrypt_sketch, plain_sketch};
-use halo_protocols::kernel::{KernelContext, combine_el_gamal_public_keys};
+use halo_protocols::kernel::KernelContext;
 use halo_protocols::liquid_legions::Parameters;
 use halo_protocols::proto::any_sketch::Sketch;
 use halo_protocols::proto::any_sketch::crypto::encrypt_sketch_request::DestroyedRegisterStrategy;
-use halo_protocols::proto::any_sketch::crypto::{
-    CombineElGamalPublicKeysRequest, ElGamalPublicKey, EncryptSketchRequest,
-};
+use halo_protocols::proto::any_sketch::crypto::{ElGamalPublicKey, EncryptSketchRequest};
 use halo_protocols::proto::any_sketch::sketch::Register;
 use halo_protocols::proto::duchy::{DifferentialPrivacyParams, NoiseMechanism};
 use halo_protocols::proto::protocol::LiquidLegionsSketchParameters;
@@ -181,11 +179,7 @@ fn bytes_sent(
             *counted.borrow_mut().entry(delivery.from.clone()).or_default() += delivery.payload.len() as u64;
         }));
     let context = KernelContext::new(Executor::serial(), StreamSeed::new([3; 32]));
-    let request = CombineElGamalPublicKeysRequest {
-        curve_id: P256::CURVE_ID,
-        el_gamal_keys: any_sketch_keys(&cluster),
-    };
-    let composite = combine_el_gamal_public_keys::<P256>(&request, &context)?.el_gamal_keys;
+    let composite = cluster.combined_key()?;
     let mut fulfilments = Vec::new();
     for log in logs {
         // A register and a key of its own for each.
@@ -193,7 +187,7 @@ fn bytes_sent(
         let empty = plain_sketch(&SKETCH, []);
         let request = EncryptSketchRequest {
             sketch: Some(Sketch { registers, ..empty }),
-            el_gamal_keys: composite.clone(),
+            el_gamal_keys: Some(composite.clone()),
             curve_id: P256::CURVE_ID,
             maximum_value: parameters.maximum_frequency,
             destroyed_register_strategy: DestroyedRegisterStrategy::FlaggedKey.into(),
@@ -204,6 +198,50 @@ fn bytes_sent(
     }
     cluster.run(&fulfilments)?;
     Ok(sent.take())
+}
+
+/// In place of cargo, which has built them.
+const CARGO: &str = r#"cargo() {
+    until [[ $1 == --example ]]; do shift; done
+    local program=$EXAMPLES/$2
+    shift 2
+    [[ ${1-} != -- ]] || shift
+    "$program" "$@"
+}
+"#;
+
+/// A line with 0 for each number.
+fn shape(line: &str) -> String {
+    let number = |word: &str| word.trim_matches(|c| ":,;".contains(c)).parse::<f64>().is_ok();
+    line.split_whitespace().map(|word| if number(word) { "0" } else { word }).collect::<Vec<_>>().join(" ")
+}
+
+/// Commands of the page of examples print what it shows below them, but for numbers and for what `…` stands for.
+#[test]
+fn the_readme_shows_what_examples_print() -> TestResult {
+    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md"))?;
+    let deps = std::env::current_exe()?;
+    let examples = deps.ancestors().nth(2).ok_or("no build folder")?.join("examples");
+    let mut lines = 0;
+    for block in readme.split("```console\n").skip(1) {
+        let (block, _) = block.split_once("```").ok_or("a block without an end")?;
+        let commands: Vec<_> = block.lines().filter_map(|line| line.strip_prefix("$ ")).collect();
+        let folder = tempfile::tempdir()?;
+        let output = Command::new("bash")
+            .args(["-euc", &format!("{CARGO}{}", commands.join("\n"))])
+            .current_dir(folder.path())
+            .env("EXAMPLES", &examples)
+            .output()?;
+        assert!(output.status.success(), "{block}{}", String::from_utf8_lossy(&output.stderr));
+        let printed = String::from_utf8(output.stdout)?;
+        let printed: Vec<_> = printed.lines().map(shape).collect();
+        for line in block.lines().filter(|line| !line.starts_with("$ ") && *line != "…") {
+            lines += 1;
+            assert!(printed.contains(&shape(line)), "{block}prints no `{line}`, but\n{}", printed.join("\n"));
+        }
+    }
+    assert!(lines > 20, "the page shows {lines} lines");
+    Ok(())
 }
 
 #[test]

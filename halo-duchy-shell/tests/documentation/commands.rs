@@ -34,7 +34,7 @@ const OTHERS: [(&str, &str); 17] = [
 ];
 
 /// Pages whose blocks are run as they stand, and so may hold any command.
-const RUN: [&str; 1] = ["docs/by-hand.md"];
+const RUN: [&str; 2] = ["docs/by-hand.md", "examples/README.md"];
 
 #[test]
 fn the_program_understands_its_command_lines() {
