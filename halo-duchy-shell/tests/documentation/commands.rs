@@ -13,10 +13,11 @@ use crate::pages::{self, Code};
 const PROGRAM: &str = "halo-duchy";
 
 /// Other programs in blocks for a shell, and why nobody tries them here.
-const OTHERS: [(&str, &str); 17] = [
+const OTHERS: [(&str, &str); 18] = [
     ("cd", "the shell's own"),
     ("curl", "fetches Rust, from the network"),
     ("docker", "takes a container engine"),
+    ("git", "fetches the repository, from the network"),
     ("grpcurl", "is not ours, and few machines have it"),
     ("head", "cuts what the command before prints"),
     ("helm", "takes a cluster; the chart is tried by tests/deployment"),
