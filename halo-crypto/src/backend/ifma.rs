@@ -5,11 +5,12 @@
 //! instructions, so that a sweep's step stays within what a processor keeps decoded, and limbs need not go through memory.
 #![expect(unsafe_code, reason = "intrinsics that not every processor has")]
 
+use core::arch::asm;
 use core::arch::x86_64::{
-    __m512i, _mm512_add_epi64, _mm512_and_si512, _mm512_cmpeq_epi64_mask, _mm512_madd52hi_epu64,
-    _mm512_madd52lo_epu64, _mm512_mask_blend_epi64, _mm512_maskz_mov_epi64, _mm512_or_si512,
-    _mm512_permutexvar_epi64, _mm512_set1_epi64, _mm512_slli_epi64, _mm512_srai_epi64, _mm512_srli_epi64,
-    _mm512_sub_epi64, _mm512_test_epi64_mask, _mm512_xor_si512,
+    __m512i, _mm_cvtsi32_si128, _mm512_add_epi64, _mm512_and_si512, _mm512_cmpeq_epi64_mask,
+    _mm512_madd52hi_epu64, _mm512_madd52lo_epu64, _mm512_movm_epi64, _mm512_or_si512,
+    _mm512_permutexvar_epi64, _mm512_set1_epi64, _mm512_sll_epi64, _mm512_slli_epi64, _mm512_srai_epi64,
+    _mm512_srli_epi64, _mm512_sub_epi64, _mm512_xor_si512,
 };
 use core::mem::transmute;
 
@@ -35,6 +36,22 @@ pub(super) fn is_available() -> bool {
 #[inline(never)]
 fn perform(task: impl Task) {
     task.run();
+}
+
+/// The bit is brought to where the sign is, and the sign everywhere.
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn bit(words: __m512i, position: u32) -> __m512i {
+    let count = _mm_cvtsi32_si128(63 - position.cast_signed());
+    _mm512_srai_epi64::<63>(_mm512_sll_epi64(words, count))
+}
+
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn hide(mut words: __m512i) -> __m512i {
+    // SAFETY: A comment, which uses nothing and changes nothing.
+    unsafe { asm!("/* {0} */", inout(zmm_reg) words, options(pure, nomem, nostack, preserves_flags)) };
+    words
 }
 
 /// Calls what needs AVX-512 with IFMA.
@@ -118,23 +135,18 @@ impl Octet for Ifma {
     }
 
     #[inline(always)]
-    fn equal(left: __m512i, right: __m512i) -> u8 {
-        intrinsic!(_mm512_cmpeq_epi64_mask(left, right))
+    fn equal(left: __m512i, right: __m512i) -> __m512i {
+        intrinsic!(_mm512_movm_epi64(_mm512_cmpeq_epi64_mask(left, right)))
     }
 
     #[inline(always)]
-    fn bit(words: __m512i, position: u32) -> u8 {
-        intrinsic!(_mm512_test_epi64_mask(words, _mm512_set1_epi64(1 << position)))
+    fn bit(words: __m512i, position: u32) -> __m512i {
+        intrinsic!(bit(words, position))
     }
 
     #[inline(always)]
-    fn keep(mask: u8, words: __m512i) -> __m512i {
-        intrinsic!(_mm512_maskz_mov_epi64(mask, words))
-    }
-
-    #[inline(always)]
-    fn select(mask: u8, if_true: __m512i, if_false: __m512i) -> __m512i {
-        intrinsic!(_mm512_mask_blend_epi64(mask, if_false, if_true))
+    fn hide(words: __m512i) -> __m512i {
+        intrinsic!(hide(words))
     }
 
     #[inline(always)]

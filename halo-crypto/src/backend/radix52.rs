@@ -88,7 +88,9 @@ const fn split(words: [u64; 4]) -> [u64; LIMBS] {
 
 /// Eight words of 64 bits, and the few operations that the field needs: by intrinsics, or by their model in the tests.
 ///
-/// A bit of a mask stands for a word, the lowest for the first.
+/// Masks are words of ones or zeros, although AVX-512 has registers for them of a bit for each word. Where it can, the
+/// compiler makes choices by such a register into loads and stores under it, of which nobody promises that their time does
+/// not depend on it.
 pub(super) trait Octet: Copy + Debug + Default + Send + Sync + 'static {
     /// Eight words.
     type Word: Copy + Debug + Send + Sync;
@@ -114,14 +116,13 @@ pub(super) trait Octet: Copy + Debug + Default + Send + Sync + 'static {
     fn and(left: Self::Word, right: Self::Word) -> Self::Word;
     fn or(left: Self::Word, right: Self::Word) -> Self::Word;
     fn xor(left: Self::Word, right: Self::Word) -> Self::Word;
-    /// Where the words are equal.
-    fn equal(left: Self::Word, right: Self::Word) -> u8;
-    /// Where the bit at the position is set.
-    fn bit(words: Self::Word, position: u32) -> u8;
-    /// The words where the mask has a bit, else zero.
-    fn keep(mask: u8, words: Self::Word) -> Self::Word;
-    /// `if_true` where the mask has a bit, else `if_false`.
-    fn select(mask: u8, if_true: Self::Word, if_false: Self::Word) -> Self::Word;
+    /// All ones where the words are equal, else zero.
+    fn equal(left: Self::Word, right: Self::Word) -> Self::Word;
+    /// All ones where the bit at the position is set, else zero.
+    fn bit(words: Self::Word, position: u32) -> Self::Word;
+    /// The words, of which the compiler does not know where they come from: seeing that a mask is a comparison's, or a
+    /// sign, it would have it in such a register after all.
+    fn hide(words: Self::Word) -> Self::Word;
     /// For each index the word of `entries` whose number are its lowest three bits.
     fn choose(entries: Self::Word, indices: Self::Word) -> Self::Word;
 
@@ -233,8 +234,8 @@ fn subtract_multiple_of_p<S: Octet>(words: [S::Word; LIMBS], times: u64) -> [S::
 #[inline(always)]
 fn canonical<S: Octet>(limbs: &[S::Word; LIMBS]) -> [S::Word; LIMBS] {
     let difference = carry::<S>(subtract_multiple_of_p::<S>(*limbs, 1));
-    let negative = S::equal(S::shift_right::<63>(difference[LIMBS - 1]), S::splat(1));
-    Radix52::<S>::select(LaneMask(negative), &Radix52(*limbs), &Radix52(mask::<S>(&difference))).0
+    let negative = LaneMask::<S>(S::hide(S::shift_right_signed::<63>(difference[LIMBS - 1])));
+    Radix52::<S>::select(negative, &Radix52(*limbs), &Radix52(mask::<S>(&difference))).0
 }
 
 /// Eight elements, reduced as far as the [bounds](self) say.
@@ -245,9 +246,9 @@ pub(super) struct Radix52<S: Octet>([S::Word; LIMBS]);
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Loose<S: Octet>([S::Word; LIMBS]);
 
-/// Eight conditions, a bit for each.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct LaneMask(u8);
+/// Eight conditions: words of ones or zeros.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LaneMask<S: Octet>(S::Word);
 
 impl<S: Octet> Default for Radix52<S> {
     #[inline(always)]
@@ -263,49 +264,56 @@ impl<S: Octet> Default for Loose<S> {
     }
 }
 
+impl<S: Octet> Default for LaneMask<S> {
+    #[inline(always)]
+    fn default() -> Self {
+        Self(S::ZERO)
+    }
+}
+
 impl<S: Octet> DefaultIsZeroes for Radix52<S> {}
 impl<S: Octet> DefaultIsZeroes for Loose<S> {}
-impl DefaultIsZeroes for LaneMask {}
+impl<S: Octet> DefaultIsZeroes for LaneMask<S> {}
 
-impl BitAnd for LaneMask {
+impl<S: Octet> BitAnd for LaneMask<S> {
     type Output = Self;
 
     #[inline(always)]
     fn bitand(self, other: Self) -> Self {
-        Self(self.0 & other.0)
+        Self(S::and(self.0, other.0))
     }
 }
 
-impl BitOr for LaneMask {
+impl<S: Octet> BitOr for LaneMask<S> {
     type Output = Self;
 
     #[inline(always)]
     fn bitor(self, other: Self) -> Self {
-        Self(self.0 | other.0)
+        Self(S::or(self.0, other.0))
     }
 }
 
-impl BitXor for LaneMask {
+impl<S: Octet> BitXor for LaneMask<S> {
     type Output = Self;
 
     #[inline(always)]
     fn bitxor(self, other: Self) -> Self {
-        Self(self.0 ^ other.0)
+        Self(S::xor(self.0, other.0))
     }
 }
 
-impl Not for LaneMask {
+impl<S: Octet> Not for LaneMask<S> {
     type Output = Self;
 
     #[inline(always)]
     fn not(self) -> Self {
-        Self(!self.0)
+        Self(S::xor(self.0, S::splat(u64::MAX)))
     }
 }
 
 /// Where all limbs equal those of a number.
 #[inline(always)]
-fn equals<S: Octet>(limbs: &[S::Word; LIMBS], number: &[u64; LIMBS]) -> u8 {
+fn equals<S: Octet>(limbs: &[S::Word; LIMBS], number: &[u64; LIMBS]) -> S::Word {
     let mut difference = S::ZERO;
     for (limb, expected) in limbs.iter().zip(number) {
         difference = S::or(difference, S::xor(*limb, S::splat(*expected)));
@@ -321,6 +329,12 @@ fn splat<S: Octet>(number: &[u64; LIMBS]) -> [S::Word; LIMBS] {
         *limb = S::splat(*value);
     }
     limbs
+}
+
+/// `if_true` where the mask is all ones, `if_false` where it is zero.
+#[inline(always)]
+fn select<S: Octet>(mask: S::Word, if_true: S::Word, if_false: S::Word) -> S::Word {
+    S::xor(if_false, S::and(mask, S::xor(if_true, if_false)))
 }
 
 /// An operation on each pair of words.
@@ -342,7 +356,7 @@ impl<S: Octet> Vector for Radix52<S> {
     /// Eight is 4 % faster than seven, 12 % faster than six.
     const FIXED_BASE_WINDOW: usize = 8;
 
-    type Mask = LaneMask;
+    type Mask = LaneMask<S>;
     type Loose = Loose<S>;
     /// For each eight points the limbs of their `x`, then those of their `y`.
     type Table = Vec<[[S::Word; LIMBS]; 2]>;
@@ -392,17 +406,17 @@ impl<S: Octet> Vector for Radix52<S> {
     }
 
     #[inline(always)]
-    fn mask(conditions: &[Mask; MAX_LANES]) -> LaneMask {
-        let mut bits = 0;
-        for (lane, condition) in conditions.iter().enumerate() {
-            bits |= condition.keep(1 << lane);
+    fn mask(conditions: &[Mask; MAX_LANES]) -> LaneMask<S> {
+        let mut words = [0; MAX_LANES];
+        for (word, condition) in words.iter_mut().zip(conditions) {
+            *word = condition.keep(u64::MAX);
         }
-        LaneMask(bits as u8)
+        LaneMask(S::from_array(words))
     }
 
     #[inline(always)]
-    fn splat_mask(condition: Mask) -> LaneMask {
-        LaneMask(condition.keep(0xff) as u8)
+    fn splat_mask(condition: Mask) -> LaneMask<S> {
+        LaneMask(S::splat(condition.keep(u64::MAX)))
     }
 
     #[inline(always)]
@@ -426,10 +440,11 @@ impl<S: Octet> Vector for Radix52<S> {
     }
 
     #[inline(always)]
-    fn sub_from_signed(&self, negative: LaneMask, other: &Self) -> Loose<S> {
+    fn sub_from_signed(&self, negative: LaneMask<S>, other: &Self) -> Loose<S> {
         let mut words = self.0;
         for word in &mut words {
-            *word = S::select(negative.0, S::sub(S::ZERO, *word), *word);
+            // The word, or its negative in two's complement.
+            *word = S::sub(S::xor(*word, negative.0), negative.0);
         }
         settle::<S>(each::<S>(&words, &other.0, S::sub))
     }
@@ -476,22 +491,21 @@ impl<S: Octet> Vector for Radix52<S> {
     }
 
     #[inline(always)]
-    fn is_zero(&self) -> LaneMask {
-        // Hidden, as `Mask` is: the compiler would make choices by a comparison into masked stores.
-        LaneMask(core::hint::black_box(equals::<S>(&self.0, &[0; LIMBS]) | equals::<S>(&self.0, &P)))
+    fn is_zero(&self) -> LaneMask<S> {
+        LaneMask(S::hide(S::or(equals::<S>(&self.0, &[0; LIMBS]), equals::<S>(&self.0, &P))))
     }
 
     #[inline(always)]
-    fn is_odd(&self) -> LaneMask {
+    fn is_odd(&self) -> LaneMask<S> {
         let number = canonical::<S>(&product::<S>(&self.0, &splat::<S>(&TO_NUMBER)));
-        LaneMask(core::hint::black_box(S::equal(S::and(number[0], S::splat(1)), S::splat(1))))
+        LaneMask(S::hide(S::bit(number[0], 0)))
     }
 
     #[inline(always)]
-    fn keep(&self, condition: LaneMask) -> Self {
+    fn keep(&self, condition: LaneMask<S>) -> Self {
         let mut limbs = self.0;
         for limb in &mut limbs {
-            *limb = S::keep(condition.0, *limb);
+            *limb = S::and(*limb, condition.0);
         }
         Self(limbs)
     }
@@ -502,15 +516,15 @@ impl<S: Octet> Vector for Radix52<S> {
     }
 
     #[inline(always)]
-    fn select(condition: LaneMask, if_true: &Self, if_false: &Self) -> Self {
+    fn select(condition: LaneMask<S>, if_true: &Self, if_false: &Self) -> Self {
         Self(Self::select_loose(condition, &if_true.loose(), &if_false.loose()).0)
     }
 
     #[inline(always)]
-    fn select_loose(condition: LaneMask, if_true: &Loose<S>, if_false: &Loose<S>) -> Loose<S> {
+    fn select_loose(condition: LaneMask<S>, if_true: &Loose<S>, if_false: &Loose<S>) -> Loose<S> {
         let mut words = if_false.0;
         for (word, if_true) in words.iter_mut().zip(&if_true.0) {
-            *word = S::select(condition.0, *if_true, *word);
+            *word = select::<S>(condition.0, *if_true, *word);
         }
         Loose(words)
     }
@@ -545,22 +559,22 @@ impl<S: Octet> Vector for Radix52<S> {
             let eights = S::shift_right::<3>(indices);
             out.point = Affine::default();
             for (number, [x, y]) in (0..).zip(table) {
-                let chosen = S::equal(eights, S::splat(number));
+                let chosen = S::hide(S::equal(eights, S::splat(number)));
                 for limb in 0..LIMBS {
                     let (in_x, in_y) = (S::choose(x[limb], indices), S::choose(y[limb], indices));
                     let Affine { x, y } = &mut out.point;
-                    x.0[limb] = S::select(chosen, in_x, x.0[limb]);
-                    y.0[limb] = S::select(chosen, in_y, y.0[limb]);
+                    x.0[limb] = S::or(x.0[limb], S::and(in_x, chosen));
+                    y.0[limb] = S::or(y.0[limb], S::and(in_y, chosen));
                 }
             }
         }
     }
 
     #[inline(always)]
-    fn bit(words: &[u64], position: usize) -> LaneMask {
+    fn bit(words: &[u64], position: usize) -> LaneMask<S> {
         let mut lanes = [0; MAX_LANES];
         lanes.copy_from_slice(words);
-        LaneMask(S::bit(S::from_array(lanes), position as u32))
+        LaneMask(S::hide(S::bit(S::from_array(lanes), position as u32)))
     }
 
     #[inline(always)]
@@ -571,7 +585,7 @@ impl<S: Octet> Vector for Radix52<S> {
     #[inline(always)]
     fn choose<const ENTRIES: usize>(
         entries: &[Affine<Self>; ENTRIES],
-        bits: &[LaneMask],
+        bits: &[LaneMask<S>],
         out: &mut Affine<Self>,
     ) {
         for limb in 0..LIMBS {
@@ -587,12 +601,12 @@ impl<S: Octet> Vector for Radix52<S> {
 
 /// In each lane the word whose number has these bits.
 #[inline(always)]
-fn choose<S: Octet, const ENTRIES: usize>(mut words: [S::Word; ENTRIES], bits: &[LaneMask]) -> S::Word {
+fn choose<S: Octet, const ENTRIES: usize>(mut words: [S::Word; ENTRIES], bits: &[LaneMask<S>]) -> S::Word {
     let mut left = ENTRIES;
     for bit in bits.iter().rev() {
         left /= 2;
         for number in 0..left {
-            words[number] = S::select(bit.0, words[left + number], words[number]);
+            words[number] = select::<S>(bit.0, words[left + number], words[number]);
         }
     }
     words[0]

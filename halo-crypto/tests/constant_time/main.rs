@@ -3,14 +3,17 @@
 //! Memcheck knows for every bit whether it was ever defined, and reports a branch or an address that depends on one that
 //! was not. So the secrets of an operation are declared undefined before it, and every report is a leak (the method
 //! of Adam Langley's ctgrind). What memory a program reads and which way it goes is all that is seen, in the machine code of
-//! this build on the processor that valgrind plays: no AVX-512, so that backend is reported as not run.
+//! this build on the processor that valgrind plays: no AVX-512, so that backend is reported as not run. In the machine code of
+//! all backends a second test looks for loads and stores under masks.
 //!
 //! The test runs itself under valgrind, once for each backend, and prints a table; `cargo test --release -p halo-crypto --test
 //! constant_time -- --nocapture` does that alone. In a debug build every sum of integers is followed by a branch, so there
 //! the test has cargo build and run the release build of itself.
 
-#![cfg_attr(debug_assertions, allow(dead_code, reason = "the release build of the test has use for it"))]
+#![cfg_attr(debug_assertions, allow(dead_code, unused_imports, reason = "the release build of the test has use for it"))]
 
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+mod machine_code;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod operations;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
@@ -28,7 +31,7 @@ mod x86_64 {
 
     use halo_crypto::Backend;
 
-    use super::{operations, valgrind};
+    use super::{machine_code, operations, valgrind};
 
     /// Set, to a backend's name, for the process that runs under valgrind.
     const BACKEND: &str = "HALO_CONSTANT_TIME_BACKEND";
@@ -48,8 +51,8 @@ mod x86_64 {
         if let Ok(backend) = std::env::var(BACKEND) {
             return measure(&backend);
         }
-        if !has_valgrind() {
-            return skip_all();
+        if !is_installed("valgrind") {
+            return skip("valgrind", "it is not installed, so nothing tells secrets from other data");
         }
         skip("backend-ifma-taint", "valgrind knows no AVX-512");
         let mut reports = BTreeMap::new();
@@ -78,11 +81,30 @@ mod x86_64 {
     }
 
     #[test]
-    #[cfg(debug_assertions)]
-    fn no_secret_decides_a_branch_or_an_address() {
-        if !has_valgrind() {
-            return skip_all();
+    #[cfg(not(debug_assertions))]
+    fn nothing_is_loaded_or_stored_under_a_mask() {
+        if !is_installed("objdump") {
+            return skip("objdump", "it is not installed, so nothing tells loads and stores under masks");
         }
+        machine_code::keep_what_leaks();
+        let output = Command::new("objdump")
+            .args(["--disassemble", "--no-show-raw-insn"])
+            .arg(std::env::current_exe().expect("the path of the test"))
+            .output()
+            .expect("objdump starts");
+        assert!(output.status.success(), "objdump: {}", String::from_utf8_lossy(&output.stderr));
+        let disassembly = String::from_utf8_lossy(&output.stdout);
+        let products = disassembly.matches("vpmadd52luq").count();
+        assert!(products > 1000, "the backend ifma is not in the program, with {products} products");
+        let (leaks, accesses): (Vec<_>, Vec<_>) = machine_code::masked_accesses(&disassembly)
+            .partition(|(function, _)| function.contains(machine_code::LEAKS));
+        assert_eq!(leaks.len(), 1, "the store under a mask that is there on purpose: {leaks:?}");
+        assert!(accesses.is_empty(), "loads or stores under masks: {accesses:#?}");
+    }
+
+    #[test]
+    #[cfg(debug_assertions)]
+    fn the_release_build_is_constant_time() {
         let test = Command::new(env!("CARGO"))
             .args(["test", "--release", "--package", "halo-crypto", "--test", "constant_time"])
             .args(["--", "--nocapture"])
@@ -92,12 +114,8 @@ mod x86_64 {
         assert!(test.success(), "see above");
     }
 
-    fn has_valgrind() -> bool {
-        Command::new("valgrind").arg("--version").output().is_ok()
-    }
-
-    fn skip_all() {
-        skip("valgrind", "it is not installed, so nothing tells secrets from other data");
+    fn is_installed(program: &str) -> bool {
+        Command::new(program).arg("--version").output().is_ok()
     }
 
     /// A row for each operation, a column for each backend: the places where a secret decides a branch or an address.

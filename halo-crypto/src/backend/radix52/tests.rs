@@ -16,8 +16,16 @@ fn lanes(word: impl Fn(usize) -> u64) -> Words {
     core::array::from_fn(word)
 }
 
-fn has(mask: u8, lane: usize) -> bool {
-    mask >> lane & 1 == 1
+/// The mask of conditions.
+fn mask_of(conditions: [bool; 8]) -> Words {
+    conditions.map(|condition| u64::from(condition).wrapping_neg())
+}
+
+/// The condition of a lane.
+fn has(mask: LaneMask<Model>, lane: usize) -> bool {
+    let word = mask.0[lane];
+    assert!(word == 0 || word == u64::MAX, "{word:x} is no mask");
+    word != 0
 }
 
 /// The product of the lowest 52 bits.
@@ -81,20 +89,16 @@ impl Octet for Model {
         lanes(|lane| left[lane] ^ right[lane])
     }
 
-    fn equal(left: Words, right: Words) -> u8 {
-        (0..8).map(|lane| u8::from(left[lane] == right[lane]) << lane).sum()
+    fn equal(left: Words, right: Words) -> Words {
+        mask_of(core::array::from_fn(|lane| left[lane] == right[lane]))
     }
 
-    fn bit(words: Words, position: u32) -> u8 {
-        (0..8).map(|lane| ((words[lane] >> position & 1) as u8) << lane).sum()
+    fn bit(words: Words, position: u32) -> Words {
+        mask_of(words.map(|word| word >> position & 1 == 1))
     }
 
-    fn keep(mask: u8, words: Words) -> Words {
-        lanes(|lane| if has(mask, lane) { words[lane] } else { 0 })
-    }
-
-    fn select(mask: u8, if_true: Words, if_false: Words) -> Words {
-        lanes(|lane| if has(mask, lane) { if_true[lane] } else { if_false[lane] })
+    fn hide(words: Words) -> Words {
+        words
     }
 
     fn choose(entries: Words, indices: Words) -> Words {
@@ -192,7 +196,7 @@ fn extremes_stay_within_the_bounds() {
             for c in extremes {
                 reduced(&c.mul_loose(&sum));
                 reduced(&c.mul_loose(&difference));
-                bounded(&a.sub_from_signed(LaneMask(0xff), &b));
+                bounded(&a.sub_from_signed(!LaneMask::default(), &b));
                 reduced(&a.sub_two(&b, &c));
             }
         }
@@ -208,7 +212,7 @@ proptest! {
         let vector = reduced(&Modelled::load(&elements));
         let expected: Vec<BigUint> = elements.iter().map(number).collect();
         prop_assert_eq!(numbers(&vector), expected);
-        let odd = vector.is_odd().0;
+        let odd = vector.is_odd();
         for (lane, element) in elements.iter().enumerate() {
             prop_assert_eq!(has(odd, lane), number(element).bit(0));
         }
@@ -222,7 +226,13 @@ proptest! {
     }
 
     #[test]
-    fn the_vector_is_integers_modulo_p(a in any_form(), b in any_form(), c in any_form(), mask in any::<u8>()) {
+    fn the_vector_is_integers_modulo_p(
+        a in any_form(),
+        b in any_form(),
+        c in any_form(),
+        conditions in any::<[bool; 8]>(),
+    ) {
+        let mask = LaneMask(mask_of(conditions));
         let p = modulus();
         let (x, y, z) = (numbers(&a), numbers(&b), numbers(&c));
         let carried = |loose: &Loose<Model>| numbers(&reduced(&Modelled::carry(loose)));
@@ -234,10 +244,10 @@ proptest! {
         let mut assigned = a;
         assigned.mul_loose_assign(&b.loose());
         prop_assert_eq!(&numbers(&assigned), &product);
-        let signed = carried(&bounded(&a.sub_from_signed(LaneMask(mask), &b)));
-        let negated = numbers(&reduced(&a.negate_if(LaneMask(mask))));
-        let (kept, selected) = (numbers(&a.keep(LaneMask(mask))), numbers(&Modelled::select(LaneMask(mask), &a, &b)));
-        let joined = numbers(&a.keep(LaneMask(mask)).or(&b.keep(!LaneMask(mask))));
+        let signed = carried(&bounded(&a.sub_from_signed(mask, &b)));
+        let negated = numbers(&reduced(&a.negate_if(mask)));
+        let (kept, selected) = (numbers(&a.keep(mask)), numbers(&Modelled::select(mask, &a, &b)));
+        let joined = numbers(&a.keep(mask).or(&b.keep(!mask)));
         for lane in 0..8 {
             prop_assert_eq!(&sum[lane], &((&x[lane] + &y[lane]) % &p));
             prop_assert_eq!(&difference[lane], &((&x[lane] + &p - &y[lane]) % &p));
@@ -246,9 +256,9 @@ proptest! {
             prop_assert_eq!(&product[lane], &(&x[lane] * &y[lane] % &p));
             prop_assert_eq!(&of_sum[lane], &(&z[lane] * (&x[lane] + &y[lane]) % &p));
             prop_assert_eq!(&of_difference[lane], &(&z[lane] * (&x[lane] + &p - &y[lane]) % &p));
-            prop_assert_eq!(has(a.is_zero().0, lane), x[lane] == BigUint::ZERO);
-            prop_assert_eq!(has(a.is_odd().0, lane), x[lane].bit(0));
-            let (chosen, zero) = (has(mask, lane), BigUint::ZERO);
+            prop_assert_eq!(has(a.is_zero(), lane), x[lane] == BigUint::ZERO);
+            prop_assert_eq!(has(a.is_odd(), lane), x[lane].bit(0));
+            let (chosen, zero) = (conditions[lane], BigUint::ZERO);
             let minuend = if chosen { &p - &x[lane] } else { x[lane].clone() };
             prop_assert_eq!(&signed[lane], &((minuend + &p - &y[lane]) % &p));
             prop_assert_eq!(&negated[lane], &(if chosen { &p - &x[lane] } else { x[lane].clone() } % &p));
@@ -297,13 +307,10 @@ proptest! {
     }
 
     #[test]
-    fn masks_have_a_bit_for_each_lane(conditions in any::<[bool; 8]>()) {
+    fn masks_have_a_word_for_each_lane(conditions in any::<[bool; 8]>()) {
         let masks = conditions.map(|condition| Mask::from_bit(condition.into()));
-        let mask = Modelled::mask(&masks).0;
-        for (lane, condition) in conditions.into_iter().enumerate() {
-            prop_assert_eq!(has(mask, lane), condition);
-        }
-        prop_assert_eq!(Modelled::splat_mask(masks[0]).0, if conditions[0] { 0xff } else { 0 });
+        prop_assert_eq!(Modelled::mask(&masks).0, mask_of(conditions));
+        prop_assert_eq!(Modelled::splat_mask(masks[0]).0, mask_of([conditions[0]; 8]));
     }
 }
 
@@ -331,7 +338,7 @@ mod instructions {
             a in words(),
             b in words(),
             c in words(),
-            mask in any::<u8>(),
+            conditions in any::<[bool; 8]>(),
             position in 0u32..64,
         ) {
             if !Backend::Ifma.is_available() {
@@ -352,12 +359,11 @@ mod instructions {
             prop_assert_eq!(back(Ifma::and(x, y)), Model::and(a, b));
             prop_assert_eq!(back(Ifma::or(x, y)), Model::or(a, b));
             prop_assert_eq!(back(Ifma::xor(x, y)), Model::xor(a, b));
-            prop_assert_eq!(Ifma::bit(x, position), Model::bit(a, position));
-            prop_assert_eq!(back(Ifma::keep(mask, x)), Model::keep(mask, a));
-            prop_assert_eq!(back(Ifma::select(mask, x, y)), Model::select(mask, a, b));
+            prop_assert_eq!(back(Ifma::bit(x, position)), Model::bit(a, position));
+            prop_assert_eq!(back(Ifma::hide(x)), a);
             prop_assert_eq!(back(Ifma::choose(x, y)), Model::choose(a, b));
-            let partly = Model::select(mask, a, b);
-            prop_assert_eq!(Ifma::equal(x, Ifma::from_array(partly)), Model::equal(a, partly));
+            let partly = select::<Model>(mask_of(conditions), a, b);
+            prop_assert_eq!(back(Ifma::equal(x, Ifma::from_array(partly))), Model::equal(a, partly));
         }
 
         #[test]
