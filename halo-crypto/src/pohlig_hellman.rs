@@ -44,7 +44,8 @@ impl<G: Group> BlindingKey<G> {
     /// The key that undoes this one.
     #[must_use]
     pub fn inverse(&self) -> Self {
-        Self(Secret::new(self.scalar().invert().expect("no constructor accepts zero")))
+        // There is one, for no constructor accepts zero; that is not asked, as it would be a branch on the key.
+        Self(Secret::new(self.scalar().invert().unwrap_or(G::Scalar::ZERO)))
     }
 
     /// The key itself.

@@ -43,8 +43,16 @@ macro_rules! arithmetic {
     () => {
         #[inline(always)]
         fn subtract(self, other: Self, modulus: Self) -> Self {
-            let (difference, borrow) = self.overflowing_sub(other);
-            difference.wrapping_add(modulus & Self::from(borrow).wrapping_neg())
+            let difference = self.wrapping_sub(other);
+            // The highest bit tells whether something was borrowed. By bits alone: of a comparison the compiler makes a branch
+            // for those values at the end that fill no vector.
+            let borrowed = if <Self as Residue>::LARGEST_MODULUS < 1 << (Self::BITS - 1) {
+                difference
+            } else {
+                difference ^ (self ^ other) & (other ^ difference)
+            };
+            let mask = (borrowed.cast_signed() >> (Self::BITS - 1)).cast_unsigned();
+            difference.wrapping_add(modulus & mask)
         }
 
         #[inline(always)]

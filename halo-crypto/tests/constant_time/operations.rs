@@ -2,7 +2,9 @@
 
 use std::hint::black_box;
 
+use halo_crypto::pohlig_hellman::BlindingKey;
 use halo_crypto::prg::{PrngSeed, UniformGenerator};
+use halo_crypto::ring::{Residue, RingModulus};
 use halo_crypto::{Group, P256, Ristretto255};
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
@@ -12,6 +14,9 @@ use super::valgrind::{hide, reveal};
 /// How the operation that leaks is called.
 pub const LEAKS: &str = "an address from a secret";
 
+/// Shares of a vector: registers of bytes, and some that are left.
+const SHARES: usize = 5 * 64 + 13;
+
 /// Points of a batch: two vectors of four lanes, and one lane of a third.
 const COUNT: usize = 9;
 
@@ -19,6 +24,9 @@ const COUNT: usize = 9;
 pub fn run(mut report: impl FnMut(&str, &mut dyn FnMut())) {
     group::<P256>(&mut report);
     group::<Ristretto255>(&mut report);
+    ring::<u8>(127, &mut report);
+    ring::<u16>(65_521, &mut report);
+    ring::<u32>(RingModulus::MAX, &mut report);
     seeds(&mut report);
     let secret = [1_u8];
     hide(&secret);
@@ -94,10 +102,38 @@ fn group<G: Group>(report: &mut impl FnMut(&str, &mut dyn FnMut())) {
         G::sub(&mut batch.points, &right);
     });
     check("negate", 0, &mut |batch| G::negate(&mut batch.points));
+    check("decryption by a blinding key", 0, &mut |batch| {
+        let key = BlindingKey::<G>::random(&mut ChaCha20Rng::seed_from_u64(8));
+        hide(core::slice::from_ref(&key));
+        key.decrypt(&mut batch.points);
+    });
     check("is_identity", 0, &mut |batch| {
         let answers: Vec<u8> = batch.points.iter().map(|point| G::is_identity(point).unwrap_u8()).collect();
         reveal(&answers);
     });
+}
+
+/// Shares: of every value the least, the greatest, and some between, against each other.
+fn ring<T: Residue>(modulus: u32, report: &mut impl FnMut(&str, &mut dyn FnMut())) {
+    let ring = RingModulus::new(modulus).expect("the modulus is in range");
+    assert!(ring.fits::<T>());
+    let least_and_greatest = [0, 1, modulus / 2, modulus - 1];
+    let pairs =
+        least_and_greatest.iter().flat_map(|x| least_and_greatest.map(|y| (T::narrow(*x), T::narrow(y))));
+    // More than a register holds, and some that fill none.
+    let (left, right): (Vec<T>, Vec<T>) = pairs.cycle().take(SHARES).unzip();
+    let mut check = |operation: &str, run: &mut dyn FnMut(&mut [T], &[T])| {
+        let mut left = left.clone();
+        hide(&left);
+        hide(&right);
+        let bits = 8 * size_of::<T>();
+        report(&format!("{operation} of shares in {bits} bits"), &mut || run(&mut left, &right));
+        reveal(&left);
+        reveal(&right);
+    };
+    check("sums", &mut |left, right| ring.sums(left, right));
+    check("differences", &mut |left, right| ring.differences(left, right));
+    check("products", &mut |left, right| ring.products(left, right));
 }
 
 fn seeds(report: &mut impl FnMut(&str, &mut dyn FnMut())) {
