@@ -109,7 +109,7 @@ impl RegisterNoise {
         registers: &mut Vec<u8>,
     ) -> Result<(), KernelError> {
         let (kinds, id_count) = self.draw(streams, 0);
-        let ids = Ids::<G>::new(id_count, streams, context)?;
+        let ids = Ids::<G>::new(id_count, self.most_blinded_histogram_ids(1), streams, context)?;
         let destroyed = G::hash_one(DESTROYED_REGISTER_KEY);
         let blinded_histogram = G::hash_one(BLINDED_HISTOGRAM_NOISE_KEY);
 
@@ -160,7 +160,7 @@ impl RegisterNoise {
         registers: &mut Vec<u8>,
     ) -> Result<u64, KernelError> {
         let (kinds, id_count) = self.draw(streams, 1);
-        let ids = Ids::<G>::new(id_count, streams, context)?;
+        let ids = Ids::<G>::new(id_count, self.most_blinded_histogram_ids(1), streams, context)?;
         let layout = Layout::REACH_ONLY_REGISTER;
         let length = layout.length::<G>();
         let given = registers.len();
@@ -215,12 +215,25 @@ struct Ids<G: Group> {
 }
 
 impl<G: Group> Ids<G> {
-    /// Draws `count` ids for the blinded histogram; the others are fixed.
-    fn new(count: usize, streams: &StreamSeed, context: &KernelContext) -> Result<Self, KernelError> {
-        let mut ids = vec![G::identity(); count];
-        context.executor().for_each_chunk(&vec![(); count], 1, &mut ids, 1, |chunk, _, ids| {
+    /// Draws `count` ids for the blinded histogram, of the `most` that there can be; the others are fixed.
+    fn new(
+        count: usize,
+        most: u64,
+        streams: &StreamSeed,
+        context: &KernelContext,
+    ) -> Result<Self, KernelError> {
+        let most = usize::try_from(most).expect("no more than registers, which fit a message");
+        let mut ids = vec![G::identity(); most];
+        // The step is over all that there can be: its progress is shown and stored, and how many were drawn is for nobody
+        // to know.
+        context.executor().for_each_chunk(&vec![(); most], 1, &mut ids, 1, |chunk, _, ids| {
+            let drawn = count.saturating_sub(chunk * CHUNK).min(ids.len());
             let mut rng = streams.stream("blinded histogram ids", chunk);
-            ids.copy_from_slice(&random_points::<G>(BLINDED_HISTOGRAM_NOISE_PREFIX, ids.len(), &mut rng));
+            ids[..drawn].copy_from_slice(&random_points::<G>(
+                BLINDED_HISTOGRAM_NOISE_PREFIX,
+                drawn,
+                &mut rng,
+            ));
             Ok::<_, KernelError>(())
         })?;
         Ok(Self {
@@ -243,5 +256,55 @@ impl<G: Group> Ids<G> {
                 Kind::Padding => self.padding,
             })
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use halo_crypto::P256;
+    use halo_crypto::elgamal::KeyPair;
+    use halo_crypto::parallel::{Control, Executor};
+
+    use super::*;
+    use crate::proto::duchy::{DifferentialPrivacyParams, NoiseMechanism};
+    use crate::proto::protocol::ReachNoiseDifferentialPrivacyParams;
+
+    /// Who watches a stage sees how many records it has had, step by step.
+    #[test]
+    fn progress_does_not_tell_what_was_drawn() {
+        let privacy = Some(DifferentialPrivacyParams { epsilon: 0.5, delta: 1e-5 });
+        let parameters = RegisterNoiseGenerationParameters {
+            contributors_count: 3,
+            total_sketches_count: 2,
+            dp_params: Some(ReachNoiseDifferentialPrivacyParams {
+                blind_histogram: privacy,
+                noise_for_publisher_noise: privacy,
+                global_reach_dp_noise: privacy,
+            }),
+            ..Default::default()
+        };
+        let noise = RegisterNoise::new(&parameters, NoiseMechanism::Geometric.into()).unwrap();
+        let (registers, ids) = (noise.reach_only_register_count(), noise.most_blinded_histogram_ids(1));
+
+        let mut drawn = Vec::new();
+        for seed in 0..3 {
+            let streams = StreamSeed::new([seed; 32]);
+            let key = KeyPair::<P256>::random(&mut streams.stream("key", 0)).public;
+            let control = Control::default();
+            let context =
+                KernelContext::new(Executor::serial().with_control(control.clone()), streams.clone());
+            let mut encrypted = Vec::new();
+            drawn.push(
+                noise.encrypt_ids(&EncryptionKey::new(key), &streams, &context, &mut encrypted).unwrap(),
+            );
+            let progress = control.progress();
+            assert_eq!((progress.step, progress.total), (2, registers));
+            // Over both steps: the ids, then the registers.
+            assert_eq!(control.done(), ids + registers);
+        }
+        assert!(
+            drawn.iter().any(|ids| *ids != drawn[0]),
+            "{drawn:?}: the seeds have to differ in what they draw"
+        );
     }
 }
