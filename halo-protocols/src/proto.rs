@@ -7,6 +7,7 @@ use std::fmt;
 
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
+use protocol::complete_shuffle_phase_request::frequency_vector_share::ShareType;
 use protocol::honest_majority_share_shuffle as share_shuffle;
 
 pub mod wfa {
@@ -105,6 +106,15 @@ impl fmt::Debug for share_shuffle::ShufflePhaseInput {
     }
 }
 
+impl Zeroize for ShareType {
+    fn zeroize(&mut self) {
+        match self {
+            Self::Data(data) => data.values.zeroize(),
+            Self::Seed(seed) => seed.zeroize(),
+        }
+    }
+}
+
 /// Messages with a secret are wiped when dropped, and wherever prost clears them.
 macro_rules! wiped_on_drop {
     ($($message:ty: $($secret:ident),+;)+) => {$(
@@ -122,6 +132,26 @@ wiped_on_drop! {
     duchy::ElGamalKeyPair: secret_key;
     frequency_count::PrngSeed: key, iv;
     protocol::CompleteShufflePhaseRequest: common_random_seed;
+    protocol::complete_shuffle_phase_request::FrequencyVectorShare: share_type;
     share_shuffle::ComputationDetails: random_seed;
     share_shuffle::ShufflePhaseInput: peer_random_seed;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::protocol::complete_shuffle_phase_request::frequency_vector_share::ShareData;
+    use super::*;
+
+    #[test]
+    fn shares_are_wiped_in_either_form() {
+        fn is_wiped<T: ZeroizeOnDrop>() {}
+        is_wiped::<protocol::complete_shuffle_phase_request::FrequencyVectorShare>();
+        let wiped = |mut share: ShareType| {
+            share.zeroize();
+            share
+        };
+        let data = |values| ShareType::Data(ShareData { values });
+        assert!(wiped(data(vec![213])) == data(Vec::new()));
+        assert!(wiped(ShareType::Seed(vec![213; 48])) == ShareType::Seed(Vec::new()));
+    }
 }

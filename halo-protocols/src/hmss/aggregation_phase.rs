@@ -1,6 +1,7 @@
 //! The aggregation phase: the aggregator adds the workers' shuffled shares and counts (hmss.md §D5, §D6).
 
 use halo_crypto::ring::Residue;
+use zeroize::Zeroizing;
 
 use super::share::{BLOCK, Values};
 use super::{FrequencyVectorParameters, MeasurementKind, ShareShuffleError};
@@ -129,11 +130,11 @@ impl AggregationPhase<'_> {
         let expected = self.parameters.shuffled_length();
         let [mut first, mut second] = shares;
         let mut histogram = Histogram::new();
-        let mut blocks = [[T::default(); BLOCK]; WORKERS];
+        let mut blocks = Zeroizing::new([[T::default(); BLOCK]; WORKERS]);
         let mut read = 0;
         context.executor().begin(expected);
         loop {
-            let [left, right] = &mut blocks;
+            let [left, right] = &mut *blocks;
             let filled = [first.fill(left, modulus, 0, read)?, second.fill(right, modulus, 1, read)?];
             let least = filled[0].min(filled[1]);
             if filled[0] != filled[1] || read + least > expected || (least < BLOCK && read + least < expected)

@@ -8,6 +8,7 @@ use halo_crypto::prg::{PrngSeed, StreamSeed, UniformGenerator};
 use halo_crypto::ring::{Residue, RingModulus};
 use halo_crypto::shuffle;
 use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
 
 use super::registers::{self, Registers};
 use super::share::{BLOCK, Share, Values};
@@ -220,10 +221,10 @@ fn add<T: Residue>(
             })
             .map_err(ShareShuffleError::Draw)?,
         Share::Vector(mut values) => {
-            let mut block = [T::default(); BLOCK];
+            let mut block = Zeroizing::new([T::default(); BLOCK]);
             let mut read = 0;
             loop {
-                let filled = values.fill(&mut block, modulus, index, read)?;
+                let filled = values.fill(&mut *block, modulus, index, read)?;
                 read += filled;
                 if read > expected {
                     let found = read + values.count_rest(index)?;
