@@ -112,7 +112,7 @@ impl RingModulus {
     /// # Panics
     /// If the lengths differ.
     pub fn sums<T: Residue>(self, left: &mut [T], right: &[T]) {
-        combine(left, right, |x, y| self.sum(x, y));
+        combine(left, right, move |x, y| self.sum(x, y));
     }
 
     /// [`RingModulus::difference`] of every value of `left` and the one of `right`, to `left`.
@@ -120,7 +120,7 @@ impl RingModulus {
     /// # Panics
     /// If the lengths differ.
     pub fn differences<T: Residue>(self, left: &mut [T], right: &[T]) {
-        combine(left, right, |x, y| self.difference(x, y));
+        combine(left, right, move |x, y| self.difference(x, y));
     }
 
     /// [`RingModulus::product`] of every value of `left` and the one of `right`, to `left`.
@@ -128,7 +128,7 @@ impl RingModulus {
     /// # Panics
     /// If the lengths differ.
     pub fn products<T: Residue>(self, left: &mut [T], right: &[T]) {
-        combine(left, right, |x, y| self.product(x, y));
+        combine(left, right, move |x, y| self.product(x, y));
     }
 
     /// `left[i] = (left[i] + right[i]) mod m`, in constant time.
@@ -170,6 +170,7 @@ impl RingModulus {
     }
 }
 
+/// The operation is to have its modulus by value: through a reference, compilers read it anew for every vector.
 fn combine<T: Residue>(left: &mut [T], right: &[T], operation: impl Fn(T, T) -> T) {
     assert_eq!(left.len(), right.len(), "as many values on both sides");
     Instructions::active().run(Combination { left, right, operation });
