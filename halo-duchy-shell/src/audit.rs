@@ -10,6 +10,7 @@
 
 mod entry;
 mod log;
+mod provoked;
 mod record;
 mod rpc;
 mod verify;

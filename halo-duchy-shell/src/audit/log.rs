@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
+use super::provoked::Provoked;
 use super::record::{self, Hash, LONGEST_LINE, Record, Writer};
 use super::{Entry, Event, Outcome};
 use crate::clock::Timestamp;
@@ -15,10 +16,6 @@ use crate::platform;
 
 /// How long a record may be in the system's memory alone: a crash of the machine, not of the process, loses it.
 const SYNC_INTERVAL: Duration = Duration::from_secs(1);
-
-/// How many events that others provoke are recorded within [`PROVOKED_WINDOW`]; the others are counted.
-const PROVOKED_LIMIT: u32 = 600;
-const PROVOKED_WINDOW: Duration = Duration::from_secs(60);
 
 /// Why there is no audit log, or a record is not in it.
 #[derive(Debug, thiserror::Error)]
@@ -92,28 +89,6 @@ struct State {
     provoked: Provoked,
 }
 
-/// Events that others provoke, counted so that they cannot fill the disk.
-struct Provoked {
-    since: Instant,
-    admitted: u32,
-    left_out: u64,
-}
-
-impl Provoked {
-    fn admits(&mut self, now: Instant) -> bool {
-        if now.duration_since(self.since) >= PROVOKED_WINDOW {
-            (self.since, self.admitted) = (now, 0);
-        }
-        let admits = self.admitted < PROVOKED_LIMIT;
-        if admits {
-            self.admitted += 1;
-        } else {
-            self.left_out += 1;
-        }
-        admits
-    }
-}
-
 impl AuditLog {
     /// Goes on with the log at `path`, or begins it. The records are of the process `process` of `duchy`, which may be
     /// empty.
@@ -138,7 +113,7 @@ impl AuditLog {
             dirty: false,
             broken: false,
             lost: 0,
-            provoked: Provoked { since: Instant::now(), admitted: 0, left_out: 0 },
+            provoked: Provoked::new(Instant::now()),
         };
         match unfinished {
             Unfinished::Nothing => {}
@@ -166,7 +141,7 @@ impl AuditLog {
     /// If it cannot be written; the log is as it was.
     pub fn append(&self, entry: Entry) -> Result<(), AuditError> {
         let mut state = self.state();
-        if entry.event.is_provoked() && !state.provoked.admits(Instant::now()) {
+        if entry.event.is_provoked() && !state.provoked.admits(&entry.principal, Instant::now()) {
             return Ok(());
         }
         state.catch_up().and_then(|()| state.append(&entry, "")).inspect_err(|_| state.lost += 1)
@@ -202,10 +177,11 @@ impl State {
             self.append(&entry, "")?;
             self.lost = 0;
         }
-        if self.provoked.left_out > 0 {
-            let left_out = self.provoked.left_out;
-            self.append(&Entry::new(Event::LogLimited, Outcome::Done).detail("records", left_out), "")?;
-            self.provoked.left_out = 0;
+        while let Some((by, records)) = self.provoked.left_out() {
+            let entry =
+                Entry::new(Event::LogLimited, Outcome::Done).principal(&by).detail("records", records);
+            self.append(&entry, "")?;
+            self.provoked.told(&by);
         }
         Ok(())
     }

@@ -236,6 +236,63 @@ fn what_others_provoke_does_not_fill_the_disk() {
     check(&path).expect("sound");
 }
 
+/// 2,000 connections of nobody knows whom, and as many calls with a certificate of no known party.
+#[test]
+fn a_flood_of_strangers_hides_nothing_of_known_parties() {
+    let (_folder, path) = folder();
+    let log = AuditLog::open(&path, "herald", "worker1").expect("a log");
+    let refused = |event, principal: &str| {
+        log.append(Entry::new(event, Outcome::Refused).principal(principal)).expect("taken");
+    };
+    for index in 0..2_000 {
+        refused(Event::ConnectionRefused, &format!("ip:192.0.2.{}", index % 256));
+        refused(Event::CallerUnknown, &format!("akid:{index:08x}"));
+    }
+    refused(Event::CallerRefused, "dataProviders/news");
+    refused(Event::PayloadChanged, "duchies/worker2");
+    log.close().expect("closed");
+    let lines = lines(&path);
+    let count = |told: &str| lines.iter().filter(|line| line.contains(told)).count();
+    assert_eq!(count(r#""event":"caller.refused","principal":"dataProviders/news""#), 1);
+    assert_eq!(count(r#""event":"payload.changed","principal":"duchies/worker2""#), 1);
+    assert_eq!((count("connection.refused"), count("caller.unknown")), (600, 600));
+    let limited: Vec<_> = lines.iter().filter(|line| line.contains("log.limited")).collect();
+    // Told as records come, of whoever it was.
+    let left_out = |by: &str| {
+        let of = |line: &&&String| line.contains(&format!(r#""principal":"{by}""#));
+        let records = limited.iter().filter(of).map(|line| {
+            let (_, records) = line.split_once(r#""details":{"records":"#).expect("a number");
+            records.split('}').next().and_then(|number| number.parse::<u32>().ok()).expect("a number")
+        });
+        records.sum::<u32>()
+    };
+    assert_eq!((left_out("ip:"), left_out("akid:")), (1_400, 1_400));
+    check(&path).expect("sound");
+}
+
+#[test]
+fn what_could_not_be_written_is_told_once_it_can() {
+    let (folder, path) = folder();
+    let log = AuditLog::open(&path, "herald", "worker1").expect("a log");
+    let older = folder.path().join("audit.log.1");
+    fs::rename(&path, &older).expect("moved");
+    // Somebody's file in the place of the log, which is not written over.
+    fs::write(&path, "not a log\n").expect("written");
+    for _ in 0..3 {
+        let lost = log.append(Entry::new(Event::KeyUsed, Outcome::Done)).expect_err("no place to write to");
+        assert!(matches!(lost, AuditError::NotEmpty(_)), "{lost}");
+    }
+    fs::remove_file(&path).expect("removed");
+    log.append(Entry::new(Event::ResultSent, Outcome::Done)).expect("recorded");
+    log.close().expect("closed");
+    let found = lines(&path);
+    assert!(found[0].contains(r#""event":"log.lost""#), "{}", found[0]);
+    assert!(found[0].contains(r#""outcome":"failed","reason":"","details":{"records":3}"#), "{}", found[0]);
+    assert!(found[1].contains("result.sent"), "{}", found[1]);
+    assert_eq!(found.iter().filter(|line| line.contains("log.lost")).count(), 1);
+    verify(&[older, path], &Expected::default()).expect("one log");
+}
+
 #[test]
 fn long_texts_are_cut() {
     let (_folder, path) = folder();
