@@ -4,9 +4,10 @@ use std::time::Duration;
 use halo_protocols::llv2::NoisePolicy;
 
 use super::campaign::{run, timed};
-use super::flaws::Unfenced;
-use super::plan::{Fault, Plan};
-use super::world::{Ending, Flawless};
+use super::flaws::{Forgetful, Unfair, Unfenced, Without};
+use super::plan::{Fault, Kind, Measured, Plan};
+use super::world::{Ending, Flaw, Flawless};
+use crate::mill::MillOptions;
 
 /// The value of `--name` among the arguments in `HALO_SIMULATION`.
 fn argument(name: &str) -> Option<u64> {
@@ -110,6 +111,54 @@ fn a_store_without_fencing_is_found_out() {
         [] as [String; 0],
         "fencing is what keeps it from it"
     );
+}
+
+/// So many measurements of reach by `kind`, at once.
+fn at_once(kind: Kind, measurements: usize) -> Vec<Measured> {
+    vec![Measured { kind, frequency: false, after: Duration::ZERO }; measurements]
+}
+
+/// The plan of `seed` in which `flaw` is the only thing that goes wrong; what is found, and that without it nothing is.
+fn found_by(plan: &Plan, flaw: &'static dyn Flaw) -> Vec<String> {
+    assert_eq!(run(plan.clone(), &Flawless).problems(), [] as [String; 0], "without the flaw");
+    run(plan.clone(), flaw).findings
+}
+
+/// The mill hears that its stage is committed, and the stage is there to be done again.
+#[test]
+fn a_store_that_loses_a_commit_is_found_out() {
+    let plan = Plan { measured: at_once(Kind::Llv2, 1), ..Plan::draw(500).undisturbed() };
+    let findings = found_by(&plan, &Forgetful);
+    assert!(findings.iter().any(|finding| finding.contains("was left twice")), "{findings:?}");
+}
+
+/// Enough other work for one computation to be passed over again and again.
+#[test]
+fn a_store_that_lets_a_computation_starve_is_found_out() {
+    let plan = Plan { measured: at_once(Kind::Llv2, 16), ..Plan::draw(501).undisturbed() };
+    let findings = found_by(&plan, &Unfair);
+    assert!(findings.iter().any(|finding| finding.contains("starves in")), "{findings:?}");
+}
+
+/// Every attempt at the stage that sends asks the peer for its stage: ten times, until the budget of retries is spent, and
+/// once from then on.
+#[test]
+fn a_mill_sends_a_peer_that_is_away_no_more_than_the_budget_of_retries() {
+    const MEASUREMENTS: usize = 3;
+    // Half of the tokens, one for each call that failed.
+    const RETRIES: usize = 50;
+    let attempts = MEASUREMENTS * MillOptions::default().max_attempts as usize;
+    let plan =
+        Plan { measured: at_once(Kind::Llv2, MEASUREMENTS), mills: 1, ..Plan::draw(502).undisturbed() };
+    let report = run(plan, &Without("aggregator/control"));
+    for worker in ["worker1", "worker2"] {
+        let called = format!(" {worker}/mill0 calls GetComputationStage of aggregator/control");
+        let calls = report.lines.iter().filter(|line| line.ends_with(&called)).count();
+        assert!((RETRIES + 1..=RETRIES + attempts).contains(&calls), "{worker}: {calls} calls");
+    }
+    let in_vain =
+        |ending: &Ending| matches!(ending, Ending::Failed(reason) if reason.contains("asking a peer"));
+    assert!(report.endings.iter().all(in_vain), "{:?}", report.endings);
 }
 
 /// By hand: `.ci/simulate --seeds 1000 --from 0`.

@@ -88,7 +88,7 @@ struct Kept {
     objects: Arc<dyn ObjectStore>,
 }
 
-/// Puts something between the duchies and what they keep.
+/// Puts something between the duchies and what they keep, or keeps it from them.
 pub trait Flaw: Send + Sync {
     /// In front of a store.
     fn store(&self, store: Arc<dyn Store>) -> Arc<dyn Store> {
@@ -98,6 +98,11 @@ pub trait Flaw: Send + Sync {
     /// In front of blobs.
     fn objects(&self, objects: Arc<dyn ObjectStore>) -> Arc<dyn ObjectStore> {
         objects
+    }
+
+    /// Whether a process is ever started.
+    fn starts(&self, _process: &str) -> bool {
+        true
     }
 }
 
@@ -125,8 +130,8 @@ impl World {
         let machine = Machine::new(plan, deaths);
         let world = Arc::new(Self::new(&machine, flaw));
         world.start_kingdom();
-        for process in world.processes() {
-            world.start(&process);
+        for process in world.processes().iter().filter(|process| flaw.starts(process)) {
+            world.start(process);
         }
         let clocks = world.kept.values().map(|kept| Arc::clone(&kept.clock)).collect();
         tokio::spawn(weather(machine.clone(), clocks));
