@@ -52,12 +52,21 @@ fn protocols(noise: NoiseMechanism) -> [Protocol; 3] {
 }
 
 async fn start(folder: &TempDir, protocol: Protocol, noise_policy: NoisePolicy) -> Trial {
+    start_with(folder, protocol, noise_policy, impressions()).await
+}
+
+async fn start_with(
+    folder: &TempDir,
+    protocol: Protocol,
+    noise_policy: NoisePolicy,
+    data_providers: Vec<(String, Vec<i64>)>,
+) -> Trial {
     let config = TrialConfig {
         directory: folder.path().to_owned(),
         blobs: None,
         store: None,
         duchies: ["aggregator", "worker1", "worker2"].map(str::to_owned).into(),
-        data_providers: impressions(),
+        data_providers,
         protocol,
         noise_policy,
         seed: None,
@@ -171,6 +180,28 @@ async fn two_workers_and_an_aggregator_count_exactly() {
     assert_eq!(trial.kingdom.violations(), []);
     nothing_intermediate_stays(&folder).await;
     trial.stop().await.expect("everyone stops");
+}
+
+/// As docs/threat-model.md says: without noise Liquid Legions have a reach of one over the width of the interval, a share
+/// shuffle has none; and there is nothing to take shares of.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn data_that_is_all_empty_is_measured() {
+    for (protocol, reach) in protocols(NoiseMechanism::None).into_iter().zip([1, 1, 0]) {
+        let (folder, shown) = (tempfile::tempdir().expect("a folder"), format!("{protocol:?}"));
+        let reach_only = matches!(protocol, Protocol::ReachOnlyLiquidLegionsV2(_));
+        let nobody = ["news", "video"].map(|provider| (provider.to_owned(), Vec::new()));
+        let trial = start_with(&folder, protocol, NoisePolicy::AllowNone, nobody.into()).await;
+        let result = measure(&trial, Metric::Reach).await.expect("a result");
+        assert_eq!((result.reach, result.frequency), (reach, BTreeMap::new()), "{shown}");
+        if !reach_only {
+            let error = measure(&trial, reach_and_frequency()).await.expect_err("no result");
+            let MeasurementError::Failed { message, .. } = &error else { panic!("{shown}: {error}") };
+            assert!(message.contains("neither actual data nor effective noise"), "{shown}: {message}");
+        }
+        assert_eq!(trial.kingdom.violations(), []);
+        nothing_intermediate_stays(&folder).await;
+        trial.stop().await.expect("everyone stops");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
