@@ -6,8 +6,8 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use halo_duchy_shell::audit::{self, AuditLog};
@@ -25,6 +25,7 @@ use halo_duchy_shell::server::{Server, ServerLimits};
 use halo_duchy_shell::shutdown::{self, Trigger};
 use halo_duchy_shell::tls::{TlsFiles, TlsIdentity};
 use rustls_pki_types::ServerName;
+use serde_json::Value;
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsConnector;
@@ -151,8 +152,21 @@ fn append(path: &std::path::Path, other: &std::path::Path) {
     fs::write(path, text).expect("written");
 }
 
+/// The records of this process's audit log, which it keeps from the first call on.
+fn audited() -> Vec<Value> {
+    static FILE: OnceLock<PathBuf> = OnceLock::new();
+    let file = FILE.get_or_init(|| {
+        let file = tempfile::tempdir().expect("a folder").keep().join("audit.log");
+        audit::install(AuditLog::open(&file, "test", "worker1").expect("a new log")).expect("the only one");
+        file
+    });
+    let text = fs::read_to_string(file).expect("a log");
+    text.lines().map(|line| serde_json::from_str(line).expect("a record")).collect()
+}
+
 #[tokio::test]
 async fn a_new_authority_is_let_in_beside_the_old_ones() {
+    audited();
     let world = World::start().await;
     let mut old = world.connect(&world.pki.tls("edp2").load().expect("own files"));
     assert_eq!(ask(&mut old).await.as_deref(), Ok("dataProviders/edp2"));
@@ -166,6 +180,14 @@ async fn a_new_authority_is_let_in_beside_the_old_ones() {
 
     append(&world.file("roots"), &newcomers.collection());
     until(&Err(Code::Unauthenticated), async || ask(&mut world.connect(&newcomer)).await).await;
+    let authority = hex::encode(Authority::of("edp1", other.path()).key_identifier());
+    let is_told = |record: &Value| {
+        record["event"] == "caller.unknown"
+            && record["outcome"] == "refused"
+            && record["principal"] == format!("akid:{authority}")
+            && record["details"]["status"] == "UNAUTHENTICATED"
+    };
+    until(&true, async || audited().iter().any(is_told)).await;
     append(&world.file("map"), &newcomers.principal_map());
     until(&Ok("dataProviders/edp1".to_owned()), async || ask(&mut world.connect(&newcomer)).await).await;
     assert_eq!(ask(&mut old).await.as_deref(), Ok("dataProviders/edp2"), "on the connection of before");
@@ -184,6 +206,7 @@ async fn a_removed_principal_is_refused_on_its_open_connection() {
 
 #[tokio::test]
 async fn broken_files_change_nothing() {
+    audited();
     let world = World::start().await;
     let tls = world.pki.tls("edp1").load().expect("own files");
     let before = world.presented(&tls).await;
@@ -195,6 +218,17 @@ async fn broken_files_change_nothing() {
     // A new connection, to which everything above applies.
     assert_eq!(ask(&mut world.connect(&tls)).await.as_deref(), Ok("dataProviders/edp1"));
     assert_eq!(world.presented(&tls).await, before);
+
+    let refused = |event: &str, file: &str| {
+        let file = Value::from(world.file(file).display().to_string());
+        let is_of = |record: &Value| {
+            record["event"] == event
+                && record["outcome"] == "refused"
+                && record["details"]["files"].as_array().is_some_and(|files| files.contains(&file))
+        };
+        audited().iter().any(is_of)
+    };
+    assert!(refused("configuration.reloaded", "map") && refused("key.reloaded", "roots"));
 
     // The map is sound again, but the duchies lack this one.
     fs::write(world.file("map"), "").expect("written");
@@ -287,9 +321,8 @@ async fn new_certificates_take_new_connections_and_calls_go_on() {
 
 #[tokio::test]
 async fn a_party_whose_root_is_removed_is_cut_off_and_named() {
+    audited();
     let world = World::start().await;
-    let log = world.file("audit.jsonl");
-    audit::install(AuditLog::open(&log, "test", "worker1").expect("a log")).expect("the only one");
     let mut peer = world.connect(&world.pki.tls("worker2").load().expect("own files"));
     let mut provider = world.connect(&world.pki.tls("edp1").load().expect("own files"));
     assert_eq!(ask(&mut peer).await.as_deref(), Ok("duchies/worker2"));
@@ -304,9 +337,10 @@ async fn a_party_whose_root_is_removed_is_cut_off_and_named() {
     // By no new connection either, and nobody else is.
     assert_eq!(ask(&mut peer).await, Err(Code::Unavailable));
     assert_eq!(ask(&mut provider).await.as_deref(), Ok("dataProviders/edp1"));
-    let recorded = fs::read_to_string(log).expect("a log");
-    let cut = recorded.lines().find(|line| line.contains("duchies/worker2")).expect("named");
-    assert!(cut.contains("connection.refused") && cut.contains("not trusted any more"), "{cut}");
+    let recorded = audited();
+    let cut = recorded.iter().find(|record| record["principal"] == "duchies/worker2").expect("named");
+    assert_eq!(cut["event"], "connection.refused", "{cut}");
+    assert!(cut["reason"].as_str().is_some_and(|reason| reason.contains("not trusted any more")), "{cut}");
 }
 
 #[tokio::test]

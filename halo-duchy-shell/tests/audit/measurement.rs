@@ -1,6 +1,7 @@
 //! Measurements by all protocols, with an audit log of all duchies: what it tells, and what it does not.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +17,9 @@ use halo_duchy_shell::kingdom::config::{LiquidLegionsSettings, Protocol, ShareSh
 use halo_duchy_shell::measurement_consumer::{MeasurementRequest, Metric};
 use halo_duchy_shell::mill::Silent;
 use halo_duchy_shell::proto::api::DifferentialPrivacyParams;
+use halo_duchy_shell::proto::api::FulfillRequisitionRequest;
 use halo_duchy_shell::proto::api::measurement_spec::VidSamplingInterval;
+use halo_duchy_shell::proto::api::requisition_fulfillment_client::RequisitionFulfillmentClient;
 use halo_duchy_shell::proto::internal::{ComputationDetails, ComputationToken, computation_details};
 use halo_duchy_shell::proto::system::GetComputationStageRequest;
 use halo_duchy_shell::proto::system::computation::mpc_protocol_config::NoiseMechanism;
@@ -92,14 +95,20 @@ async fn measure(trial: &Trial, metric: Metric) {
     tokio::time::timeout(Duration::from_secs(300), measuring).await.expect("the measurement ends");
 }
 
-/// A data provider calls a server for duchies, and somebody speaks no TLS.
+/// A data provider calls a server for duchies and sends what nobody asked for, and somebody speaks no TLS.
 async fn intrude(trial: &Trial) {
     let address = trial.duchies["worker1"].addresses().control;
     let tls = trial.pki.tls("news").load().expect("own files");
-    let to_worker = channel(&tls, &address.to_string(), Some("localhost")).expect("a target");
+    let to = |address: SocketAddr| channel(&tls, &address.to_string(), Some("localhost")).expect("a target");
+    let to_worker = to(address);
     let request = GetComputationStageRequest { name: "computations/c/participants/worker1/stage".to_owned() };
     let refused = ComputationControlClient::new(to_worker).get_computation_stage(request).await;
     assert_eq!(refused.expect_err("not a duchy").code(), Code::PermissionDenied);
+    let mut fulfillment =
+        RequisitionFulfillmentClient::new(to(trial.duchies["worker1"].addresses().fulfillment));
+    let nothing = tokio_stream::iter([FulfillRequisitionRequest::default()]);
+    let refused = fulfillment.fulfill_requisition(nothing).await;
+    assert_eq!(refused.expect_err("no requisition").code(), Code::InvalidArgument);
     let mut stranger = TcpStream::connect(address).await.expect("it listens");
     stranger.write_all(b"GET / HTTP/1.1\r\n\r\n").await.expect("sent");
     // The alert and the end of the connection.
@@ -279,6 +288,16 @@ async fn measurements_leave_a_sound_log_that_tells_no_secret() {
     // A worker draws the seed of its stage from its private key, and opens data providers' seeds if it is sent some.
     assert!((3..=4).contains(&used("unwrapping private key")), "{records:?}");
     assert!(of("key.used").iter().all(|record| record["outcome"] == "done"), "{records:?}");
+    assert_eq!(of("requisition.refused").len(), 3);
+    for record in of("requisition.refused") {
+        assert_eq!(
+            (&record["principal"], &record["outcome"]),
+            (&"dataProviders/news".into(), &"refused".into())
+        );
+        let rpc = record["details"]["rpc"].as_str().expect("text");
+        assert!(rpc.ends_with("/FulfillRequisition"), "{record}");
+        assert_eq!(record["details"]["status"], "INVALID_ARGUMENT", "{record}");
+    }
     assert!(of("caller.refused").iter().any(|record| record["principal"] == "dataProviders/news"));
     assert!(of("connection.refused").iter().any(|record| record["principal"] == "ip:127.0.0.1"));
     assert_eq!(of("computation.failed").len(), 0);
