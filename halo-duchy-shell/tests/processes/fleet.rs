@@ -91,6 +91,8 @@ pub struct Extras {
     pub shared_blobs: bool,
     /// Whether processes write down which fail points they pass.
     pub points: bool,
+    /// Whether processes of duchies keep audit logs.
+    pub audit: bool,
     /// Flags that end in the first have the second in their place, in whatever process.
     pub swaps: Vec<(String, String)>,
     /// What is done with the folder of the keys before any process starts.
@@ -356,6 +358,17 @@ impl Fleet {
         self.folder.path().join(format!("{name}.points"))
     }
 
+    /// The records of a process's audit log, in their order.
+    pub fn audit(&self, name: &str) -> Vec<Value> {
+        let record = |line: &str| serde_json::from_str(line).expect("a record");
+        read(&self.audit_file(name)).lines().map(record).collect()
+    }
+
+    /// The file of a process's audit log.
+    pub fn audit_file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(format!("{name}.audit"))
+    }
+
     /// The names of the processes of duchies.
     pub fn duchy_processes(&self) -> Vec<String> {
         let names = self.processes.iter().map(|process| process.name.clone());
@@ -436,7 +449,7 @@ impl Fleet {
     }
 
     /// Tells a process to stop, if there is one of the name, and sees that it ends in order.
-    fn stop_process(&mut self, name: &str) {
+    pub fn stop_process(&mut self, name: &str) {
         let Some(at) = self.processes.iter().position(|process| process.name == name) else { return };
         let mut process = self.processes.remove(at);
         let pid = process.child.id().to_string();
@@ -567,6 +580,9 @@ impl Fleet {
         let log = self.folder.path().join(format!("{name}.log"));
         let file = OpenOptions::new().create(true).append(true).open(&log).expect("a log");
         command.arg(subcommand).args(&flags).envs(self.extras.environment.iter().cloned());
+        if self.extras.audit && Part::ALL.iter().any(|part| part.subcommand() == subcommand) {
+            command.arg(format!("--audit-log={}", self.audit_file(name).display()));
+        }
         if self.extras.points {
             command.env("HALO_FAIL_POINT_LOG", self.points_file(name));
         }

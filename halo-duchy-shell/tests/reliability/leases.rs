@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use rusqlite::types::Value;
+use rusqlite::types::Value as Cell;
+use serde_json::Value;
 
 use crate::fleet::{DUCHIES, Extras, Fleet, GLANCE, Outcome, PATIENCE, Part, part_name};
 use crate::rows;
@@ -22,7 +23,7 @@ const DONE: &str = ": stage done";
 /// All that duchies keep: rows by duchy, files by path.
 #[derive(Debug, PartialEq)]
 pub struct Memory {
-    rows: Vec<Vec<(String, Vec<Vec<Value>>)>>,
+    rows: Vec<Vec<(String, Vec<Vec<Cell>>)>>,
     files: BTreeMap<PathBuf, Vec<u8>>,
 }
 
@@ -36,7 +37,7 @@ impl Memory {
     }
 
     /// That every row and every file is as it was before. A blob that nothing refers to may have come.
-    fn is_as(&self, before: &Self, what: &str) {
+    pub fn is_as(&self, before: &Self, what: &str) {
         assert_eq!(self.rows, before.rows, "{what}");
         for (path, bytes) in &before.files {
             assert!(self.files.get(path) == Some(bytes), "{what}: {} has changed", path.display());
@@ -105,12 +106,7 @@ const ON_ITS_WAY: Duration = Duration::from_secs(10);
 
 /// A measurement in which a mill of `duchy` stops at `point` for longer than its lease, while another does its work, and
 /// then goes on. Whether it stopped.
-fn a_woken_mill_changes_nothing(
-    system: &mut System,
-    undisturbed: &serde_json::Value,
-    duchy: &str,
-    point: &str,
-) -> bool {
+fn a_woken_mill_changes_nothing(system: &mut System, undisturbed: &Value, duchy: &str, point: &str) -> bool {
     let (what, part) = (format!("{duchy} {point}"), mill(system.settings));
     let sleeper = part_name(duchy, part);
     system.fleet.restart(&sleeper, &[("HALO_FAIL_POINT", &format!("{point}=stop"))]);
@@ -136,6 +132,14 @@ fn a_woken_mill_changes_nothing(
                 || ends && count(&system.fleet, &sleeper, DONE) > done
         });
         Memory::of(&system.fleet).is_as(&before, &what);
+        if count(&system.fleet, &sleeper, GAVE_UP) > given_up {
+            let (_, stage) = point.split_once('@').expect("a stage");
+            await_that(&format!("{what}: the audit log tells of no lost lease"), || {
+                let log = system.fleet.audit(&sleeper);
+                log.iter()
+                    .any(|record| record["event"] == "lease.lost" && record["details"]["stage"] == stage)
+            });
+        }
     }
     if let Some(other) = other {
         system.fleet.end_process(&other);
@@ -147,7 +151,8 @@ fn a_woken_mill_changes_nothing(
 pub fn woken_mills_change_nothing(settings: Settings, shared_blobs: bool, points: &[(&str, &str)]) {
     // What stages computed stays, to be looked at.
     let flags = vec![(Part::InternalApi, "--intermediate-ttl=1h".to_owned())];
-    let mut system = System::start_with(settings, Extras { flags, shared_blobs, ..Extras::default() });
+    let mut system =
+        System::start_with(settings, Extras { flags, shared_blobs, audit: true, ..Extras::default() });
     let undisturbed = system.undisturbed();
     for (duchy, point) in points {
         let slept =

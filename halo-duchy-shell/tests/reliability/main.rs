@@ -8,6 +8,7 @@ mod authority;
 mod campaign;
 mod clocks;
 mod crashes;
+mod failures;
 #[allow(dead_code, reason = "not every test does everything to a fleet")]
 #[path = "../processes/fleet.rs"]
 mod fleet;
@@ -18,6 +19,7 @@ mod incidents;
 mod kills;
 mod leases;
 mod network;
+mod noise;
 mod points;
 #[cfg(feature = "postgres")]
 #[allow(dead_code, reason = "not every test does everything to a server")]

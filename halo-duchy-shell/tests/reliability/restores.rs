@@ -10,10 +10,9 @@ use std::time::{Duration, Instant};
 
 use halo_duchy_shell::protocol_stages::Protocol;
 use halo_protocols::llv2::StageKind;
-use serde_json::Value;
 
 use crate::campaign::{Tally, protocols};
-use crate::crashes::Verdict;
+use crate::crashes::{Ending, Verdict};
 use crate::fleet::{DUCHIES, Extras, Fleet, GLANCE, Outcome, Part, part_name};
 use crate::points::Point;
 use crate::rows;
@@ -74,7 +73,7 @@ fn commits(fleet: &Fleet, duchy: &str) -> Vec<Point> {
 }
 
 /// What every stage of every computation put out at a duchy, now or before: more than one for a stage is one too many.
-fn outputs(blobs: &Path, duchy: &str) -> BTreeMap<PathBuf, BTreeSet<Vec<u8>>> {
+pub fn outputs(blobs: &Path, duchy: &str) -> BTreeMap<PathBuf, BTreeSet<Vec<u8>>> {
     let entries = |folder: &Path| -> Vec<PathBuf> {
         let entries =
             fs::read_dir(folder).map(|entries| entries.flatten().map(|entry| entry.path()).collect());
@@ -126,7 +125,7 @@ impl Restoring<'_> {
 
 impl System {
     /// Makes a measurement in the course of which a duchy's database is put back to an earlier state.
-    fn restore(&mut self, restore: &Restore, undisturbed: &Value) -> Verdict {
+    fn restore(&mut self, restore: &Restore, undisturbed: &Ending) -> Verdict {
         let Restore { duchy, backup, back } = restore;
         let process = internal_api(duchy);
         let points = [backup, back].into_iter().flatten();
@@ -160,13 +159,7 @@ impl System {
         let changed: Vec<_> =
             outputs.iter().filter(|(_, outputs)| outputs.len() > 1).map(|(stage, _)| stage).collect();
         assert!(changed.is_empty(), "{}: other output of {changed:?}", restore.describe());
-        match outcome {
-            Outcome::Result(result) if result != *undisturbed => Verdict::Wrong(result),
-            Outcome::Result(_) if restoring.restored => Verdict::Same,
-            Outcome::Result(_) => Verdict::NotPassed(vec![restoring.process]),
-            Outcome::Failed(reason) => Verdict::Failed(reason),
-            Outcome::Hang => Verdict::Hang,
-        }
+        undisturbed.verdict(outcome, (!restoring.restored).then_some(restoring.process))
     }
 }
 
@@ -190,7 +183,7 @@ fn restores(fleet: &Fleet, duchy: &'static str) -> Vec<Restore> {
 /// measurement may have to wait until the Kingdom cancels it (docs/reliability.md).
 fn a_third_is_lost(settings: Settings, duchy: &'static str) {
     let mut system = start(settings);
-    let undisturbed = system.undisturbed();
+    let undisturbed = Ending::Result(system.undisturbed());
     let commits = commits(&system.fleet, duchy);
     assert!(commits.len() > 6, "{commits:?}");
     let thirds = [(0, 1), (1, 2), (2, 3)].map(|(from, to)| Restore {
@@ -221,7 +214,7 @@ fn a_database_that_forgets_changes_no_result() {
 #[test]
 fn a_stage_that_has_all_it_waits_for_is_left() {
     let mut system = start(Settings::Llv2);
-    let undisturbed = system.undisturbed();
+    let undisturbed = Ending::Result(system.undisturbed());
     let point = |name: &str| Point { process: internal_api("worker2"), nth: 1, name: name.to_owned() };
     // The message is recorded, and who sent it has been told so.
     let restore = Restore {
@@ -236,7 +229,7 @@ fn a_stage_that_has_all_it_waits_for_is_left() {
 /// The verdicts on the restores of one protocol, by duchy.
 fn campaign(settings: Settings) -> BTreeMap<&'static str, Tally> {
     let mut system = start(settings);
-    let undisturbed = system.undisturbed();
+    let undisturbed = Ending::Result(system.undisturbed());
     let restores: Vec<_> = DUCHIES.into_iter().flat_map(|duchy| restores(&system.fleet, duchy)).collect();
     let restores: Vec<_> = restores.into_iter().step_by(number(ONE_OF, 1)).collect();
     let mut tallies = BTreeMap::<_, Tally>::new();

@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use crate::authority::{Authority, replace};
 use crate::fleet::{DUCHIES, Extras, Fleet, Outcome, Part, part_name};
+use crate::rows;
 use crate::settings::{PROTOCOLS, Settings, number};
 use crate::system::{PUBLISHERS, events};
 
@@ -59,6 +60,7 @@ impl World {
         let name_flag = "--consent-signaling-certificate-resource-name";
         let extras = Extras {
             flags,
+            audit: true,
             swaps: vec![(
                 format!("{name_flag}={}", NAMES[0]),
                 format!("{name_flag}-file={}", name.display()),
@@ -79,12 +81,13 @@ impl World {
         Self { fleet, measurements: 0, results: BTreeMap::new(), _folder: kept }
     }
 
-    /// Makes a measurement. Meanwhile `look` is called again and again.
-    fn measure(&mut self, settings: Settings, mut look: impl FnMut(&Fleet)) {
+    /// Makes a measurement. Meanwhile `look` is called again and again, and told whether [`DUCHY`] has work of it.
+    fn measure(&mut self, settings: Settings, mut look: impl FnMut(&Fleet, bool)) {
         self.measurements += 1;
         self.fleet.plan(self.measurements, settings);
         let name = self.fleet.create(self.measurements, settings.metric());
-        match self.fleet.see_through(&name, |fleet| look(fleet)) {
+        let database = self.fleet.database(DUCHY);
+        match self.fleet.see_through(&name, |fleet| look(fleet, rows::unfinished(&database) > 0)) {
             Outcome::Result(result) => self.results.entry(settings).or_default().push(result),
             other => panic!("{settings:?}: {other:?}\n{}", self.fleet.whole_logs()),
         }
@@ -112,16 +115,18 @@ impl World {
 struct Plan {
     steps: VecDeque<Step>,
     pause: Duration,
-    last: Cell<Instant>,
+    last: Instant,
 }
 
 impl Plan {
-    fn take(&mut self, fleet: &Fleet) {
-        if self.last.get().elapsed() >= self.pause
+    /// Takes the next step, if it is time and a measurement is under way that meets it.
+    fn take(&mut self, fleet: &Fleet, measures: bool) {
+        if measures
+            && self.last.elapsed() >= self.pause
             && let Some(step) = self.steps.pop_front()
         {
             step(fleet);
-            self.last.set(Instant::now());
+            self.last = Instant::now();
         }
     }
 }
@@ -177,6 +182,16 @@ fn key_encryption(fleet: &Fleet, old_too: bool) {
     }
 }
 
+/// That a process of [`DUCHY`] has recorded that it read files again and put in force what they say.
+#[track_caller]
+fn assert_recorded(fleet: &Fleet, part: Part, event: &str, what: &str) {
+    let recorded = fleet.audit(&part_name(DUCHY, part));
+    let is_so = |record: &Value| {
+        record["event"] == event && record["details"]["what"] == what && record["outcome"] == "done"
+    };
+    assert!(recorded.iter().any(is_so), "{part:?}: {event} of {what}: {recorded:#?}");
+}
+
 #[test]
 fn everything_is_replaced_under_load() {
     let rounds = number("HALO_ROTATIONS", 1);
@@ -210,15 +225,15 @@ fn everything_is_replaced_under_load() {
             renew_by_old(),
         ]),
         pause: SETTLED,
-        last: Cell::new(Instant::now()),
+        last: Instant::now(),
     };
     plan.steps.extend([renew_by_new(), replace_consent, renew_by_new()]);
-    for settings in PROTOCOLS {
-        world.measure(settings, |fleet| plan.take(fleet));
-    }
-    for step in plan.steps.drain(..) {
-        sleep(SETTLED);
-        step(&world.fleet);
+    let mut times = 0;
+    while !plan.steps.is_empty() {
+        times += 1;
+        for settings in PROTOCOLS {
+            world.measure(settings, |fleet, measures| plan.take(fleet, measures));
+        }
     }
     sleep(SETTLED);
     // Nothing is under way that was signed or encrypted by what goes now.
@@ -228,7 +243,9 @@ fn everything_is_replaced_under_load() {
         for settings in PROTOCOLS {
             plan.pause = Duration::from_millis(500);
             plan.steps.extend([renew_by_new(), renew_by_new(), renew_by_new()]);
-            world.measure(settings, |fleet| plan.take(fleet));
+            let planned = plan.steps.len();
+            world.measure(settings, |fleet, measures| plan.take(fleet, measures));
+            assert!(plan.steps.len() < planned, "{settings:?} met no step");
         }
     }
     // It was in force: each process tells what it has read again.
@@ -246,9 +263,19 @@ fn everything_is_replaced_under_load() {
             let is_told =
                 |line: &str| line.contains("configuration files were read again") && line.contains(&told);
             assert!(log.lines().any(is_told), "{part:?}: {what}\n{log}");
+            assert_recorded(&world.fleet, part, "key.reloaded", what);
         }
+        // Which duchies there are, in the form that the process needs.
+        let what = match part {
+            Part::InternalApi | Part::AsyncControl | Part::Control => "the principals",
+            Part::Herald => "the protocols' setup",
+            Part::Llv2Mill | Part::HmssMill => "the duchies",
+            // It knows data providers alone.
+            Part::Fulfillment => continue,
+        };
+        assert_recorded(&world.fleet, part, "configuration.reloaded", what);
     }
-    world.end(1 + rounds);
+    world.end(times + rounds);
 }
 
 #[test]
@@ -270,7 +297,7 @@ fn certificates_that_last_seconds_are_renewed_in_time() {
     while begun.elapsed() < LASTS + LASTS / 4 {
         times += 1;
         for settings in PROTOCOLS {
-            world.measure(settings, |fleet| {
+            world.measure(settings, |fleet, _| {
                 if renewed.get().elapsed() > LASTS / 3 {
                     renew(&files(fleet));
                     renewed.set(Instant::now());

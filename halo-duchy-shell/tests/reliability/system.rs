@@ -18,7 +18,12 @@ pub struct System {
     pub fleet: Fleet,
     pub settings: Settings,
     measurements: usize,
+    /// What the Kingdom does wrong in every measurement: the flags of `kingdom inject`.
+    faults: &'static [&'static [&'static str]],
 }
+
+/// The flag of whoever takes part in computations without noise.
+const ALLOW_NO_NOISE: &str = "--insecure-dev-allow-no-noise";
 
 /// People 0..20 saw `news` once, 15..40 `video` twice, 35..50 `radio` once.
 pub fn events() -> String {
@@ -46,26 +51,41 @@ impl System {
 
     /// With more flags and the like.
     pub fn start_with(settings: Settings, extras: Extras) -> Self {
+        Self::start_requiring_noise(settings, &[], extras)
+    }
+
+    /// As [`Self::start_with`], where no part in `strict` takes part in computations without noise.
+    pub fn start_requiring_noise(settings: Settings, strict: &[Part], extras: Extras) -> Self {
         let (at_work, idle) = match mill(settings) {
             Part::HmssMill => (Part::HmssMill, Part::Llv2Mill),
             other => (other, Part::HmssMill),
         };
-        let mut flags = vec![
-            (Part::Herald, "--insecure-dev-allow-no-noise".to_owned()),
-            (at_work, "--insecure-dev-allow-no-noise".to_owned()),
-            (at_work, "--max-polling-delay=200ms".to_owned()),
-        ];
+        let mut flags = vec![(at_work, "--max-polling-delay=200ms".to_owned())];
+        let lax = [Part::Herald, at_work].into_iter().filter(|part| !strict.contains(part));
+        flags.extend(lax.map(|part| (part, ALLOW_NO_NOISE.to_owned())));
         if !extras.flags.iter().any(|(_, flag)| flag.starts_with("--work-lock-duration=")) {
             flags.push((at_work, format!("--work-lock-duration={LOCK}")));
         }
         flags.extend(extras.flags);
         let extras = Extras { flags, without: vec![idle], points: true, ..extras };
         let fleet = Fleet::start_with(extras, settings, &events(), &PUBLISHERS, None);
-        Self { fleet, settings, measurements: 0 }
+        Self { fleet, settings, measurements: 0, faults: &[] }
+    }
+
+    /// Has the Kingdom do this wrong in every measurement from now on.
+    pub fn misbehave(&mut self, faults: &'static [&'static [&'static str]]) {
+        self.faults = faults;
     }
 
     /// Asks for a measurement; its name.
     pub fn create(&mut self) -> String {
+        if !self.faults.is_empty() {
+            // What did not happen in the last measurement.
+            self.fleet.kingdom("clear", &[]);
+        }
+        for fault in self.faults {
+            self.fleet.kingdom("inject", &fault.iter().map(|flag| String::from(*flag)).collect::<Vec<_>>());
+        }
         self.measurements += 1;
         self.fleet.create(self.measurements, self.settings.metric())
     }
