@@ -81,29 +81,10 @@ pub(super) fn screen(
 mod tests {
     use std::fmt::Write as _;
 
-    use clap::CommandFactory;
+    use clap::{Arg, Command, CommandFactory};
 
     use super::*;
     use crate::cli::Cli;
-
-    /// The operator's commands.
-    const OPERATORS: [&str; 4] =
-        ["computations list", "computations show", "computations retry", "computations fail"];
-
-    /// The processes of a duchy, and the Kingdom that they are tried with.
-    const PROCESSES: [&str; 11] = [
-        "serve",
-        "herald",
-        "llv2-mill",
-        "hmss-mill",
-        "mill-job-scheduler",
-        "internal-api-server",
-        "async-computation-control-server",
-        "computation-control-server",
-        "requisition-fulfillment-server",
-        "computations-cleaner",
-        "kingdom",
-    ];
 
     fn screened(arguments: &[&str]) -> Result<(Vec<OsString>, Vec<String>), CliError> {
         screen(arguments.iter().map(OsString::from))
@@ -133,18 +114,38 @@ mod tests {
         assert_eq!(error.exit_code(), std::process::ExitCode::from(2));
     }
 
+    /// Every command that takes arguments, with its name from the program's on, each before its own subcommands.
+    fn with_arguments(name: &str, command: &Command) -> Vec<(String, Command)> {
+        let own = command.get_arguments().next().map(|_| (name.to_owned(), command.clone()));
+        let below = command.get_subcommands().flat_map(|below| {
+            let name = format!("{name} {}", below.get_name());
+            with_arguments(name.trim_start(), below)
+        });
+        own.into_iter().chain(below).collect()
+    }
+
+    /// What may be given, if that is a choice of words other than a yes or no.
+    fn choices(argument: &Arg) -> String {
+        let values = argument.get_possible_values();
+        let names: Vec<_> = values.iter().map(|value| format!("`{}`", value.get_name())).collect();
+        match names[..] {
+            [] => String::new(),
+            _ if ["`true`", "`false`"] == names[..] => String::new(),
+            _ => format!(": {}", names.join(", ")),
+        }
+    }
+
     /// `docs/flags.md` as the definitions have it.
     fn page(before: &str) -> String {
         let mut page = format!("{before}<!-- from here on: cli/upstream.rs -->\n");
-        for name in PROCESSES.into_iter().chain(OPERATORS) {
-            let mut command = Cli::command();
-            for part in name.split(' ') {
-                command = command.find_subcommand(part).expect("a command").clone();
-            }
+        for (name, command) in with_arguments("", &Cli::command()) {
             let _ = write!(page, "\n## {name}\n\n| flag | default | meaning |\n|---|---|---|\n");
-            for argument in command.get_arguments().filter(|argument| argument.get_long().is_some()) {
-                let long = argument.get_long().unwrap_or_default();
-                assert!(UPSTREAM.iter().all(|flag| flag.name != format!("--{long}")), "{name} has --{long}");
+            for argument in command.get_arguments() {
+                let flag = match argument.get_long() {
+                    Some(long) => format!("--{long}"),
+                    None => argument.get_value_names().unwrap_or_default().join(" "),
+                };
+                assert!(UPSTREAM.iter().all(|upstream| upstream.name != flag), "{name} has {flag}");
                 let default: Vec<_> =
                     argument.get_default_values().iter().map(|v| v.to_string_lossy()).collect();
                 let default = match (argument.is_required_set(), default.join(", ")) {
@@ -154,8 +155,9 @@ mod tests {
                 let help = argument.get_help().map(ToString::to_string).unwrap_or_default();
                 let _ = writeln!(
                     page,
-                    "| `--{long}` | {default} | {} |",
-                    help.replace('|', "\\|").replace('\n', " ")
+                    "| `{flag}` | {default} | {}{} |",
+                    help.replace('|', "\\|").replace('\n', " "),
+                    choices(argument)
                 );
             }
         }
