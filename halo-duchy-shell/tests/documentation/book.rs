@@ -111,6 +111,35 @@ fn links_to_headings_lead_to_one() {
     assert!(seen > 50, "only {seen} links were found");
 }
 
+/// The front page of a crate is shown by crates.io and docs.rs too, where nothing is beside it and no name is resolved.
+#[test]
+fn front_pages_of_crates_link_to_the_web() {
+    const REPOSITORY: &str = "https://github.com/halo-duchy/halo-duchy/blob/main/";
+    let all = pages::all();
+    let mut wrong = Vec::new();
+    for path in ["halo-crypto/README.md", "halo-protocols/README.md", "halo-duchy-shell/README.md"] {
+        let page = all.iter().find(|page| page.path == path).expect("the page");
+        for link in links(page) {
+            let Some(target) = link.strip_prefix(REPOSITORY) else {
+                if !link.starts_with("https://") {
+                    wrong.push(format!("{path}: {link} leads nowhere on crates.io"));
+                }
+                continue;
+            };
+            let (file, heading) = target.split_once('#').map_or((target, None), |(f, h)| (f, Some(h)));
+            let there = all.iter().find(|page| page.path == file);
+            if !pages::root().join(file).exists() {
+                wrong.push(format!("{path}: there is no {file}"));
+            } else if heading
+                .is_some_and(|heading| !there.is_some_and(|page| anchors(page).contains(heading)))
+            {
+                wrong.push(format!("{path}: {target} is no heading"));
+            }
+        }
+    }
+    assert_none(&wrong);
+}
+
 #[test]
 fn headings_are_named_as_github_names_them() {
     assert_eq!(anchor(" What each party learns"), "what-each-party-learns");
@@ -123,7 +152,12 @@ fn headings_are_named_as_github_names_them() {
 #[test]
 fn every_block_says_what_it_is() {
     // Pages that are a crate's documentation hold Rust, and rustdoc tries it.
-    let rust = ["halo-crypto/README.md", "halo-protocols/README.md", "docs/embedding.md"];
+    let rust = [
+        "halo-crypto/README.md",
+        "halo-protocols/README.md",
+        "halo-duchy-shell/README.md",
+        "docs/embedding.md",
+    ];
     let known = ["sh", "console", "text", "toml", "textproto", "yaml", "json"];
     let mut wrong = Vec::new();
     for page in pages::all() {

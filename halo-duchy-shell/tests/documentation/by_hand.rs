@@ -1,6 +1,5 @@
 //! The page that shows a measurement by hand, run as it stands, and with it what the operator's guide has for the duchies of that page.
 
-use std::ffi::OsString;
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
@@ -18,7 +17,7 @@ const GUIDE: &str = "docs/operators-guide.md";
 /// The ports that the page gives, which may be taken here.
 const PORTS: [&str; 7] = ["8443", "8451", "8452", "8461", "8462", "8471", "8472"];
 
-/// What the page's events are, and its sketches.
+/// How many people are in the events of the page, and what its sketches are.
 const PEOPLE: f64 = 160.0;
 const SKETCH: (f64, i64) = (12.0, 10_000);
 
@@ -33,7 +32,7 @@ fn the_page_gives_a_result() {
     let end = script.pop().expect("what stops everybody");
     script.extend(blocks(GUIDE).into_iter().filter(|block| block.starts_with("halo-duchy ")));
     let mut script = [script, vec![end]].concat().join("\n");
-    for (port, free) in PORTS.iter().zip(free_ports()) {
+    for (port, free) in PORTS.iter().zip(free_ports(0)) {
         assert!(script.contains(port), "the page has another port than {port}");
         script = script.replace(port, &free.to_string());
     }
@@ -41,28 +40,42 @@ fn the_page_gives_a_result() {
     script.insert_str(0, "set -euo pipefail\ntrap 'kill $(jobs -p) 2>/dev/null || true' EXIT\n");
 
     let folder = tempfile::tempdir().expect("a folder");
-    let program = Path::new(env!("CARGO_BIN_EXE_halo-duchy")).parent().expect("a folder").as_os_str();
+    let said = run(&script, folder.path(), &[]);
+    check_result(&folder.path().join("result.json"), SKETCH);
+    // What an operator sees of it, and of what was brought back from a backup.
+    assert!(said.matches("succeeded").count() > 2, "{said}");
+    assert!(folder.path().join("restored.sqlite").exists(), "{said}");
+}
+
+/// Runs a script in a folder, with our program and those of other folders in the path, and returns what it prints. Panics with
+/// that and with the logs in the folder if it fails.
+pub fn run(script: &str, folder: &Path, others: &[&Path]) -> String {
+    let program = Path::new(env!("CARGO_BIN_EXE_halo-duchy")).parent().expect("a folder");
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let path: OsString = [program, ":".as_ref(), path.as_os_str()].into_iter().collect();
+    let path =
+        others.iter().copied().chain([program]).map(Path::to_owned).chain(std::env::split_paths(&path));
     let output = Command::new("timeout")
-        .args(["180", "bash", "-c", &script])
-        .current_dir(folder.path())
-        .env("PATH", path)
+        .args(["180", "bash", "-c", script])
+        .current_dir(folder)
+        .env("PATH", std::env::join_paths(path).expect("a path"))
         .output()
         .expect("there is a bash");
-    let said = String::from_utf8_lossy(&output.stdout);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
     let logs = || {
-        let files =
-            fs::read_dir(folder.path()).expect("the folder").filter_map(|entry| Some(entry.ok()?.path()));
+        let files = fs::read_dir(folder).expect("the folder").filter_map(|entry| Some(entry.ok()?.path()));
         let logs = files.filter(|file| file.extension().is_some_and(|extension| extension == "log"));
         logs.map(|log| format!("{}:\n{}", log.display(), fs::read_to_string(&log).unwrap_or_default()))
             .collect::<String>()
     };
     assert!(output.status.success(), "{said}\n{}\n{}", String::from_utf8_lossy(&output.stderr), logs());
+    said
+}
 
-    let result = fs::read_to_string(folder.path().join("result.json")).expect("a result");
+/// Checks the result of the pages' events by sketches of this decay rate and size.
+pub fn check_result(file: &Path, sketch: (f64, i64)) {
+    let result = fs::read_to_string(file).expect("a result");
     let result: Value = serde_json::from_str(&result).expect("JSON");
-    let sketch = LiquidLegions::new(SKETCH.0, SKETCH.1).expect("a sketch");
+    let sketch = LiquidLegions::new(sketch.0, sketch.1).expect("a sketch");
     let deviation =
         reach_standard_deviation(&sketch, PEOPLE, 1.0, discrete_gaussian_noise_variance(1.0, 1e-5));
     // Noise is drawn afresh each time: eight standard deviations, which chance exceeds once in 10^15 times.
@@ -73,18 +86,16 @@ fn the_page_gives_a_result() {
         // A count is off by 5, for which the shares of the others make up.
         assert!((estimated - share).abs() <= 8.0 * 2.0 * 5.0 / PEOPLE, "{result}");
     }
-    // What an operator sees of it, and of what was brought back from a backup.
-    assert!(said.matches("succeeded").count() > 2, "{said}");
-    assert!(folder.path().join("restored.sqlite").exists(), "{said}");
 }
 
 /// Below those that the system gives to callers, other ones than tests of other processes take, and none that holds one of
-/// [`PORTS`].
-fn free_ports() -> impl Iterator<Item = u16> {
+/// [`PORTS`]. One test of this process has the even ones (0) and one the odd ones (1).
+pub fn free_ports(parity: u16) -> impl Iterator<Item = u16> {
     const POOL: std::ops::Range<u16> = 13_000..17_000;
     let first = std::process::id().wrapping_mul(97) % u32::from(POOL.end - POOL.start);
     let from = POOL.start + u16::try_from(first).unwrap_or_default();
     (from..POOL.end)
         .chain(POOL.start..from)
+        .filter(move |port| port % 2 == parity)
         .filter(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok())
 }

@@ -5,11 +5,11 @@ use std::fs;
 use crate::assert_none;
 use crate::pages::{self, Page};
 
-const PACKAGES: [&str; 6] =
+pub const PACKAGES: [&str; 6] =
     ["halo-crypto", "halo-protocols", "halo-duchy-shell", "halo-benches", "halo-examples", "halo-fuzz"];
 
 /// The folder of a package.
-fn folder(package: &str) -> &str {
+pub fn folder(package: &str) -> &str {
     match package {
         "halo-benches" => "benches",
         "halo-examples" => "examples",
@@ -58,7 +58,7 @@ fn what_cargo_is_told_to_do_exists() {
 }
 
 /// What a cargo command names that does not exist.
-fn missing(words: &[String]) -> Option<String> {
+pub fn missing(words: &[String]) -> Option<String> {
     let until = words.iter().position(|word| word == "--").unwrap_or(words.len());
     let (own, passed) = (&words[..until], words.get(until + 1..).unwrap_or_default());
     let value = |flags: &[&str]| {

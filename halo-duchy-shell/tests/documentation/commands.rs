@@ -13,10 +13,9 @@ use crate::pages::{self, Code};
 const PROGRAM: &str = "halo-duchy";
 
 /// Other programs in blocks for a shell, and why nobody tries them here.
-const OTHERS: [(&str, &str); 18] = [
+const OTHERS: [(&str, &str); 17] = [
     ("cd", "the shell's own"),
     ("curl", "fetches Rust, from the network"),
-    ("docker", "takes a container engine"),
     ("git", "fetches the repository, from the network"),
     ("grpcurl", "is not ours, and few machines have it"),
     ("head", "cuts what the command before prints"),
@@ -35,7 +34,7 @@ const OTHERS: [(&str, &str); 18] = [
 ];
 
 /// Pages whose blocks are run as they stand, and so may hold any command.
-const RUN: [&str; 2] = ["docs/by-hand.md", "examples/README.md"];
+const RUN: [&str; 3] = ["docs/by-hand.md", "docs/deployment/docker-compose.md", "examples/README.md"];
 
 #[test]
 fn the_program_understands_its_command_lines() {

@@ -1,13 +1,19 @@
 //! What the documentation says of commands is so: command lines are understood by the program, names of tests, benches and examples
-//! exist, pages are in the book, links lead to headings, pictures are those of the code, and the page that shows a measurement by
-//! hand is run as it stands. Rust snippets are doctests: the crates' own, and those of `examples/src/lib.rs`.
+//! exist, pages are in the book, links lead to headings, pictures are those of the code, configuration is read by what reads it, and
+//! the pages that show a measurement, by hand and by docker-compose, are run as they stand. Rust snippets are doctests: the crates' own,
+//! and those of `examples/src/lib.rs`.
 
 mod book;
 mod by_hand;
 mod cargo;
 mod commands;
+mod compose;
+mod data;
+mod demo;
+mod examples;
 mod pages;
 mod pictures;
+mod scripts;
 mod svg;
 
 /// Fails with all that is wrong, a line each.

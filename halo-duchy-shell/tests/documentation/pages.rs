@@ -116,7 +116,7 @@ impl Code<'_> {
 }
 
 /// Splits what a shell reads into simple commands of words. Not a shell: what these pages have of its language.
-fn simple_commands(script: &str) -> Vec<Vec<String>> {
+pub fn simple_commands(script: &str) -> Vec<Vec<String>> {
     let mut commands = vec![Vec::new()];
     let mut word = String::new();
     let mut quote = None;
