@@ -51,7 +51,6 @@ prepare_tools() {
         install_minio
         install_cue
         install_helm
-        install_promtool
         install_mdbook
         install_cargo_deny
         install_kubernetes' >"$preparation" 2>&1 &
@@ -79,6 +78,7 @@ install_packages() {
     have_browser || true
     have_valgrind || true
     have_etcd || true
+    have_promtool || true
 }
 
 install_mdbook() {
@@ -95,11 +95,6 @@ install_cue() {
 
 install_helm() {
     install_go_tool helm.sh/helm/v3/cmd/helm helm "$helm_version"
-}
-
-# Without what finds the targets of Prometheus in clouds, which is most of it.
-install_promtool() {
-    install_go_tool github.com/prometheus/prometheus/cmd/promtool promtool "$promtool_version" -tags remove_all_sd
 }
 
 # install_tool CRATE VERSION [FLAG...]: its path is in $tool.
@@ -170,6 +165,15 @@ etcd_found() {
     command -v etcd >/dev/null
 }
 
+# Whether there is Prometheus' tool, to try the alerts with.
+have_promtool() {
+    have promtool_found prometheus
+}
+
+promtool_found() {
+    command -v promtool >/dev/null
+}
+
 # have CONDITION PACKAGE...: whether the condition holds, if need be after installing packages where that is possible.
 have() {
     "$1" && return
@@ -207,7 +211,7 @@ separating_sets() {
     ' | sort -u
 }
 
-readonly kubernetes_version=1.35.4 cue_version=0.17.1 helm_version=3.22.0 promtool_version=0.316.0
+readonly kubernetes_version=1.35.4 cue_version=0.17.1 helm_version=3.22.0
 
 # find_go_tool NAME VERSION: prints the path of a tool: the one that a variable of its name (CUE, HELM, PROMTOOL) names, or the one
 # that install_go_tool installed. Fails if there is none.

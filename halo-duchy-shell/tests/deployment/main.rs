@@ -5,7 +5,7 @@
 mod manifests;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Command;
@@ -338,10 +338,13 @@ fn the_chart_renders_the_same_objects() {
 
 #[test]
 fn alerts_fire_for_what_they_should() {
-    let Some(promtool) = tool("promtool", "0.316.0") else { return };
-    let tried =
-        Command::new(promtool).args(["test", "rules"]).arg(deploy("observability/alerts.test.yaml")).output();
-    let tried = tried.expect("promtool");
+    let alerts = deploy("observability/alerts.test.yaml");
+    let tried = match Command::new("promtool").args(["test", "rules"]).arg(alerts).output() {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            return skipped("promtool", "it is not installed");
+        }
+        tried => tried.expect("promtool"),
+    };
     let said = [tried.stdout, tried.stderr].concat();
     assert!(tried.status.success(), "{}", String::from_utf8_lossy(&said));
 }
