@@ -13,7 +13,7 @@ use crate::system::{System, mill};
 
 /// Measurements for a point that is not always passed. The rarest needs all three data providers to choose the same one of two
 /// workers: one measurement of eight passes it, so these miss one point of some thousand.
-const TRIES: usize = 64;
+pub const TRIES: usize = 64;
 
 /// How a measurement ends when nothing happens.
 #[derive(Clone, Debug)]
