@@ -10,7 +10,10 @@
 //! constant_time -- --nocapture` does that alone. In a debug build every sum of integers is followed by a branch, so there
 //! the test has cargo build and run the release build of itself.
 
-#![cfg_attr(debug_assertions, allow(dead_code, unused_imports, reason = "the release build of the test has use for it"))]
+#![cfg_attr(
+    debug_assertions,
+    allow(dead_code, unused_imports, reason = "the release build of the test has use for it")
+)]
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod machine_code;

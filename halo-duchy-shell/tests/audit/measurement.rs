@@ -24,7 +24,8 @@ use halo_duchy_shell::proto::internal::{ComputationDetails, ComputationToken, co
 use halo_duchy_shell::proto::system::GetComputationStageRequest;
 use halo_duchy_shell::proto::system::computation::mpc_protocol_config::NoiseMechanism;
 use halo_duchy_shell::proto::system::computation_control_client::ComputationControlClient;
-use halo_duchy_shell::store::StoreAddress;
+use halo_duchy_shell::protocol_stages::Protocol as StoredProtocol;
+use halo_duchy_shell::store::{Store, StoreAddress};
 use halo_duchy_shell::trial::{Trial, TrialConfig};
 use halo_protocols::llv2::NoisePolicy;
 use serde_json::Value;
@@ -152,49 +153,82 @@ fn secrets(folder: &Path) -> Vec<(String, Vec<u8>)> {
     secrets
 }
 
-/// The secret of a computation at a duchy.
+/// The secret of a computation at a duchy, while it goes on.
 struct Kept {
-    name: String,
     /// As its row has it.
     stored: Vec<u8>,
     /// As the mill has it.
     clear: Vec<u8>,
+    /// Whether what is stored was found in the files of the database.
+    lies: bool,
 }
 
-/// The secrets that duchies keep of the computations in `ids`.
-async fn kept(folder: &Path, ids: &BTreeSet<String>) -> Vec<Kept> {
-    let mut kept = Vec::new();
-    for duchy in DUCHIES {
-        let file = format!("{duchy}_kek.tink");
-        let file = files(folder).into_iter().find(|path| path.ends_with(&file)).expect("a key");
-        let opener = ComputationSecrets::opened_by(Arc::new(FileKey::load(&file).expect("a keyset")));
-        let address = StoreAddress::Sqlite(folder.join(duchy).join("computations.sqlite"));
-        let store = address.open(Arc::new(SystemClock)).await.expect("a database");
-        for id in ids {
-            let Ok(computation) = store.get(id).await else { continue };
-            let stored = secret(&computation.details);
-            let token = ComputationToken {
-                global_computation_id: id.clone(),
-                computation_details: Some(computation.details),
-                ..ComputationToken::default()
-            };
-            let opened = opener.open(&token, duchy).await.expect("this duchy's");
-            let clear = secret(&opened.token.computation_details.expect("details"));
-            if !stored.is_empty() {
-                kept.push(Kept { name: format!("{duchy}: {id}"), stored, clear });
+/// The rows of the duchies of a trial, and what opens the secrets in them.
+struct Rows {
+    folder: PathBuf,
+    duchies: Vec<(&'static str, Arc<dyn Store>, ComputationSecrets)>,
+}
+
+impl Rows {
+    async fn open(folder: &Path) -> Self {
+        let mut duchies = Vec::new();
+        for duchy in DUCHIES {
+            let file = format!("{duchy}_kek.tink");
+            let file = files(folder).into_iter().find(|path| path.ends_with(&file)).expect("a key");
+            let opener = ComputationSecrets::opened_by(Arc::new(FileKey::load(&file).expect("a keyset")));
+            let address = StoreAddress::Sqlite(folder.join(duchy).join("computations.sqlite"));
+            let store = address.open(Arc::new(SystemClock)).await.expect("a database");
+            duchies.push((duchy, store, opener));
+        }
+        Self { folder: folder.to_owned(), duchies }
+    }
+
+    /// What the rows have while `work` goes on, by duchy and computation: when one has ended, its secret is gone.
+    async fn during(&self, work: impl Future<Output = ()>) -> BTreeMap<String, Kept> {
+        let mut kept = BTreeMap::new();
+        tokio::pin!(work);
+        loop {
+            tokio::select! {
+                () = &mut work => return kept,
+                () = tokio::time::sleep(Duration::from_millis(20)) => self.look(&mut kept).await,
             }
         }
     }
-    kept
+
+    async fn look(&self, kept: &mut BTreeMap<String, Kept>) {
+        let stages: Vec<_> = StoredProtocol::ALL.into_iter().flat_map(StoredProtocol::stages).collect();
+        for (duchy, store, opener) in &self.duchies {
+            for id in store.ids_in_stages(&stages).await.expect("ids") {
+                let name = format!("{duchy}: {id}");
+                if kept.get(&name).is_some_and(|kept| kept.lies) {
+                    continue;
+                }
+                let computation = store.get(&id).await.expect("it is there");
+                let stored = secret(&computation.details);
+                if stored.is_empty() {
+                    continue;
+                }
+                let lies = databases(&self.folder).windows(stored.len()).any(|bytes| bytes == stored);
+                let token = ComputationToken {
+                    global_computation_id: id,
+                    computation_details: Some(computation.details),
+                    ..ComputationToken::default()
+                };
+                let opened = opener.open(&token, duchy).await.expect("this duchy's");
+                let clear = secret(&opened.token.computation_details.expect("details"));
+                kept.insert(name, Kept { stored, clear, lies });
+            }
+        }
+    }
 }
 
 fn secret(details: &ComputationDetails) -> Vec<u8> {
     match details.protocol.as_ref().expect("a protocol") {
         computation_details::Protocol::LiquidLegionsV2(details) => {
-            details.local_elgamal_key.as_ref().expect("a key").secret_key.clone()
+            details.local_elgamal_key.as_ref().map_or_else(Vec::new, |key| key.secret_key.clone())
         }
         computation_details::Protocol::ReachOnlyLiquidLegionsV2(details) => {
-            details.local_elgamal_key.as_ref().expect("a key").secret_key.clone()
+            details.local_elgamal_key.as_ref().map_or_else(Vec::new, |key| key.secret_key.clone())
         }
         computation_details::Protocol::HonestMajorityShareShuffle(details) => details.random_seed.clone(),
         other => panic!("another protocol: {other:?}"),
@@ -202,12 +236,12 @@ fn secret(details: &ComputationDetails) -> Vec<u8> {
 }
 
 /// All that lies in the files of the duchies' databases, which are in the folders of their names.
-fn databases(folder: &Path) -> Told {
+fn databases(folder: &Path) -> Vec<u8> {
     let files =
         files(folder).into_iter().filter(|path| path.to_string_lossy().contains("computations.sqlite"));
     let contents: Vec<_> = files.map(|path| std::fs::read(path).expect("a file")).collect();
     assert!(contents.len() >= DUCHIES.len(), "each has one");
-    Told::by(&contents.concat())
+    contents.concat()
 }
 
 /// What a PEM file is of, and its bytes.
@@ -226,7 +260,7 @@ async fn measurements_leave_a_sound_log_that_tells_no_secret() {
     let path = folder.path().join("audit.log");
     let log = AuditLog::open(&path, "trial", "").expect("a log");
     audit::install(log.clone()).expect("the only one");
-    let mut homes = Vec::new();
+    let (mut homes, mut kept) = (Vec::new(), Vec::new());
     for (index, protocol) in protocols().into_iter().enumerate() {
         let home = folder.path().join(index.to_string());
         let metric = match protocol {
@@ -237,7 +271,9 @@ async fn measurements_leave_a_sound_log_that_tells_no_secret() {
             },
         };
         let trial = start(&home, protocol).await;
-        measure(&trial, metric).await;
+        let rows = Rows::open(&home).await;
+        kept.push(rows.during(measure(&trial, metric)).await);
+        drop(rows);
         intrude(&trial).await;
         trial.stop().await.expect("everyone stops");
         homes.push(home);
@@ -302,22 +338,19 @@ async fn measurements_leave_a_sound_log_that_tells_no_secret() {
     assert!(of("connection.refused").iter().any(|record| record["principal"] == "ip:127.0.0.1"));
     assert_eq!(of("computation.failed").len(), 0);
 
-    let ids = of("noise.added")
-        .iter()
-        .map(|record| record["computation"].as_str().expect("an id").to_owned())
-        .collect();
     let told = Told::by(&text);
     let (mut looked_for, mut opened) = (0, 0);
-    for home in homes {
-        for (name, secret) in secrets(&home) {
+    for (home, kept) in homes.iter().zip(kept) {
+        for (name, secret) in secrets(home) {
             assert!(!told.tells(&secret), "the log tells something of {name}");
             looked_for += 1;
         }
-        let databases = databases(&home);
-        for Kept { name, stored, clear } in kept(&home, &ids).await {
+        let databases = Told::by(&databases(home));
+        for (name, Kept { stored, clear, lies }) in kept {
             assert!(!told.tells(&clear), "the log tells something of {name}");
             assert_ne!(stored, clear, "{name}");
-            assert!(databases.tells(&stored), "{name}: what is stored is not where it is looked for");
+            assert!(lies, "{name}: what is stored is not where it is looked for");
+            assert!(!databases.tells(&stored), "{name}: it is still there when the computation has ended");
             assert!(!databases.tells(&clear), "{name}: the secret lies in the clear");
             opened += 1;
         }

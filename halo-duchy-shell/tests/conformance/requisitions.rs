@@ -68,7 +68,9 @@ impl World {
         match &mut details.protocol {
             Some(Details::LiquidLegionsV2(details)) => {
                 details.role = RoleInComputation::NonAggregator as i32;
-                details.parameters.get_or_insert_default().elliptic_curve_id = 415;
+                let parameters = details.parameters.get_or_insert_default();
+                parameters.elliptic_curve_id = 415;
+                parameters.sketch_parameters.get_or_insert_default().size = 100;
             }
             Some(Details::HonestMajorityShareShuffle(details)) => {
                 details.parameters.get_or_insert_default().ring_modulus = 127;

@@ -91,7 +91,9 @@ fn own_commands(code: &Code<'_>) -> Vec<Vec<String>> {
                 _ => words.iter().skip_while(|word| is_assignment(word)).cloned().collect(),
             };
             let (program, arguments) = own.split_first()?;
-            (program == PROGRAM).then(|| arguments.to_vec())
+            // The beginning of a function of that name is no call.
+            let begins = arguments.is_empty() && code.text.contains(&format!("{PROGRAM}() {{"));
+            (program == PROGRAM && !begins).then(|| arguments.to_vec())
         })
         .collect()
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::thread::sleep;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -19,6 +19,8 @@ use halo_duchy_shell::computation_secrets::ComputationSecrets;
 use halo_duchy_shell::key_encryption::FileKey;
 use halo_duchy_shell::pki::{Pki, PkiSpec};
 use halo_duchy_shell::proto::internal::ComputationToken;
+use halo_duchy_shell::proto::internal::computation_details::Protocol as Details;
+use halo_duchy_shell::protocol_stages::Protocol as StoredProtocol;
 use halo_duchy_shell::store::{SqliteStore, Store};
 use halo_duchy_shell::telemetry::context::trace_id;
 use halo_duchy_shell::telemetry::instruments::{Kind, definitions};
@@ -47,6 +49,7 @@ fn a_measurement_is_one_trace_and_its_metrics_are_upstreams() {
     let extras = Extras { environment, ..Extras::default() };
     let mut fleet = Fleet::start_with(extras, settings, &events(), &PUBLISHERS, None);
     let measurement = fleet.create(0, REACH_AND_FREQUENCY);
+    let keys = computation_keys(&fleet);
     fleet.watch(&measurement);
     fleet.stop();
     fleet.stop_kingdom();
@@ -56,7 +59,7 @@ fn a_measurement_is_one_trace_and_its_metrics_are_upstreams() {
     one_trace(&spans, &computation);
     series_are_as_defined(&collector.series());
     stages_are_measured(&collector.series());
-    secrets_are_not_logged(&fleet, &computation);
+    secrets_are_not_logged(&fleet, &computation, keys);
 }
 
 #[test]
@@ -343,20 +346,33 @@ fn stages_are_measured(series: &[Series]) {
     }
 }
 
-/// Neither the keys that the parties were given nor those that the duchies made are in any log, however they are written.
-fn secrets_are_not_logged(fleet: &Fleet, computation: &str) {
+/// The secret keys that the duchies have made for the only computation, which has just begun: when it ends, they are gone.
+fn computation_keys(fleet: &Fleet) -> Vec<Vec<u8>> {
     let files = fleet.secret_files();
-    assert!(files.len() > 10, "only {}", files.len());
-    let mut secrets: Vec<Vec<u8>> = files.iter().flat_map(|path| key_windows(path)).collect();
-    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    let stages: Vec<_> = StoredProtocol::LiquidLegionsV2.stages().collect();
+    let mut keys = Vec::new();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
     for duchy in DUCHIES {
         let store = SqliteStore::open(&fleet.database(duchy), Arc::new(SystemClock)).expect("a database");
-        let found = runtime.block_on(store.get(computation)).expect("the computation");
-        let token = ComputationToken {
-            global_computation_id: computation.to_owned(),
-            computation_details: Some(found.details),
-            ..ComputationToken::default()
+        let with_key = async {
+            loop {
+                for id in store.ids_in_stages(&stages).await.expect("ids") {
+                    let found = store.get(&id).await.expect("the computation");
+                    if let Some(Details::LiquidLegionsV2(details)) = &found.details.protocol
+                        && details.local_elgamal_key.is_some()
+                    {
+                        return ComputationToken {
+                            global_computation_id: id,
+                            computation_details: Some(found.details),
+                            ..ComputationToken::default()
+                        };
+                    }
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
         };
+        let token = runtime.block_on(async { tokio::time::timeout(Duration::from_secs(60), with_key).await });
+        let token = token.expect("a key is made at once");
         let file = format!("{duchy}_kek.tink");
         let file = files.iter().find(|path| path.ends_with(&file)).expect("a key encryption key");
         let key = FileKey::load(file).expect("a keyset");
@@ -365,9 +381,7 @@ fn secrets_are_not_logged(fleet: &Fleet, computation: &str) {
         assert!(opened.opened_with.is_some(), "it lay in the clear");
         let details =
             opened.token.computation_details.and_then(|details| details.protocol).expect("a protocol");
-        let halo_duchy_shell::proto::internal::computation_details::Protocol::LiquidLegionsV2(details) =
-            details
-        else {
+        let Details::LiquidLegionsV2(details) = details else {
             panic!("another protocol");
         };
         let pair = details.local_elgamal_key.expect("a key");
@@ -376,8 +390,16 @@ fn secrets_are_not_logged(fleet: &Fleet, computation: &str) {
         // Whole, though one of 256 is shorter than 32 bytes: upstream's form has no leading zeros.
         let key = pair.secret_key.clone();
         KeyPair::from_parts(&key, public).expect("the key in the clear");
-        secrets.push(key[..WINDOW].to_vec());
+        keys.push(key[..WINDOW].to_vec());
     }
+    keys
+}
+
+/// Neither the keys that the parties were given nor `keys`, which the duchies made, are in any log, however they are written.
+fn secrets_are_not_logged(fleet: &Fleet, computation: &str, keys: Vec<Vec<u8>>) {
+    let files = fleet.secret_files();
+    assert!(files.len() > 10, "only {}", files.len());
+    let secrets = files.iter().flat_map(|path| key_windows(path)).chain(keys);
     let logs = fleet.whole_logs();
     assert!(logs.contains("stage done") && logs.contains(computation), "the logs are not there");
     // The messages that have them were told of.

@@ -93,7 +93,7 @@ pub enum StepError {
         /// The worker.
         from: DuchyId,
         /// Why not.
-        source: SettingError,
+        source: Box<SettingError>,
     },
     /// The workers do not agree on the number of registers, and what each of them sent is as long as it says.
     #[error("the workers' vectors are of {} and {} registers", .0[0], .0[1])]
@@ -448,7 +448,7 @@ fn own_parameters(
     let register_count = packed::register_count(message).map_err(malformed)?;
     let parameters = setting
         .frequency_vector_parameters(register_count)
-        .map_err(|source| StepError::RegisterCount { from: from(), source })?;
+        .map_err(|source| StepError::RegisterCount { from: from(), source: Box::new(source) })?;
     let (expected, found) = (parameters.shuffled_length(), packed::value_count(message).map_err(malformed)?);
     if found != expected {
         let source = ShareShuffleError::ShareLength { share: worker, expected, found }.into();

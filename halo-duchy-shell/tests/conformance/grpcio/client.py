@@ -176,7 +176,10 @@ def create_computation(computation):
                 "measurement_spec": computation.measurement_spec,
                 "participant_count": 3,
             },
-            "liquid_legions_v2": {"role": AGGREGATOR, "parameters": {"elliptic_curve_id": 415}},
+            "liquid_legions_v2": {
+                "role": AGGREGATOR,
+                "parameters": {"elliptic_curve_id": 415, "sketch_parameters": {"size": 100}},
+            },
         },
         requisitions=[
             {
