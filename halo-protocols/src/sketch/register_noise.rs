@@ -283,7 +283,8 @@ mod tests {
             }),
             ..Default::default()
         };
-        let noise = RegisterNoise::new(&parameters, NoiseMechanism::Geometric.into()).unwrap();
+        let noise =
+            RegisterNoise::new(&parameters, NoiseMechanism::Geometric.into()).expect("sound parameters");
         let (registers, ids) = (noise.reach_only_register_count(), noise.most_blinded_histogram_ids(1));
 
         let mut drawn = Vec::new();
@@ -295,7 +296,9 @@ mod tests {
                 KernelContext::new(Executor::serial().with_control(control.clone()), streams.clone());
             let mut encrypted = Vec::new();
             drawn.push(
-                noise.encrypt_ids(&EncryptionKey::new(key), &streams, &context, &mut encrypted).unwrap(),
+                noise
+                    .encrypt_ids(&EncryptionKey::new(key), &streams, &context, &mut encrypted)
+                    .expect("there is room"),
             );
             let progress = control.progress();
             assert_eq!((progress.step, progress.total), (2, registers));
