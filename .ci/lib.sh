@@ -213,7 +213,7 @@ separating_sets() {
 
 readonly kubernetes_version=1.35.4 cue_version=0.17.1 helm_version=3.22.0
 
-# find_go_tool NAME VERSION: prints the path of a tool: the one that a variable of its name (CUE, HELM, PROMTOOL) names, or the one
+# find_go_tool NAME VERSION: prints the path of a tool: the one that a variable of its name (CUE, HELM) names, or the one
 # that install_go_tool installed. Fails if there is none.
 find_go_tool() {
     local variable=${1^^}
@@ -221,12 +221,12 @@ find_go_tool() {
     [[ -x $path ]] && printf '%s\n' "$path"
 }
 
-# install_go_tool PACKAGE NAME VERSION [FLAG...]: installs a tool of the Go proxy once per machine, outside the clone; its path is in
+# install_go_tool PACKAGE NAME VERSION: installs a tool of the Go proxy once per machine, outside the clone; its path is in
 # $tool.
 install_go_tool() {
     tool=$(find_go_tool "$2" "$3") && return
     local root=${XDG_CACHE_HOME:-$HOME/.cache}/halo-duchy/$2-$3
-    command -v go >/dev/null && GOBIN=$root/bin build_go install "${@:4}" "$1@v$3" && tool=$(find_go_tool "$2" "$3")
+    command -v go >/dev/null && GOBIN=$root/bin build_go install "$1@v$3" && tool=$(find_go_tool "$2" "$3")
 }
 
 # Builds kube-apiserver and kube-controller-manager once per machine, from Kubernetes' module at the Go proxy (minutes),

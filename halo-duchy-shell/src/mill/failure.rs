@@ -36,7 +36,7 @@ fn is_last(token: &ComputationToken, maximum: i32) -> bool {
 /// The attempts at the stage up to this one that have failed, if this one does: those that were interrupted have not.
 fn failed_attempts(token: &ComputationToken) -> i32 {
     let details = token.stage_specific_details.as_ref();
-    token.attempt - details.map_or(0, |details| details.interrupted_attempts)
+    token.attempt.saturating_sub(details.map_or(0, |details| details.interrupted_attempts))
 }
 
 impl Work {
@@ -61,7 +61,7 @@ impl Work {
                 self.observe(StageEvent::Interrupted { reason: error.to_string() });
                 self.mill.log_transient(claimed, &error).await;
                 let failed = GivenBack::Failed(&error.to_string());
-                self.give_back(claimed, self.mill.retry_delay(attempt), failed).await;
+                self.give_back(claimed, self.mill.retry_delay(failed_attempts(claimed)), failed).await;
             }
             MillError::Permanent { .. } => {
                 tracing::error!(%error, "the computation cannot go on");
@@ -104,7 +104,7 @@ impl Work {
         if let Err(status) = self.mill.fail_at_kingdom(&latest, reason).await {
             // The next attempt will fail in the same way and try to tell the Kingdom again.
             tracing::error!(%status, "the Kingdom is not told of the failure");
-            let attempt = claimed.attempt.min(self.mill.options.max_attempts);
+            let attempt = failed_attempts(claimed).min(self.mill.options.max_attempts);
             let why = format!("{reason}; and the Kingdom is not told of it: {}", status.message());
             let failed = GivenBack::Failed(&why);
             return self.give_back(claimed, self.mill.retry_delay(attempt), failed).await;

@@ -148,7 +148,7 @@ impl Work {
     async fn attempt(&mut self) -> Result<(), MillError> {
         let stage = ProtocolStage::of(&self.token).map_err(convert::ConvertError::from)?;
         if is_one_too_many(&self.token, self.mill.options.max_attempts) {
-            let reason = format!("{} attempts at {} have failed", self.token.attempt - 1, stage.name());
+            let reason = format!("attempt {} at {} is one too many", self.token.attempt, stage.name());
             return Err(MillError::Permanent { what: "giving up", reason });
         }
         self.observe(StageEvent::Started);

@@ -103,7 +103,8 @@ pub(super) async fn enqueue(
     rules::check_enqueue(&computation, &guard, &expected_owner)?;
     let ended = end_current_attempt(rows, &computation, &ending, now).await?;
     if ended && ending.reason == EndReason::Cancelled {
-        computation.stage_details.interrupted_attempts += 1;
+        let interrupted = &mut computation.stage_details.interrupted_attempts;
+        *interrupted = interrupted.saturating_add(1);
         rows.update_stage_details(&computation).await?;
     }
     computation.version = rules::next_version(now, computation.version);

@@ -99,9 +99,8 @@ impl Expected {
                 };
                 require_protocol(header, "Liquid Legions v2", ours)?;
                 let parameters = details.parameters.as_ref();
-                let curve_id = parameters.map_or(0, |parameters| parameters.elliptic_curve_id);
-                let size = parameters.and_then(|parameters| parameters.sketch_parameters);
-                sketch(header, "Liquid Legions v2", curve_id, size, Registers::of_curve)
+                let parameters = parameters.map(|known| (known.elliptic_curve_id, known.sketch_parameters));
+                sketch(header, "Liquid Legions v2", parameters.unwrap_or_default(), Registers::of_curve)
             }
             Some(ProtocolDetails::ReachOnlyLiquidLegionsV2(details)) => {
                 let name = "reach-only Liquid Legions v2";
@@ -110,9 +109,8 @@ impl Expected {
                 };
                 require_protocol(header, name, ours)?;
                 let parameters = details.parameters.as_ref();
-                let curve_id = parameters.map_or(0, |parameters| parameters.elliptic_curve_id);
-                let size = parameters.and_then(|parameters| parameters.sketch_parameters);
-                sketch(header, name, curve_id, size, Registers::reach_only_of_curve)
+                let parameters = parameters.map(|known| (known.elliptic_curve_id, known.sketch_parameters));
+                sketch(header, name, parameters.unwrap_or_default(), Registers::reach_only_of_curve)
             }
             Some(ProtocolDetails::HonestMajorityShareShuffle(details)) => {
                 let ours = |protocol: &ConfiguredProtocol| {
@@ -147,8 +145,7 @@ fn require_protocol(
 fn sketch(
     header: &Header,
     name: &str,
-    curve_id: i32,
-    parameters: Option<LiquidLegionsSketchParameters>,
+    (curve_id, parameters): (i32, Option<LiquidLegionsSketchParameters>),
     registers: impl FnOnce(i64, u64) -> Option<Registers>,
 ) -> Result<Expected, Status> {
     if header.protocol.is_some() {
