@@ -43,6 +43,9 @@ pub enum KeyUriError {
     /// The file has no name.
     #[error("file: lacks the path of a Tink keyset")]
     Path,
+    /// The file is on another machine.
+    #[error("{0:?} names a host: a keyset is read from a path of this machine, file:/PATH")]
+    Host(String),
     /// It names no key in a token.
     #[error(transparent)]
     Token(#[from] UriError),
@@ -166,11 +169,14 @@ impl FromStr for KeyUri {
 
     fn from_str(text: &str) -> Result<Self, KeyUriError> {
         if let Some(path) = text.strip_prefix("file:") {
-            // RFC 8089 writes an absolute path after an empty host.
-            let path = path.strip_prefix("//").filter(|path| path.starts_with('/')).unwrap_or(path);
-            return match path {
-                "" => Err(KeyUriError::Path),
-                path => Ok(Self::File(path.into())),
+            // RFC 8089 writes an absolute path after an empty host. More slashes than one begin the same path.
+            return match path.strip_prefix("//") {
+                Some(path) if path.starts_with('/') => {
+                    Ok(Self::File(format!("/{}", path.trim_start_matches('/')).into()))
+                }
+                Some(_) => Err(KeyUriError::Host(text.to_owned())),
+                None if path.is_empty() => Err(KeyUriError::Path),
+                None => Ok(Self::File(path.into())),
             };
         }
         if text.starts_with("pkcs11:") {
@@ -220,7 +226,9 @@ mod tests {
         // What it is called has nothing of the library and the PIN.
         let token = "pkcs11:token=duchy;object=kek?module-path=/usr/lib/hsm.so&pin-source=file:/run/pin";
         assert_eq!(token.parse::<KeyUri>().expect("a key").to_string(), "pkcs11:token=duchy;object=kek");
-        assert_eq!("file:///etc/kek.tink".parse(), Ok(KeyUri::File("/etc/kek.tink".into())));
+        for uri in ["file:///etc/kek.tink", "file:////etc/kek.tink", "file://///etc/kek.tink"] {
+            assert_eq!(uri.parse(), Ok(KeyUri::File("/etc/kek.tink".into())), "{uri}");
+        }
     }
 
     #[test]
@@ -230,6 +238,9 @@ mod tests {
             assert!(refused(uri).starts_with("not of the form file:PATH"), "{uri}");
         }
         assert!(refused("file:").contains("path"));
+        for uri in ["file://", "file://host", "file://host/etc/kek.tink"] {
+            assert!(refused(uri).contains("names a host"), "{uri}");
+        }
         let pin = refused("pkcs11:token=duchy;object=kek?module-path=/lib/hsm.so&pin-value=271828");
         assert!(pin.contains("pin-source") && !pin.contains("271828"), "{pin}");
         for name in [
