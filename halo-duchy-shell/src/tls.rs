@@ -245,11 +245,16 @@ impl TlsIdentity {
         self.measure();
     }
 
-    /// Has the metrics tell when the certificate expires.
+    /// Has the metrics tell when the certificate and the first of the roots expire.
     pub(crate) fn measure(&self) {
-        if let Some(end) = self.0.current().chain.iter().filter_map(|one| x509::not_after(one)).min() {
-            CERTIFICATE_EXPIRATION.set(end as f64, ["tls"]);
-        }
+        let material = self.0.current();
+        let first = |ends: &mut dyn Iterator<Item = u64>, certificate| {
+            if let Some(end) = ends.min() {
+                CERTIFICATE_EXPIRATION.set(end as f64, [certificate]);
+            }
+        };
+        first(&mut material.chain.iter().filter_map(|one| x509::not_after(one)), "tls");
+        first(&mut material.roots.iter().filter_map(|root| x509::not_after(root)), "roots");
     }
 
     /// How often certificate, key or roots were replaced.

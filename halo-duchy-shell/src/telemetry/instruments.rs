@@ -243,9 +243,9 @@ metrics! {
     SWEPT: Counter["kind" in ["intermediate", "orphaned", "private_key"]],
         "halo_cmm.duchy.swept", "{object}", &[],
         "Blobs deleted because nothing needs them: `intermediate`, `orphaned` or `private_key`";
-    CERTIFICATE_EXPIRATION: Gauge["certificate" in ["tls", "consent_signaling"]],
+    CERTIFICATE_EXPIRATION: Gauge["certificate" in ["tls", "roots", "consent_signaling"]],
         "halo_cmm.duchy.certificate.expiration_timestamp", "s", &[],
-        "Unix time at which the certificate in use expires: `tls`, the first of its chain, or `consent_signaling`";
+        "Unix time at which the first of the certificates in use expires: `tls` and its chain, trusted `roots`, `consent_signaling`";
     QUEUE_DEPTH: Gauge["halo_cmm.computation.type"],
         "halo_cmm.duchy.queue.depth", "{computation}", &[],
         "Computations in stages that mills work on, claimed or not";

@@ -175,7 +175,7 @@ fn prometheus_comes_for_metrics() {
 }
 
 #[test]
-fn metrics_tell_when_the_certificate_in_use_expires() {
+fn metrics_tell_when_the_certificates_in_use_expire() {
     for knows_duchies in [false, true] {
         let folder = tempfile::tempdir().expect("a folder");
         let create = |name, valid_days| {
@@ -202,23 +202,27 @@ fn metrics_tell_when_the_certificate_in_use_expires() {
     }
 }
 
-/// Waits until the metrics at `port` tell of a certificate for TLS that lasts for so many days more.
+/// Waits until the metrics at `port` tell of a certificate for TLS and of roots that last for so many days more.
 fn expires_in(days: u64, port: u16) {
-    const SERIES: &str = "halo_cmm_duchy_certificate_expiration_timestamp_seconds{certificate=\"tls\"} ";
     let begun = Instant::now();
     loop {
         let answer = scrape(port);
-        let end =
-            answer.as_ref().and_then(|answer| answer.lines().find_map(|line| line.strip_prefix(SERIES)));
-        let end = end.map(|end| end.parse::<f64>().expect("a number"));
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
-        let left = end.map(|end| ((end - now.as_secs_f64()) / 86_400.0).round());
-        if left == Some(days as f64) {
+        let left =
+            ["tls", "roots"].map(|certificate| days_left(answer.as_deref().unwrap_or_default(), certificate));
+        if left == [Some(days); 2] {
             return;
         }
         assert!(begun.elapsed() < PATIENCE, "{left:?} days in place of {days}: {answer:?}");
         sleep(GLANCE);
     }
+}
+
+fn days_left(metrics: &str, certificate: &str) -> Option<u64> {
+    let series =
+        format!("halo_cmm_duchy_certificate_expiration_timestamp_seconds{{certificate=\"{certificate}\"}} ");
+    let end: f64 = metrics.lines().find_map(|line| line.strip_prefix(&series))?.parse().expect("a number");
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
+    Some(((end - now.as_secs_f64()) / 86_400.0).round() as u64)
 }
 
 /// An internal API server whose metrics Prometheus comes for at this port.
@@ -329,7 +333,7 @@ fn stages_are_measured(series: &[Series]) {
     has("halo_cmm.duchy.herald.items", &[("state", "PENDING_COMPUTATION"), ("result", "done")]);
     has("halo_cmm.duchy.herald_lag_seconds", &[]);
     has("halo_cmm.duchy.herald.last_contact_timestamp", &[]);
-    for certificate in ["tls", "consent_signaling"] {
+    for certificate in ["tls", "roots", "consent_signaling"] {
         has("halo_cmm.duchy.certificate.expiration_timestamp", &[("certificate", certificate)]);
     }
     has("halo_cmm.duchy.blob.bytes", &[("operation", "write")]);
