@@ -148,7 +148,8 @@ fn headings_are_named_as_github_names_them() {
     assert_eq!(anchors(&page), BTreeSet::from(["a".into(), "a-1".into()]));
 }
 
-/// A block that says nothing of its language is one of Rust to rustdoc, and to a reader nothing.
+/// A block that says nothing of its language is one of Rust to rustdoc, and to a reader nothing. Lines that rustdoc hides are
+/// seen on crates.io, and break what is copied.
 #[test]
 fn every_block_says_what_it_is() {
     // Pages that are a crate's documentation hold Rust, and rustdoc tries it.
@@ -164,7 +165,12 @@ fn every_block_says_what_it_is() {
         for code in page.code() {
             let tried = rust.contains(&page.path.as_str());
             match code.language {
-                Some("rust" | "") if tried => {}
+                Some("rust") if tried => {
+                    let hidden = |line: &str| line == "#" || line.starts_with("# ");
+                    if page.path.ends_with("README.md") && code.text.lines().any(hidden) {
+                        wrong.push(format!("{}: a line is hidden", code.place()));
+                    }
+                }
                 Some(language) if !known.contains(&language) => {
                     wrong.push(format!("{}: a block of `{language}`, which nobody tries", code.place()));
                 }
