@@ -219,6 +219,17 @@ pub struct Expired {
     pub limit: u32,
 }
 
+/// A computation that is over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// The id within this duchy.
+    pub local_id: i64,
+    /// The id that all parties use.
+    pub global_id: String,
+    /// What it ended for; unspecified if that cannot be read.
+    pub reason: CompletedReason,
+}
+
 /// The work of a protocol: what waits for a mill, and what mills are at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Queue {
@@ -344,8 +355,8 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Forgets a computation; `false` if there is none. Its blobs must have been deleted before.
     async fn delete(&self, local_id: i64) -> Result<bool, StoreError>;
 
-    /// The local and global ids of ended computations that may go, by local id.
-    async fn expired(&self, expired: &Expired) -> Result<Vec<(i64, String)>, StoreError>;
+    /// Ended computations that may go, by local id.
+    async fn expired(&self, expired: &Expired) -> Result<Vec<Ended>, StoreError>;
 
     /// Whether there is no computation.
     async fn is_empty(&self) -> Result<bool, StoreError>;

@@ -32,7 +32,7 @@ use crate::proto::internal::{
     RecordRequisitionFulfillmentRequest, RecordRequisitionFulfillmentResponse, SweepBlobsRequest,
     SweepBlobsResponse, UpdateComputationDetailsRequest, UpdateComputationDetailsResponse,
 };
-use crate::store::{Computation, Expired, GivenBack, Store, StoreError};
+use crate::store::{Computation, Ended, Expired, GivenBack, Store};
 use crate::sweep::{SweepError, Sweeper};
 use crate::telemetry::instruments::{PURGED, SWEPT};
 
@@ -224,9 +224,9 @@ impl ComputationsService {
         let mut response = PurgeComputationsResponse::default();
         loop {
             let computations = self.store.expired(&page).await?;
-            let Some(&(last, _)) = computations.last() else { return Ok(response) };
-            for (local_id, global_id) in computations {
-                if !reasons.is_empty() && !self.ended_for(&global_id, &reasons).await? {
+            let Some(last) = computations.last().map(|ended| ended.local_id) else { return Ok(response) };
+            for Ended { local_id, global_id, reason } in computations {
+                if !reasons.is_empty() && !reasons.contains(&reason) {
                     continue;
                 }
                 if !force {
@@ -241,15 +241,6 @@ impl ComputationsService {
                 }
             }
             page = Expired { after: last, ..page };
-        }
-    }
-
-    /// Whether a computation ended for one of these reasons. One that is gone meanwhile did not.
-    async fn ended_for(&self, global_id: &str, reasons: &[CompletedReason]) -> Result<bool, ShellError> {
-        match self.store.get(global_id).await {
-            Ok(ended) => Ok(reasons.contains(&ended.details.ending_state())),
-            Err(StoreError::NotFound { .. }) => Ok(false),
-            Err(error) => Err(error.into()),
         }
     }
 

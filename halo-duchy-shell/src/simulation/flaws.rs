@@ -16,8 +16,8 @@ use crate::proto::internal::computation_details::CompletedReason;
 use crate::proto::internal::{ComputationDetails, ExternalRequisitionKey, RequisitionEntry};
 use crate::protocol_stages::{Protocol, ProtocolStage};
 use crate::store::{
-    Advance, Claim, Computation, Expired, Fulfillment, GivenBack, Guard, Lease, Listing, NewComputation,
-    Queue, Record, Stat, Store, StoreError,
+    Advance, Claim, Computation, Ended, Expired, Fulfillment, GivenBack, Guard, Lease, Listing,
+    NewComputation, Queue, Record, Stat, Store, StoreError,
 };
 
 /// Stores without fencing: whoever has lost a lease writes all the same.
@@ -317,7 +317,7 @@ impl<M: Misconduct> Store for FlawedStore<M> {
         self.sound.store.delete(local_id).await
     }
 
-    async fn expired(&self, expired: &Expired) -> Result<Vec<(i64, String)>, StoreError> {
+    async fn expired(&self, expired: &Expired) -> Result<Vec<Ended>, StoreError> {
         self.sound.store.expired(expired).await
     }
 

@@ -26,8 +26,8 @@ use crate::proto::internal::computation_details::CompletedReason;
 use crate::proto::internal::{ComputationDetails, ExternalRequisitionKey, RequisitionEntry};
 use crate::protocol_stages::{Protocol, ProtocolStage};
 use crate::store::{
-    Advance, Claim, Computation, Expired, Fulfillment, GivenBack, Guard, Lease, Listing, NewComputation,
-    Queue, Record, Stat, Store, StoreError,
+    Advance, Claim, Computation, Ended, Expired, Fulfillment, GivenBack, Guard, Lease, Listing,
+    NewComputation, Queue, Record, Stat, Store, StoreError,
 };
 
 /// The store, watched, from within a process.
@@ -196,7 +196,7 @@ impl Store for WatchedStore {
         .await
     }
 
-    async fn expired(&self, expired: &Expired) -> Result<Vec<(i64, String)>, StoreError> {
+    async fn expired(&self, expired: &Expired) -> Result<Vec<Ended>, StoreError> {
         self.read(self.store.expired(expired)).await
     }
 

@@ -8,8 +8,9 @@ use futures::future::BoxFuture;
 
 use super::rows::{Key, Rows};
 use super::{
-    Advance, Claim, Computation, Expired, Fulfillment, GivenBack, Guard, Lease, Listing, NewComputation,
-    Queue, Record, Stat, Store, StoreError, inspection, leases, lifecycle, requisitions, retention, rules,
+    Advance, Claim, Computation, Ended, Expired, Fulfillment, GivenBack, Guard, Lease, Listing,
+    NewComputation, Queue, Record, Stat, Store, StoreError, inspection, leases, lifecycle, requisitions,
+    retention, rules,
 };
 use crate::clock::Timestamp;
 use crate::continuation_token::ContinuationToken;
@@ -160,7 +161,7 @@ impl<B: Backend> Store for B {
         self.write(move |rows, _| rows.delete_computation(local_id)).await
     }
 
-    async fn expired(&self, expired: &Expired) -> Result<Vec<(i64, String)>, StoreError> {
+    async fn expired(&self, expired: &Expired) -> Result<Vec<Ended>, StoreError> {
         let expired = expired.clone();
         self.read(move |rows, _| {
             let expired = expired.clone();

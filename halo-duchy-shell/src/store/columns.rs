@@ -8,6 +8,7 @@ use super::unknown::Unknown;
 use super::{BlobDependency, Computation, StoreError};
 #[cfg(any(feature = "postgres", feature = "spanner"))]
 use crate::clock::Timestamp;
+use crate::proto::internal::computation_details::CompletedReason;
 use crate::proto::internal::{ComputationStageAttemptDetails, RequisitionMetadata};
 use crate::protocol_stages::{Protocol, ProtocolStage};
 
@@ -27,6 +28,17 @@ pub(super) fn storable(time: Timestamp) -> Timestamp {
 /// A message from a column of bytes.
 pub(super) fn decode<M: Message + Default>(what: &'static str, bytes: &[u8]) -> Result<M, StoreError> {
     M::decode(bytes).map_err(|error| StoreError::corrupt(what)(error.into()))
+}
+
+/// What ended computations' details say of the reason, without a copy of anything else in them. A computation goes even if its
+/// details cannot be read.
+pub(super) fn ended_for(details: &[u8]) -> CompletedReason {
+    #[derive(Clone, PartialEq, Message)]
+    struct Reason {
+        #[prost(enumeration = "CompletedReason", tag = "2")]
+        ending_state: i32,
+    }
+    Reason::decode(details).unwrap_or_default().ending_state()
 }
 
 /// A computation's details as they are stored. They hold key material: the copy made for the database is wiped.
@@ -86,5 +98,26 @@ pub(super) const fn dependency_number(dependency: BlobDependency) -> i32 {
         BlobDependency::Input => 1,
         BlobDependency::Output => 2,
         BlobDependency::PassThrough => 3,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::internal::ComputationDetails;
+
+    #[test]
+    fn details_tell_why_a_computation_ended_if_they_can_be_read() {
+        for reason in [CompletedReason::Succeeded, CompletedReason::Failed, CompletedReason::Canceled] {
+            let details = ComputationDetails {
+                kingdom_computation: Some(Default::default()),
+                ending_state: reason as i32,
+                ..Default::default()
+            };
+            assert_eq!(ended_for(&details.encode_to_vec()), reason);
+        }
+        for unreadable in [&b""[..], b"\x10", b"\x10\x7f", b"\xff"] {
+            assert_eq!(ended_for(unreadable), CompletedReason::Unspecified, "{unreadable:?}");
+        }
     }
 }

@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use super::inspection::Listing;
 use super::tables::{Row, Table};
 use super::unknown::Unknown;
-use super::{Claim, Computation, Expired, Queue, Stat, StoreError};
+use super::{Claim, Computation, Ended, Expired, Queue, Stat, StoreError};
 use crate::clock::Timestamp;
 use crate::proto::internal::computation_stage_attempt_details::EndReason;
 use crate::proto::internal::{ExternalRequisitionKey, RequisitionMetadata};
@@ -91,7 +91,7 @@ pub(super) trait ReadRows: Send {
     async fn blob_paths(&mut self, local_id: i64) -> Result<Vec<String>, StoreError>;
 
     /// See [`Store::expired`](super::Store::expired).
-    async fn expired(&mut self, expired: &Expired) -> Result<Vec<(i64, String)>, StoreError>;
+    async fn expired(&mut self, expired: &Expired) -> Result<Vec<Ended>, StoreError>;
 
     /// See [`Store::is_empty`](super::Store::is_empty).
     async fn is_empty(&mut self) -> Result<bool, StoreError>;

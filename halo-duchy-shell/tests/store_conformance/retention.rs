@@ -43,11 +43,12 @@ pub async fn a_deleted_computation_is_gone(h: Harness) {
 }
 
 pub async fn ended_computations_expire_page_by_page(h: Harness) {
+    let reason = |n: usize| [CompletedReason::Succeeded, CompletedReason::Failed][n % 2];
     for n in 0..7 {
         let created = h.create(&format!("c{n}"), NON_AGGREGATOR).await;
         h.clock.advance(Duration::from_secs(1));
         if n != 3 {
-            h.store.finish(&created.guard(), CompletedReason::Succeeded, "").await.expect("finish");
+            h.store.finish(&created.guard(), reason(n), "").await.expect("finish");
         }
     }
     // The last one has changed too late.
@@ -61,13 +62,13 @@ pub async fn ended_computations_expire_page_by_page(h: Harness) {
     let mut found = Vec::new();
     loop {
         let ids = h.other.expired(&page).await.expect("a page");
-        assert!(ids.len() <= 2 && ids.is_sorted());
-        let Some(&(last, _)) = ids.last() else { break };
-        page.after = last;
-        found.extend(ids.into_iter().map(|(_, global_id)| global_id));
+        assert!(ids.len() <= 2 && ids.is_sorted_by_key(|ended| ended.local_id));
+        let Some(last) = ids.last() else { break };
+        page.after = last.local_id;
+        found.extend(ids.into_iter().map(|ended| (ended.global_id, ended.reason)));
     }
     found.sort();
-    assert_eq!(found, ["c0", "c1", "c2", "c4", "c5"]);
+    assert_eq!(found, [0, 1, 2, 4, 5].map(|n| (format!("c{n}"), reason(n))));
     let none = Expired { stages: vec![], after: 0, ..page };
     assert_eq!(h.store.expired(&none).await.expect("a page"), []);
 }

@@ -10,11 +10,13 @@ use super::value::{Cells, Time};
 use crate::clock::Timestamp;
 use crate::proto::internal::{ExternalRequisitionKey, RequisitionMetadata};
 use crate::protocol_stages::{Protocol, ProtocolStage};
-use crate::store::columns::{dependency, stage};
+use crate::store::columns::{dependency, ended_for, stage};
 use crate::store::rows::{Candidate, Key, OpenAttempt, ReadRows, RequisitionRow};
 use crate::store::tables::{self, Table};
 use crate::store::unknown::Unknown;
-use crate::store::{Claim, Computation, Expired, Listing, Order, Queue, StageBlob, Stat, StoreError, rules};
+use crate::store::{
+    Claim, Computation, Ended, Expired, Listing, Order, Queue, StageBlob, Stat, StoreError, rules,
+};
 
 /// Text is ordered by its bytes, whatever the database's language.
 macro_rules! by_requisition {
@@ -194,10 +196,10 @@ impl ReadRows for PostgresRows {
         texts(&rows.await?, "path")
     }
 
-    async fn expired(&mut self, expired: &Expired) -> Result<Vec<(i64, String)>, StoreError> {
+    async fn expired(&mut self, expired: &Expired) -> Result<Vec<Ended>, StoreError> {
         let (protocols, stages) = pairs(&expired.stages);
         let rows = self.query(query!(
-            "SELECT ComputationId, GlobalComputationId FROM Computations
+            "SELECT ComputationId, GlobalComputationId, ComputationDetails FROM Computations
              WHERE ComputationId > $1 AND UpdateTime <= $2
                AND (Protocol, ComputationStage) IN (SELECT * FROM unnest($3::integer[], $4::integer[]))
              ORDER BY ComputationId LIMIT $5",
@@ -207,11 +209,15 @@ impl ReadRows for PostgresRows {
             stages,
             i64::from(expired.limit),
         ));
-        let ids = |row: &Row| -> Result<(i64, String), StoreError> {
+        let ended = |row: &Row| -> Result<Ended, StoreError> {
             let mut cells = Cells::new(row);
-            Ok((cells.take("computation id")?, cells.take("global id")?))
+            Ok(Ended {
+                local_id: cells.take("computation id")?,
+                global_id: cells.take("global id")?,
+                reason: ended_for(cells.take("computation details")?),
+            })
         };
-        rows.await?.iter().map(ids).collect()
+        rows.await?.iter().map(ended).collect()
     }
 
     async fn is_empty(&mut self) -> Result<bool, StoreError> {

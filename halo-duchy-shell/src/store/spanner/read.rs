@@ -10,11 +10,11 @@ use super::value::{Cell, Cells};
 use crate::clock::Timestamp;
 use crate::proto::internal::{ExternalRequisitionKey, RequisitionMetadata};
 use crate::protocol_stages::{Protocol, ProtocolStage};
-use crate::store::columns::{dependency, stage};
+use crate::store::columns::{dependency, ended_for, stage};
 use crate::store::rows::{Candidate, Key, OpenAttempt, ReadRows, RequisitionRow};
 use crate::store::tables::{Row, Table};
 use crate::store::unknown::Unknown;
-use crate::store::{Claim, Computation, Expired, Listing, Queue, StageBlob, Stat, StoreError, rules};
+use crate::store::{Claim, Computation, Ended, Expired, Listing, Queue, StageBlob, Stat, StoreError, rules};
 
 /// One query for a whole computation: each is a round trip.
 const COMPUTATION: &str = "
@@ -144,9 +144,9 @@ impl<R: Read> ReadRows for SpannerRows<R> {
         column(self.query(query.with("id", local_id)).await?, "path")
     }
 
-    async fn expired(&mut self, expired: &Expired) -> Result<Vec<(i64, String)>, StoreError> {
+    async fn expired(&mut self, expired: &Expired) -> Result<Vec<Ended>, StoreError> {
         let query = Query::new(concat!(
-            "SELECT ComputationId, GlobalComputationId ",
+            "SELECT ComputationId, GlobalComputationId, ComputationDetails ",
             in_stages!(),
             " AND UpdateTime <= @updated AND ComputationId > @after
                  ORDER BY ComputationId LIMIT @limit"
@@ -155,10 +155,14 @@ impl<R: Read> ReadRows for SpannerRows<R> {
         .with("updated", expired.updated_before)
         .with("limit", i64::from(expired.limit));
         let query = with_stages(query, &expired.stages);
-        let ids = |mut cells: Cells| -> Result<(i64, String), StoreError> {
-            Ok((cells.take("computation id")?, cells.take("global id")?))
+        let ended = |mut cells: Cells| -> Result<Ended, StoreError> {
+            Ok(Ended {
+                local_id: cells.take("computation id")?,
+                global_id: cells.take("global id")?,
+                reason: ended_for(&Zeroizing::new(cells.take::<Vec<u8>>("computation details")?)),
+            })
         };
-        self.query(query).await?.into_iter().map(ids).collect()
+        self.query(query).await?.into_iter().map(ended).collect()
     }
 
     async fn is_empty(&mut self) -> Result<bool, StoreError> {

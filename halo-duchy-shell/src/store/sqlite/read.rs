@@ -9,11 +9,11 @@ use super::tables;
 use crate::clock::Timestamp;
 use crate::proto::internal::{ExternalRequisitionKey, RequisitionMetadata};
 use crate::protocol_stages::{Protocol, ProtocolStage};
-use crate::store::columns::{dependency, stage};
+use crate::store::columns::{dependency, ended_for, stage};
 use crate::store::rows::{Candidate, Key, OpenAttempt, ReadRows, RequisitionRow};
 use crate::store::tables::Table;
 use crate::store::unknown::Unknown;
-use crate::store::{Claim, Computation, Expired, Listing, Queue, StageBlob, Stat, StoreError, rules};
+use crate::store::{Claim, Computation, Ended, Expired, Listing, Queue, StageBlob, Stat, StoreError, rules};
 
 impl From<rusqlite::Error> for StoreError {
     fn from(error: rusqlite::Error) -> Self {
@@ -116,17 +116,20 @@ impl ReadRows for SqliteRows<'_> {
         Ok(paths.collect::<Result<_, _>>()?)
     }
 
-    async fn expired(&mut self, expired: &Expired) -> Result<Vec<(i64, String)>, StoreError> {
+    async fn expired(&mut self, expired: &Expired) -> Result<Vec<Ended>, StoreError> {
         let mut statement = self.0.prepare_cached(
-            "SELECT ComputationId, GlobalComputationId FROM Computations INDEXED BY ComputationsByStage
+            "SELECT ComputationId, GlobalComputationId, ComputationDetails FROM Computations INDEXED BY ComputationsByStage
              WHERE (Protocol, ComputationStage) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?3))
                AND UpdateTime <= ?2 AND ComputationId > ?1
              ORDER BY ComputationId LIMIT ?4",
         )?;
         let key =
             params![expired.after, expired.updated_before.millis(), pairs(&expired.stages), expired.limit];
-        let ids = statement.query_map(key, |row| Ok((row.get(0)?, row.get(1)?)))?;
-        Ok(ids.collect::<Result<_, _>>()?)
+        let ended = statement.query_map(key, |row| {
+            let details = row.get_ref(2)?.as_bytes()?;
+            Ok(Ended { local_id: row.get(0)?, global_id: row.get(1)?, reason: ended_for(details) })
+        })?;
+        Ok(ended.collect::<Result<_, _>>()?)
     }
 
     async fn is_empty(&mut self) -> Result<bool, StoreError> {

@@ -11,7 +11,7 @@ use halo_duchy_shell::proto::internal::{
 };
 use halo_duchy_shell::protocol_stages::ProtocolStage;
 use halo_duchy_shell::store::{
-    Advance, BlobDependency, Claim, Computation, Expired, Fulfillment, Guard, Lease, NewComputation,
+    Advance, BlobDependency, Claim, Computation, Ended, Expired, Fulfillment, Guard, Lease, NewComputation,
     StageBlob, Stat, StoreError,
 };
 use halo_protocols::llv2::StageKind;
@@ -361,17 +361,21 @@ impl Model {
         self.kept.len() < before
     }
 
-    pub fn expired(&self, expired: &Expired) -> Vec<(i64, String)> {
+    pub fn expired(&self, expired: &Expired) -> Vec<Ended> {
         let gone = self.kept.iter().map(|kept| &kept.computation).filter(|computation| {
             expired.stages.contains(&computation.stage)
                 && computation.version <= expired.updated_before.millis()
                 && computation.local_id > expired.after
         });
-        let mut ids: Vec<_> =
-            gone.map(|computation| (computation.local_id, computation.global_id.clone())).collect();
-        ids.sort();
-        ids.truncate(expired.limit as usize);
-        ids
+        let ended = |computation: &Computation| Ended {
+            local_id: computation.local_id,
+            global_id: computation.global_id.clone(),
+            reason: computation.details.ending_state(),
+        };
+        let mut gone: Vec<_> = gone.map(ended).collect();
+        gone.sort_by_key(|ended| ended.local_id);
+        gone.truncate(expired.limit as usize);
+        gone
     }
 
     pub fn ids_in_stages(&self, stages: &[ProtocolStage]) -> Vec<String> {
