@@ -18,7 +18,6 @@ use crate::error::ShellError;
 use crate::fail_point::{Side, around, pass, stage_of};
 use crate::kingdom_log::KingdomLog;
 use crate::private_key_store::delete_private_key;
-use crate::proto::internal::computation_details::CompletedReason;
 use crate::proto::internal::computations_server::Computations;
 use crate::proto::internal::get_computation_token_request::Key;
 use crate::proto::internal::{
