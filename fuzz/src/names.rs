@@ -102,6 +102,7 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
         "spanner://projects/example.com:p/instances/duchy-1/databases/duchy_1".into(),
         "postgres://duchy:secret@db.example.com:5433/duchy?sslrootcert=/etc/rds.pem&connections=20".into(),
         "postgres://a%40b@/duchy?host=/tmp/a%20b&password_env=PASSWORD&statement_timeout=1500ms".into(),
+        "postgres://d@db.example.com/d?password_secret=us-west-2/halo/worker1-db".into(),
         "file:/etc/kek.tink".into(),
         "file:////etc/kek.tink".into(),
         "pkcs11:token=duchy;object=kek;id=%01%ff;slot-id=3?module-path=/usr/lib/p11.so&pin-source=file:/run/pin".into(),

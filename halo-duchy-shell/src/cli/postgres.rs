@@ -49,7 +49,7 @@ pub(super) struct PostgresOptions {
     #[arg(long, value_name = "FILE", requires = "postgres_user")]
     postgres_password_file: Option<PathBuf>,
     /// Secret in AWS Secrets Manager with the user and the password: a JSON object with username and password, as
-    /// Amazon RDS makes it. It is read at the start.
+    /// Amazon RDS makes it. The user is read at the start, the password for every connection.
     #[arg(long, value_name = "NAME", requires_all = ["postgres_database", "postgres_region"])]
     postgres_credential_secret_name: Option<String>,
     /// Its region.
@@ -89,15 +89,20 @@ impl PostgresOptions {
             return Ok(None);
         };
         let encoded = |name: &str| Zeroizing::new(utf8_percent_encode(name, RESERVED).to_string());
-        let (user, password) = self.user().await?;
-        let password = password.map(|password| format!(":{}", *encoded(&password)));
+        let user = self.user().await?;
+        let password = self.postgres_password.as_ref().map(|password| format!(":{}", *encoded(&password.0)));
         let password = Zeroizing::new(password.unwrap_or_default());
+        let region = self.postgres_region.as_deref().unwrap_or_default();
         // An IPv6 address has brackets in an address.
         let host =
             if host.contains(':') && !host.starts_with('[') { format!("[{host}]") } else { host.clone() };
         let port = self.postgres_port.unwrap_or(5432);
         let parameters = [
             ("password_file", self.postgres_password_file.as_ref().map(|path| path.display().to_string())),
+            (
+                "password_secret",
+                self.postgres_credential_secret_name.as_ref().map(|name| format!("{region}/{name}")),
+            ),
             ("sslrootcert", self.postgres_root_certificates.as_ref().map(|path| path.display().to_string())),
             (
                 "statement_timeout",
@@ -122,15 +127,13 @@ impl PostgresOptions {
         ))))
     }
 
-    /// Who the process is there, and the password if it is known already.
-    async fn user(&self) -> Result<(String, Option<Zeroizing<String>>), CliError> {
+    /// Who the process is there.
+    async fn user(&self) -> Result<String, CliError> {
         match (&self.postgres_credential_secret_name, &self.postgres_user) {
             (Some(secret), _) => {
                 user_of_secret(self.postgres_region.as_deref().unwrap_or_default(), secret).await
             }
-            (None, Some(user)) => {
-                Ok((user.clone(), self.postgres_password.as_ref().map(|password| password.0.clone())))
-            }
+            (None, Some(user)) => Ok(user.clone()),
             (None, None) => {
                 let why = format!("who is it? {SECRET_NAME} would say so too");
                 Err(CliError::flag("--postgres-user", why))
@@ -140,13 +143,12 @@ impl PostgresOptions {
 }
 
 #[cfg(feature = "aws-secrets")]
-async fn user_of_secret(region: &str, secret: &str) -> Result<(String, Option<Zeroizing<String>>), CliError> {
-    let user = crate::aws_secrets::database_user(region, secret).await?;
-    Ok((user.username, Some(user.password)))
+async fn user_of_secret(region: &str, secret: &str) -> Result<String, CliError> {
+    Ok(crate::aws_secrets::database_user(region, secret).await?.username)
 }
 
 #[cfg(not(feature = "aws-secrets"))]
-async fn user_of_secret(_: &str, _: &str) -> Result<(String, Option<Zeroizing<String>>), CliError> {
+async fn user_of_secret(_: &str, _: &str) -> Result<String, CliError> {
     let why = "this program was built without AWS Secrets Manager: build it with the feature aws-secrets";
     Err(CliError::flag(SECRET_NAME, why))
 }

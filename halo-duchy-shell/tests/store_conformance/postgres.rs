@@ -5,8 +5,9 @@ mod server;
 
 use std::collections::BTreeSet;
 use std::error::Error as _;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
+use std::process::Command;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
@@ -506,6 +507,56 @@ async fn a_password_is_read_for_each_connection() {
     // What is connected stays, whatever the file says now.
     std::fs::write(&file, "wrong").expect("a file");
     h.store.get("c1").await.expect("get");
+}
+
+/// A service in the place of AWS Secrets Manager: the first call finds a password that is no longer right, as if the secret were
+/// rotated just after.
+fn rotating_secret() -> (String, std::thread::JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let endpoint = format!("http://{}", listener.local_addr().expect("an address"));
+    let service = std::thread::spawn(move || {
+        for password in ["old", PASSWORD] {
+            let (stream, _) = listener.accept().expect("a call");
+            let mut reader = BufReader::new(stream);
+            let mut length = 0;
+            loop {
+                let mut line = String::new();
+                reader.read_line(&mut line).expect("a header");
+                if line.trim().is_empty() {
+                    break;
+                }
+                if let Some(value) = line.to_lowercase().strip_prefix("content-length:") {
+                    length = value.trim().parse().expect("a length");
+                }
+            }
+            let mut body = vec![0; length];
+            reader.read_exact(&mut body).expect("a body");
+            assert!(String::from_utf8_lossy(&body).contains("halo/worker1-db"));
+            let secret = serde_json::json!({ "username": "duchy", "password": password }).to_string();
+            let answer = serde_json::json!({ "SecretString": secret }).to_string();
+            let head =
+                format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", answer.len());
+            reader.get_mut().write_all(format!("{head}{answer}").as_bytes()).expect("an answer");
+        }
+    });
+    (endpoint, service)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_is_read_for_each_connection() {
+    let Some(server) = &*SERVER else { return };
+    let database = server.database().await;
+    let (endpoint, service) = rotating_secret();
+    let mut migrate = Command::new(env!("CARGO_BIN_EXE_halo-duchy"));
+    migrate
+        .args(["store", "migrate", "--postgres-host=localhost", "--postgres-region=us-west-2"])
+        .arg("--postgres-credential-secret-name=halo/worker1-db")
+        .args([format!("--postgres-port={}", server.port()), format!("--postgres-database={database}")])
+        .envs([("AWS_ACCESS_KEY_ID", "id"), ("AWS_SECRET_ACCESS_KEY", "key")])
+        .env("AWS_ENDPOINT_URL_SECRETS_MANAGER", endpoint);
+    let output = migrate.output().expect("the program runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    service.join().expect("two calls");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -29,8 +29,9 @@ const DEFAULT_STATEMENT_TIMEOUT: Duration = Duration::from_secs(30);
 /// percent-encoded, or `postgres://USER@[:PORT]/DATABASE?host=/DIRECTORY` for the socket in a directory.
 ///
 /// The parameters:
-/// - `password_file=FILE` or `password_env=VARIABLE`: where the password is. It can also stand behind the user
-///   (`USER:PASSWORD@`), where everybody on the machine can read it.
+/// - `password_file=FILE`, `password_env=VARIABLE` or `password_secret=REGION/NAME`, of AWS Secrets Manager (feature
+///   `aws-secrets`): where the password is. It can also stand behind the user (`USER:PASSWORD@`), where everybody on the
+///   machine can read it.
 /// - `sslmode`: `verify-full`, the default, or `disable`, the default for the loopback interface and sockets.
 /// - `sslrootcert=FILE`: the authorities that the server's certificate must come from, in PEM, instead of the machine's.
 /// - `connections=N`: the most connections of a process, 1 to 1000 (8).
@@ -79,8 +80,8 @@ pub enum AddressError {
     },
     /// There is no such parameter.
     #[error(
-        "no parameter is called {0:?}; there are host, password_file, password_env, sslmode, sslrootcert, connections \
-         and statement_timeout"
+        "no parameter is called {0:?}; there are host, password_file, password_env, password_secret, sslmode, \
+         sslrootcert, connections and statement_timeout"
     )]
     UnknownParameter(String),
     /// A parameter is there twice.
@@ -91,8 +92,16 @@ pub enum AddressError {
     StatementTimeout(#[source] DurationError),
 }
 
-const PARAMETERS: [&str; 7] =
-    ["host", "password_file", "password_env", "sslmode", "sslrootcert", "connections", "statement_timeout"];
+const PARAMETERS: [&str; 8] = [
+    "host",
+    "password_file",
+    "password_env",
+    "password_secret",
+    "sslmode",
+    "sslrootcert",
+    "connections",
+    "statement_timeout",
+];
 
 impl PostgresAddress {
     /// The database beside this one with `-{suffix}` behind its name.
@@ -142,6 +151,7 @@ impl FromStr for PostgresAddress {
                 password,
                 parameters.take("password_file"),
                 parameters.take("password_env"),
+                parameters.take("password_secret"),
             )?,
             database: name("database", database)?,
             encryption,
@@ -232,16 +242,34 @@ fn password_source(
     given: Option<&str>,
     file: Option<String>,
     variable: Option<String>,
+    secret: Option<String>,
 ) -> Result<PasswordSource, AddressError> {
-    match (given, file, variable) {
-        (None, None, None) => Ok(PasswordSource::None),
-        (Some(password), None, None) => {
+    match (given, file, variable, secret) {
+        (None, None, None, None) => Ok(PasswordSource::None),
+        (Some(password), None, None, None) => {
             Ok(PasswordSource::Given(Password::new(percent_decode_str(password).collect::<Vec<_>>())))
         }
-        (None, Some(path), None) => Ok(PasswordSource::File(path.into())),
-        (None, None, Some(name)) => Ok(PasswordSource::Variable(name)),
+        (None, Some(path), None, None) => Ok(PasswordSource::File(path.into())),
+        (None, None, Some(name), None) => Ok(PasswordSource::Variable(name)),
+        (None, None, None, Some(place)) => secret_in(&place),
         _ => Err(AddressError::Part { what: "password", rule: "from one source only" }),
     }
+}
+
+#[cfg(feature = "aws-secrets")]
+fn secret_in(place: &str) -> Result<PasswordSource, AddressError> {
+    match place.split_once('/') {
+        Some((region, name)) if !region.is_empty() && !name.is_empty() => {
+            Ok(PasswordSource::Secret { region: region.to_owned(), name: name.to_owned() })
+        }
+        _ => Err(AddressError::Part { what: "password_secret", rule: "REGION/NAME" }),
+    }
+}
+
+#[cfg(not(feature = "aws-secrets"))]
+fn secret_in(_: &str) -> Result<PasswordSource, AddressError> {
+    let rule = "this program was built without the feature `aws-secrets`";
+    Err(AddressError::Part { what: "password_secret", rule })
 }
 
 fn connections(text: Option<String>) -> Result<u16, AddressError> {
@@ -281,6 +309,10 @@ impl fmt::Display for PostgresAddress {
             PasswordSource::None | PasswordSource::Given(_) => {}
             PasswordSource::File(path) => parameters.push(("password_file", path.display().to_string())),
             PasswordSource::Variable(name) => parameters.push(("password_env", name.clone())),
+            #[cfg(feature = "aws-secrets")]
+            PasswordSource::Secret { region, name } => {
+                parameters.push(("password_secret", format!("{region}/{name}")));
+            }
         }
         match (&self.encryption, self.host.is_on_this_machine()) {
             (Encryption::Off, false) => parameters.push(("sslmode", "disable".into())),

@@ -25,6 +25,14 @@ pub enum PasswordSource {
     File(PathBuf),
     /// A variable of the environment.
     Variable(String),
+    /// A secret in AWS Secrets Manager, as [`aws_secrets`](crate::aws_secrets) reads it.
+    #[cfg(feature = "aws-secrets")]
+    Secret {
+        /// The region that it is in.
+        region: String,
+        /// Its name or ARN.
+        name: String,
+    },
 }
 
 /// Why there is no password.
@@ -49,6 +57,16 @@ pub enum PasswordError {
     /// The variable is not set, or empty.
     #[error("the variable {0} holds no password")]
     Unset(String),
+    /// The secret cannot be read.
+    #[cfg(feature = "aws-secrets")]
+    #[error("cannot read the password in the secret {name}")]
+    Secret {
+        /// Its name or ARN.
+        name: String,
+        /// Why not.
+        #[source]
+        source: crate::aws_secrets::SecretError,
+    },
 }
 
 impl Password {
@@ -81,6 +99,11 @@ impl PasswordSource {
             Self::Variable(name) => match std::env::var_os(name).filter(|value| !value.is_empty()) {
                 Some(value) => Ok(Some(Password::new(value.into_encoded_bytes()))),
                 None => Err(PasswordError::Unset(name.clone())),
+            },
+            #[cfg(feature = "aws-secrets")]
+            Self::Secret { region, name } => match crate::aws_secrets::database_user(region, name).await {
+                Ok(user) => Ok(Some(Password::new(user.password.as_bytes()))),
+                Err(source) => Err(PasswordError::Secret { name: name.clone(), source }),
             },
         }
     }

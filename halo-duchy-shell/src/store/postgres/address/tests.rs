@@ -18,6 +18,8 @@ fn an_address_is_read_as_it_is_written() {
         "postgres://duchy@db.example.com/duchy",
         "postgres://duchy@db.example.com:5433/duchy?password_file=/run/secrets/db&sslrootcert=/etc/rds.pem",
         "postgres://duchy@10.0.0.1/duchy?password_env=DB_PASSWORD&sslmode=disable",
+        #[cfg(feature = "aws-secrets")]
+        "postgres://duchy@db.example.com/duchy?password_secret=us-west-2/halo/worker1-db",
         "postgres://duchy@[2001:db8::1]:1/duchy?connections=20&statement_timeout=1500ms",
         "postgres://a%40b%3Ac@127.0.0.1/d%3Fe%20f%2Fg%40?sslmode=verify-full",
         "postgres://duchy@/duchy?host=/var/run/postgresql",
@@ -93,6 +95,13 @@ fn anything_else_is_refused() {
     assert_eq!(refusal("postgres://u@/d?host=/tmp&sslmode=verify-full"), "sslmode");
     assert_eq!(refusal("postgres://u:p@h/d?password_env=P"), "password");
     assert_eq!(refusal("postgres://u@h/d?password_env=P&password_file=/p"), "password");
+    for secret in ["name", "/name", "us-west-2/"] {
+        assert_eq!(
+            refusal(&format!("postgres://u@h/d?password_secret={secret}")),
+            "password_secret",
+            "{secret}"
+        );
+    }
     for connections in ["0", "1001", "x"] {
         assert_eq!(refusal(&format!("postgres://u@h/d?connections={connections}")), "connections");
     }
