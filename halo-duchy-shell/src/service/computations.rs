@@ -13,7 +13,7 @@ use tonic::{Request, Response, Status, async_trait};
 
 use super::require_own;
 use crate::blob::BlobStore;
-use crate::clock::SystemClock;
+use crate::clock::{Clock, SystemClock};
 use crate::error::ShellError;
 use crate::fail_point::{Side, around, pass, stage_of};
 use crate::kingdom_log::KingdomLog;
@@ -33,7 +33,7 @@ use crate::proto::internal::{
 };
 use crate::store::{Computation, Ended, Expired, GivenBack, Store};
 use crate::sweep::{SweepError, Sweeper};
-use crate::telemetry::instruments::{PURGED, SWEPT};
+use crate::telemetry::instruments::{CLEANED, PURGED, SWEPT};
 
 mod parse;
 pub(crate) mod queue;
@@ -405,6 +405,9 @@ impl Computations for ComputationsService {
                 () = news.closed() => return,
                 swept = sweep => swept,
             };
+            if swept.is_ok() && options.force {
+                CLEANED.set(SystemClock.now().millis() as f64 / 1e3, [""; 0]);
+            }
             let last = swept.map(Into::into).map_err(|error| Status::from(ShellError::from(error)));
             // The listener may have gone away.
             let _ = news.send(last).await;

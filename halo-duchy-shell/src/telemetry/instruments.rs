@@ -243,6 +243,9 @@ metrics! {
     SWEPT: Counter["kind" in ["intermediate", "orphaned", "private_key"]],
         "halo_cmm.duchy.swept", "{object}", &[],
         "Blobs deleted because nothing needs them: `intermediate`, `orphaned` or `private_key`";
+    CLEANED: Gauge[],
+        "halo_cmm.duchy.cleaned_timestamp", "s", &[],
+        "Unix time at which the last sweep of blobs, which ends a cleaning, came to its end";
     CERTIFICATE_EXPIRATION: Gauge["certificate" in ["tls", "roots", "consent_signaling"]],
         "halo_cmm.duchy.certificate.expiration_timestamp", "s", &[],
         "Unix time at which the first of the certificates in use expires: `tls` and its chain, trusted `roots`, `consent_signaling`";
