@@ -13,7 +13,7 @@ use crate::pages::{self, Code};
 const PROGRAM: &str = "halo-duchy";
 
 /// Other programs in blocks for a shell, and why nobody tries them here.
-const OTHERS: [(&str, &str); 17] = [
+const OTHERS: [(&str, &str); 18] = [
     ("cd", "the shell's own"),
     ("curl", "fetches Rust, from the network"),
     ("git", "fetches the repository, from the network"),
@@ -24,6 +24,7 @@ const OTHERS: [(&str, &str); 17] = [
     ("pkcs11-tool", "takes a token; the tests make keys in one themselves"),
     ("printf", "is the shell's own"),
     ("sed", "is not ours"),
+    ("seq", "is coreutils'"),
     ("sh", "runs what `curl` fetched"),
     ("sha256sum", "is coreutils'"),
     ("softhsm2-util", "makes a token; the tests do so themselves"),
