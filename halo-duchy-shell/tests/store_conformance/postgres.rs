@@ -511,11 +511,11 @@ async fn a_password_is_read_for_each_connection() {
 
 /// A service in the place of AWS Secrets Manager: the first call finds a password that is no longer right, as if the secret were
 /// rotated just after.
-fn rotating_secret() -> (String, std::thread::JoinHandle<()>) {
+fn rotating_secret() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let endpoint = format!("http://{}", listener.local_addr().expect("an address"));
-    let service = std::thread::spawn(move || {
-        for password in ["old", PASSWORD] {
+    std::thread::spawn(move || {
+        for password in std::iter::once("old").chain(std::iter::repeat(PASSWORD)) {
             let (stream, _) = listener.accept().expect("a call");
             let mut reader = BufReader::new(stream);
             let mut length = 0;
@@ -539,24 +539,22 @@ fn rotating_secret() -> (String, std::thread::JoinHandle<()>) {
             reader.get_mut().write_all(format!("{head}{answer}").as_bytes()).expect("an answer");
         }
     });
-    (endpoint, service)
+    endpoint
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_secret_is_read_for_each_connection() {
     let Some(server) = &*SERVER else { return };
     let database = server.database().await;
-    let (endpoint, service) = rotating_secret();
     let mut migrate = Command::new(env!("CARGO_BIN_EXE_halo-duchy"));
     migrate
         .args(["store", "migrate", "--postgres-host=localhost", "--postgres-region=us-west-2"])
         .arg("--postgres-credential-secret-name=halo/worker1-db")
         .args([format!("--postgres-port={}", server.port()), format!("--postgres-database={database}")])
         .envs([("AWS_ACCESS_KEY_ID", "id"), ("AWS_SECRET_ACCESS_KEY", "key")])
-        .env("AWS_ENDPOINT_URL_SECRETS_MANAGER", endpoint);
+        .env("AWS_ENDPOINT_URL_SECRETS_MANAGER", rotating_secret());
     let output = migrate.output().expect("the program runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    service.join().expect("two calls");
 }
 
 #[tokio::test(flavor = "multi_thread")]
