@@ -18,6 +18,9 @@
 //! | `backend` | ifma | or `avx2` |
 //! | `threads` | 1 | of each duchy |
 //! | `prices` | `examples/prices.csv`, made-up examples | a table of yours, with the same columns |
+//!
+//! What does not fit a message would be refused: then there is a line for each such stage on the standard error, no price, and a
+//! failure in the end.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -34,9 +37,10 @@ const EFFICIENCY: f64 = 0.95;
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match plan(&arguments) {
-        Ok(text) => {
+        Ok(Plan { text, refused }) => {
             print!("{text}");
-            ExitCode::SUCCESS
+            refused.iter().for_each(|refusal| eprintln!("cost_planner: {refusal}"));
+            if refused.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
         Err(error) => {
             eprintln!("cost_planner: {error}");
@@ -45,7 +49,14 @@ fn main() -> ExitCode {
     }
 }
 
-fn plan(arguments: &[String]) -> Result<String, Error> {
+/// What is to be said of a measurement.
+struct Plan {
+    text: String,
+    /// Why it cannot be computed.
+    refused: Vec<String>,
+}
+
+fn plan(arguments: &[String]) -> Result<Plan, Error> {
     let (protocol, given) = arguments.split_first().ok_or("usage: cost_planner PROTOCOL [NAME=VALUE]...")?;
     let mut given = given
         .iter()
@@ -83,7 +94,27 @@ fn plan(arguments: &[String]) -> Result<String, Error> {
         other => return Err(format!("no protocol is called `{other}`").into()),
     };
     let speedup = if threads > 1 { EFFICIENCY * f64::from(threads) } else { 1.0 };
-    Ok(table(&stages) + &totals(&stages, speedup) + &money(&stages, &prices)?)
+    let money = money(&stages, &prices)?;
+    let refused: Vec<_> = stages.iter().filter(|stage| stage.is_refused()).map(refusal).collect();
+    let mut text = table(&stages) + &totals(&stages, speedup);
+    if refused.is_empty() {
+        text += &money;
+    }
+    Ok(Plan { text, refused })
+}
+
+/// Why a stage would be refused.
+fn refusal(stage: &StageCost) -> String {
+    let limit = match stage.party {
+        Party::DataProvider => "a duchy takes (--max-requisition-bytes, by default)",
+        Party::Worker | Party::Aggregator => "fit a message",
+    };
+    let StageCost { stage: what, sent, .. } = stage;
+    format!(
+        "{what} would be refused at the {}: up to {sent} bytes, of which {} {limit}",
+        name(stage.party),
+        stage.limit()
+    )
 }
 
 /// The value of `name`, or what it is otherwise.

@@ -6,7 +6,7 @@
 
 use halo_crypto::P256;
 use halo_protocols::hmss::{FrequencyVectorParameters, MeasurementKind};
-use halo_protocols::kernel::KernelError;
+use halo_protocols::kernel::{KernelError, MAXIMUM_MESSAGE_BYTES};
 use halo_protocols::proto::duchy::{DifferentialPrivacyParams, NoiseMechanism};
 use halo_protocols::proto::protocol::{
     FlagCountTupleNoiseGenerationParameters, ReachNoiseDifferentialPrivacyParams,
@@ -73,6 +73,9 @@ const AGGREGATE: f64 = 0.8;
 const EXPAND: f64 = 0.22;
 const RING_MODULUS: i32 = 127;
 
+/// The most that a fulfillment server takes from one data provider unless it is told otherwise: `--max-requisition-bytes`.
+pub const REQUISITION_BYTES: u64 = 1 << 30;
+
 /// What a thread needs besides the messages.
 const SCRATCH_BYTES: u64 = 3 << 20;
 
@@ -104,7 +107,7 @@ pub struct StageCost {
     pub records: u64,
     /// Processor time of one thread, in seconds.
     pub seconds: f64,
-    /// Bytes for the next party.
+    /// Bytes for the next party, one message.
     pub sent: u64,
     /// Bytes of memory while it is computed, on one thread.
     pub memory: u64,
@@ -125,6 +128,20 @@ impl StageCost {
     fn new(party: Party, stage: &'static str, records: u64, micros: f64, received: u64, sent: u64) -> Self {
         let memory = received + sent + SCRATCH_BYTES;
         Self { party, stage, records, seconds: records as f64 * micros * 1e-6, sent, memory }
+    }
+
+    /// The most bytes that this stage may send: what a duchy takes from a data provider by default, and from another duchy
+    /// what fits one of upstream's messages, which no setting changes ([`KernelError::TooLarge`]).
+    pub const fn limit(&self) -> u64 {
+        match self.party {
+            Party::DataProvider => REQUISITION_BYTES,
+            Party::Worker | Party::Aggregator => MAXIMUM_MESSAGE_BYTES,
+        }
+    }
+
+    /// Whether it would be refused. What is planned are upper bounds, so that a measurement just above a limit may succeed.
+    pub const fn is_refused(&self) -> bool {
+        self.sent > self.limit()
     }
 }
 

@@ -244,6 +244,61 @@ fn the_readme_shows_what_examples_print() -> TestResult {
     Ok(())
 }
 
+/// The largest sketches of three data providers that go round the ring without noise, and one register more of each.
+#[test]
+fn a_cost_plan_of_what_kernels_refuse_names_the_stages_and_fails() -> TestResult {
+    let folder = tempfile::tempdir()?;
+    let plan = |protocol: &str, registers: u64, more: &[&str]| {
+        let registers = format!("registers={registers}");
+        let arguments = [&[protocol, &registers, "epsilon=0"], more].concat();
+        let output = run("cost_planner", &arguments, folder.path())?;
+        let texts = (String::from_utf8(output.stdout)?, String::from_utf8(output.stderr)?);
+        Ok::<_, Box<dyn std::error::Error>>((output.status.code(), texts))
+    };
+    // 3 · 3,615,292 registers of 198 bytes are 2^31 - 200 bytes. All people are the same, so that nothing else is large.
+    let (code, (text, refused)) = plan("llv2", 3_615_292, &["distinct=1000"])?;
+    assert_eq!((code, refused.as_str()), (Some(0), ""));
+    assert!(text.contains("a thousand of them"), "{text}");
+
+    let (code, (text, refused)) = plan("llv2", 3_615_293, &["distinct=1000"])?;
+    assert_eq!(code, Some(1), "{refused}");
+    assert!(text.contains("EXECUTION_PHASE_THREE") && !text.contains("a thousand of them"), "{text}");
+    let bytes = 3 * 3_615_293_u64 * 198;
+    let lines = |stage: &str, party: &str, bytes: u64| {
+        let line = format!("{stage} would be refused at the {party}: up to {bytes} bytes");
+        refused.lines().filter(|found| found.contains(&line)).count()
+    };
+    assert_eq!(lines("SETUP_PHASE", "aggregator", bytes), 1, "{refused}");
+    assert_eq!(lines("EXECUTION_PHASE_ONE", "worker", bytes), 1, "{refused}");
+    assert_eq!(refused.lines().count(), 2, "{refused}");
+    assert!(refused.lines().all(|line| line.ends_with("of which 2147483647 fit a message")), "{refused}");
+
+    // The matrix has nine cells of 66 bytes for each tuple. The aggregator sends it in phase two, workers in phase three.
+    let (code, _) = plan("llv2", 3_615_292, &["providers=1"])?;
+    assert_eq!(code, Some(0));
+    let (code, (_, refused)) = plan("llv2", 3_615_293, &["providers=1"])?;
+    assert_eq!((code, refused.lines().count()), (Some(1), 2), "{refused}");
+    let cells = format!("up to {} bytes", 3_615_293_u64 * 9 * 66);
+    assert!(refused.lines().all(|line| line.contains(&cells)), "{refused}");
+    let (code, _) = plan("llv2", 3_615_293, &["providers=1", "frequency=2"])?;
+    assert_eq!(code, Some(0));
+
+    // A data provider sends what a duchy takes.
+    let most = (1 << 30) / 198;
+    let (code, (_, refused)) = plan("llv2", most, &["providers=1", "frequency=1"])?;
+    assert_eq!((code, refused.as_str()), (Some(0), ""));
+    let (code, (_, refused)) = plan("llv2", most + 1, &["providers=1", "frequency=1"])?;
+    assert_eq!((code, refused.lines().count()), (Some(1), 1), "{refused}");
+    assert!(refused.contains("EncryptSketch") && refused.contains("--max-requisition-bytes"), "{refused}");
+
+    // Reach-only registers are a third, and a ciphertext goes with them.
+    let (code, _) = plan("ro-llv2", 10_845_876, &[])?;
+    assert_eq!(code, Some(0));
+    let (code, _) = plan("ro-llv2", 10_845_877, &[])?;
+    assert_eq!(code, Some(1));
+    Ok(())
+}
+
 #[test]
 fn a_cost_plan_is_printed_with_what_is_wrong_or_what_it_costs() -> TestResult {
     let folder = tempfile::tempdir()?;

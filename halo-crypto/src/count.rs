@@ -1,7 +1,7 @@
 //! Counts as group elements: `v` is `v·U`, where `U` is the hash of a fixed string.
 //!
-//! Multiples of `U` add up under encryption, and the plaintext of a small one is found by comparing (A3 and A5 of the
-//! protocol specification).
+//! Multiples of `U` add up under encryption, and the plaintext of a small one is found by comparing
+//! (upstream's `common/crypto/encryption_utility_helper.cc`).
 
 use crate::group::Group;
 

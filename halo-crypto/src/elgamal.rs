@@ -2,7 +2,8 @@
 //!
 //! A ciphertext of `M` under the public key `y = x·G` is `(u, e) = (r·G, M + r·y)` for a fresh nonce `r` (ElGamal
 //! 1985, written additively). The public keys of several parties add up to a composite key; each party then takes
-//! off its own layer with `e − x·u`, and after the last one `e` is the message (A3 of the protocol specification).
+//! off its own layer with `e − x·u`, and after the last one `e` is the message (upstream's
+//! `common/crypto/protocol_cryptor.cc`).
 //!
 //! All work is done on batches: [`Ciphertexts`] keeps the halves of many ciphertexts in two slices that the
 //! [`Group`](crate::Group)'s operations take whole, and [`EncryptionKey`] prepares a public key once for all the

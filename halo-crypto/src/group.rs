@@ -23,7 +23,7 @@ pub use self::ristretto255::Ristretto255;
 ///
 /// # Security
 /// Every operation runs in constant time with respect to scalars and to the values of the points, except where
-/// the name says `vartime` or the documentation says that an input is public.
+/// the name says `vartime` or the documentation says that the time may depend on an input.
 ///
 /// # Lengths
 /// Operations over two slices require equal lengths, and output slices the length that is stated. A caller that
@@ -126,8 +126,10 @@ pub trait Group: Copy + Clone + Debug + Default + Eq + Send + Sync + 'static {
     /// `points[i] += scalars[i] · base`, a secret for each point.
     fn add_fixed_base_multiples(points: &mut [Self::Point], base: &Self::FixedBase, scalars: &[Self::Scalar]);
 
-    /// Hashes each message to an element other than the identity. The messages are public or fresh random, so
-    /// this may take time that depends on them.
+    /// Hashes each message to an element other than the identity.
+    ///
+    /// The time that it takes may depend on the messages ([`P256`] tries and increments). Where they are neither public nor
+    /// fresh random, such as ids at a data provider, nobody else may be able to measure it.
     fn hash_to_group<M: AsRef<[u8]>>(messages: &[M], out: &mut [Self::Point]);
 
     /// Several multiples of each point, by a secret of its own each: `scalars[j·n + i] · points[i]` for the `n`

@@ -2,11 +2,12 @@
 //! all but the assumed number of parties reveal theirs.
 //!
 //! A component is a count in `[0, 2μ]` with mean `μ`, so that it can be added as records and its mean subtracted at
-//! the end (A9 of the protocol specification). The parameters are upstream's, in its order of floating-point
-//! operations, because every party must arrive at the same `μ`. The samplers are not upstream's: those compute with
-//! floating-point numbers, whose gaps tell an observer about the value (Mironov, "On significance of the least
-//! significant bits for differential privacy", 2012). Ours draw from exactly the stated distribution with integer
-//! arithmetic only, after Canonne, Kamath and Steinke, "The Discrete Gaussian for Differential Privacy" (2020).
+//! the end (docs/noise-and-accuracy.md#two-mechanisms). The parameters are upstream's
+//! (`protocol/common/noise_parameters_computation.cc`), in its order of floating-point operations, because every party
+//! must arrive at the same `μ`. The samplers are not upstream's: those compute with floating-point numbers, whose gaps
+//! tell an observer about the value (Mironov, "On significance of the least significant bits for differential
+//! privacy", 2012). Ours draw from exactly the stated distribution with integer arithmetic only, after Canonne, Kamath
+//! and Steinke, "The Discrete Gaussian for Differential Privacy" (2020).
 //!
 //! ```
 //! use halo_crypto::noise::{DistributedNoise, NoiseMechanism, NoiseParameters, PrivacyParameters};

@@ -1,8 +1,8 @@
 //! The Pohlig–Hellman cipher in a group: multiplication by a secret key.
 //!
 //! It is deterministic and commutative, so registers whose ids were blinded by every duchy, in any order, can be
-//! compared without being opened (Pohlig and Hellman 1978; A4 of the protocol specification). Equal messages give
-//! equal ciphertexts: that is its purpose here, and the reason to use each key for one computation only.
+//! compared without being opened (Pohlig and Hellman 1978; upstream's `crypto/ec_commutative_cipher.cc`). Equal
+//! messages give equal ciphertexts: that is its purpose here, and the reason to use each key for one computation only.
 
 use elliptic_curve::Field;
 use rand_core::CryptoRng;

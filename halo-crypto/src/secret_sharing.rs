@@ -1,7 +1,8 @@
 //! Additive secret sharing modulo a public number, with one of the two shares compressed to a seed.
 //!
 //! A data provider splits its frequency vector: one worker gets a seed, the other the difference between the vector
-//! and the seed's expansion. Each alone is uniform (A8 of the protocol specification).
+//! and the seed's expansion. Each alone is uniform (upstream's
+//! `frequency_count/generate_secret_shares.cc`, of any-sketch).
 //!
 //! ```
 //! use halo_crypto::ring::RingModulus;

@@ -1,7 +1,7 @@
 //! The shuffle that two share-shuffle workers do alike: a Fisher–Yates permutation from a seed.
 //!
-//! Which element goes where is fixed by the seed to the last bit, as the workers' shares must stay aligned (A7 of the
-//! protocol specification; upstream's `crypto/shuffle.cc`).
+//! Which element goes where is fixed by the seed to the last bit, as the workers' shares must stay aligned (upstream's
+//! `crypto/shuffle.cc`, of any-sketch).
 
 mod places;
 
@@ -125,7 +125,7 @@ mod tests {
     use crate::backend::tests::on_each_backend;
     use crate::prg::UniformGenerator;
 
-    /// The permutation as the specification has it, one draw after the other.
+    /// The permutation as upstream draws it, one exchange after the other.
     fn specified<T>(elements: &mut [T], seed: &PrngSeed) {
         let mut generator = UniformGenerator::new(seed);
         for index in 0..elements.len().saturating_sub(1) {

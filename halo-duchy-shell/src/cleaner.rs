@@ -1,5 +1,5 @@
 //! The computations cleaner: has the internal API delete computations that ended long ago and blobs that nothing needs
-//! any more (spec services-data.md §6).
+//! any more (docs/blobs.md#cleaning-up).
 
 use std::time::Duration;
 

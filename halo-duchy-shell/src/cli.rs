@@ -1,5 +1,5 @@
 //! The command line of `halo-duchy`: one subcommand for each process of a duchy, with the flags, units and defaults of
-//! upstream's (spec services.md §1.4), and those of the tools around it.
+//! upstream's (docs/flags.md), and those of the tools around it.
 //!
 //! A subcommand is a struct of flags that becomes the options of the library, one file each; flags that several share
 //! are in `options`. What upstream's processes have as constants are flags here, with upstream's value as default. Where

@@ -1,7 +1,7 @@
 //! Channels to other servers over mutual TLS, and the deadline and retries of unary calls.
 //!
 //! gRPC's service config gives every upstream call 30 seconds and up to ten attempts while the server is
-//! `UNAVAILABLE`, 100 ms apart at first, then 1.5 times longer each time up to a second (spec services.md §1.5). tonic
+//! `UNAVAILABLE`, 100 ms apart at first, then 1.5 times longer each time up to a second. tonic
 //! has no service config: [`CallPolicy::unary`] does the same for the calls given to it, which must be repeatable.
 
 use std::io;

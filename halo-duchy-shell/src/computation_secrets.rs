@@ -1,5 +1,6 @@
 //! What is secret in the details of computations where they are stored: the secret ElGamal keys of the Liquid Legions
-//! protocols and the seed that the two workers of a share shuffle have in common (spec services.md §8.6).
+//! protocols and the seed that the two workers of a share shuffle have in common
+//! (docs/keys.md#secrets-in-the-database).
 //!
 //! Upstream has them in the clear in the duchy's database. With a key encryption key they lie there in
 //! [envelopes](crate::key_encryption::envelope), each bound to its duchy, computation and field. Herald and mills put them

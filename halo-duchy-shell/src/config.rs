@@ -5,7 +5,7 @@
 //! - `ProtocolsSetupConfig`: this duchy's roles, a [`ProtocolsSetup`].
 //!
 //! Upstream takes what it finds; here two entries of one name or key, unknown duchies and roles that contradict the
-//! duchy's name are refused (spec services.md §8.2, §8.4).
+//! duchy's name are refused.
 
 mod duration;
 #[cfg(feature = "fuzzing")]

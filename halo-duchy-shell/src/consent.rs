@@ -1,5 +1,5 @@
-//! Consent signaling: how the parties of a measurement convince one another of what they agreed to (spec crypto.md A11,
-//! services.md §5.3-5.6).
+//! Consent signaling: how the parties of a measurement convince one another of what they agreed to
+//! (docs/consent-and-envelopes.md).
 //!
 //! - A [`Signer`] signs with the party's consent-signaling key; [`verify`] and [`verify_message`] check others' signatures
 //!   under their certificates, and [`verify_participant_key`] those of the duchies' encryption keys.

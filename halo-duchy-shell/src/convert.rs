@@ -66,12 +66,17 @@ pub enum ConvertError {
     /// A duchy takes part that has no part in the protocol by this duchy's setup.
     #[error("duchy {0} takes part, which has no part in this protocol here")]
     Participant(String),
+    /// The computation is without noise, and this duchy takes part in none of that kind.
+    #[error(
+        "the computation asks for no noise; this duchy was not started with --insecure-dev-allow-no-noise"
+    )]
+    NoiseMissing,
     /// The parameters of a Liquid Legions protocol are refused.
     #[error(transparent)]
-    Setting(#[from] SettingError),
+    Setting(SettingError),
     /// The parameters of a share shuffle are refused.
     #[error(transparent)]
-    ShareShuffleSetting(#[from] hmss::SettingError),
+    ShareShuffleSetting(hmss::SettingError),
     /// A participant has not published its key.
     #[error("duchy {0} has published no key for this protocol")]
     KeyMissing(String),
@@ -92,10 +97,53 @@ pub enum ConvertError {
     KeySet(#[from] KeySetError),
 }
 
+impl From<SettingError> for ConvertError {
+    fn from(error: SettingError) -> Self {
+        match error {
+            SettingError::NoiseMissing => Self::NoiseMissing,
+            other => Self::Setting(other),
+        }
+    }
+}
+
+impl From<hmss::SettingError> for ConvertError {
+    fn from(error: hmss::SettingError) -> Self {
+        match error {
+            hmss::SettingError::NoiseMissing => Self::NoiseMissing,
+            other => Self::ShareShuffleSetting(other),
+        }
+    }
+}
+
 /// Reads a measurement spec.
 fn parse_spec(bytes: &[u8]) -> Result<MeasurementSpec, ConvertError> {
     if bytes.len() > MAXIMUM_SPEC_BYTES {
         return Err(ConvertError::SpecTooLarge(bytes.len()));
     }
     MeasurementSpec::decode(bytes).map_err(ConvertError::Spec)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The libraries have no flags; an operator who reads the reason wants to know which one it is.
+    #[test]
+    fn a_refusal_for_lack_of_noise_names_the_flag() {
+        let flag = "--insecure-dev-allow-no-noise";
+        let missing = [
+            ConvertError::from(SettingError::NoiseMissing),
+            ConvertError::from(hmss::SettingError::NoiseMissing),
+        ];
+        for error in missing {
+            assert!(error.to_string().contains(flag), "{error}");
+        }
+        let others = [
+            ConvertError::from(SettingError::DuchyCount(1)),
+            ConvertError::from(hmss::SettingError::NoRequisitions),
+        ];
+        for error in others {
+            assert!(!error.to_string().contains(flag), "{error}");
+        }
+    }
 }

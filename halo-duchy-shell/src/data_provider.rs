@@ -1,5 +1,5 @@
 //! A data provider: lists what it is asked for, checks who asks and for whom it is to be encrypted, and sends an
-//! encrypted sketch of its impressions, or shares of a vector of their numbers, to a duchy (spec edp.md).
+//! encrypted sketch of its impressions, or shares of a vector of their numbers, to a duchy.
 //!
 //! A requisition that fails a check is refused at the Kingdom, which ends the measurement: data leaves only encrypted
 //! for keys that every duchy's root vouches for, and only as the measurement consumer's signature says.

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use getrandom::SysRng;
 use getrandom::rand_core::UnwrapErr;
 use halo_crypto::prg::StreamSeed;
-use halo_protocols::data_provider::{IntervalError, PopulationError};
+use halo_protocols::data_provider::{FrequencyVectorError, IntervalError, PopulationError};
 use halo_protocols::estimate::EstimateError;
 use halo_protocols::llv2::NoisePolicy;
 use halo_protocols::{hmss, llv2, reach_only_llv2};
@@ -49,6 +49,9 @@ pub enum DemoError {
     /// The sampling interval is empty.
     #[error(transparent)]
     Interval(#[from] IntervalError),
+    /// The same, of a population.
+    #[error(transparent)]
+    Positions(#[from] FrequencyVectorError),
     /// The sketch cannot be estimated from.
     #[error(transparent)]
     Sketch(#[from] EstimateError),

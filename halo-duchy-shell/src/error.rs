@@ -1,4 +1,4 @@
-//! Why a service refuses, and how it says so: one translation from causes to gRPC statuses (spec services.md §13).
+//! Why a service refuses, and how it says so: one translation from causes to gRPC statuses (docs/status-codes.md).
 
 use std::collections::HashMap;
 

@@ -1,4 +1,5 @@
-//! The herald: what the Kingdom says about computations, as steps of the local ones (spec services.md §2.4).
+//! The herald: what the Kingdom says about computations, as steps of the local ones (upstream's
+//! `duchy/herald/Herald.kt`).
 //!
 //! It follows the Kingdom's stream of active computations. Each item is worked on by a task of its own, a few at a
 //! time ([`HeraldOptions::concurrency`]); the position in the stream is remembered only up to the first item that is

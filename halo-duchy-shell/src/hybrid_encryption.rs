@@ -1,8 +1,9 @@
 //! Hybrid encryption compatible with Tink: what measurement results and the seeds of secret shares are sealed with.
 //!
-//! Keys travel as binary Tink keysets; files may also have the JSON that Tink's tools write, in the clear. Two schemes are in use (spec crypto.md A11): HPKE
-//! (`DHKEM_X25519_HKDF_SHA256_HKDF_SHA256_AES_256_GCM`) and ECIES (`ECIES_P256_HKDF_HMAC_SHA256_AES128_GCM`), both with
-//! empty context info. A ciphertext of a key with Tink's output prefix starts with `01` and the key's id.
+//! Keys travel as binary Tink keysets; files may also have the JSON that Tink's tools write, in the clear. Two schemes
+//! are in use (docs/consent-and-envelopes.md#envelopes): HPKE (`DHKEM_X25519_HKDF_SHA256_HKDF_SHA256_AES_256_GCM`) and
+//! ECIES (`ECIES_P256_HKDF_HMAC_SHA256_AES128_GCM`), both with empty context info. A ciphertext of a key with Tink's
+//! output prefix starts with `01` and the key's id.
 //!
 //! ```
 //! use getrandom::SysRng;

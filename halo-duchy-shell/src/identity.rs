@@ -2,7 +2,7 @@
 //!
 //! Every entity has its own root certificate authority, so the authority key identifier (AKID) of the client's
 //! leaf names the entity: `DuchyCertConfig` lists the duchies by the subject key identifier of their root, and
-//! `AuthorityKeyToPrincipalMap` lists everyone else (spec services.md §8.2). Neither a name inside a certificate
+//! `AuthorityKeyToPrincipalMap` lists everyone else. Neither a name inside a certificate
 //! nor a `duchy-identity` header counts.
 //!
 //! [`Authenticate`] runs before every RPC and leaves a [`Caller`] in the request's extensions; a service asks for

@@ -1,5 +1,5 @@
-//! Key encryption keys: what the other keys of a duchy are encrypted under where they lie (spec services.md §8.5, §8.6;
-//! [docs/keys.md](https://github.com/halo-duchy/halo-duchy/blob/main/docs/keys.md)).
+//! Key encryption keys: what the other keys of a duchy are encrypted under where they lie
+//! ([docs/keys.md](https://github.com/halo-duchy/halo-duchy/blob/main/docs/keys.md)).
 //!
 //! - [`KeyEncryption`] is what every kind of such a key can do, as Tink's AEAD: [`FileKey`] is a keyset in a file, the
 //!   others are keys of a token or of a key management service, that never leave it.

@@ -1,5 +1,5 @@
 //! A development Kingdom: what duchies, data providers and measurement consumers need of the party in the middle, to
-//! try measurements with (spec services-ops.md §3).
+//! try measurements with (docs/development-kingdom.md).
 //!
 //! It serves the system API to duchies with upstream's checks, states, etags and status codes, and of the public API
 //! what one measurement needs. A Liquid Legions computation lives so:

@@ -1,4 +1,4 @@
-//! The mill: claims work, and takes a computation through one stage (spec services.md §4, §5).
+//! The mill: claims work, and takes a computation through one stage (upstream's `duchy/mill/MillBase.kt`).
 //!
 //! Work is held as a lease that is extended for as long as it takes (`lease`); a mill that loses it stops computing
 //! and writes nothing more. The stage itself is a step of the protocol's state machine (`work`), whose effects are

@@ -1,7 +1,7 @@
 //! The certificates of other parties, from the Kingdom but not on its word.
 //!
 //! Whoever asks for a certificate knows whose it should be. The Kingdom only hands it out: that it belongs to that
-//! party is shown by the root that issued it, as everywhere (spec services.md §8.2).
+//! party is shown by the root that issued it, as everywhere (docs/consent-and-envelopes.md#certificates).
 
 use tonic::Status;
 

@@ -2,7 +2,7 @@
 //! once for every party of a trial.
 //!
 //! Each party has a root of its own, as in production, because the root is the party's identity. File names are
-//! those that upstream mounts into its processes (spec services-ops.md §2.1):
+//! those that upstream mounts into its processes:
 //!
 //! | file | what |
 //! |---|---|

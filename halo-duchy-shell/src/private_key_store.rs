@@ -1,5 +1,5 @@
 //! The private keys of a duchy's key pairs, each made for one computation: by them workers of share shuffles open what
-//! data providers sealed (spec services.md §8.5).
+//! data providers sealed (docs/protocols/hmss.md#keys).
 //!
 //! A keyset lies among the duchy's blobs, encrypted under the key encryption key, in the form and under the name that
 //! upstream gives it; the computation knows it by its id. It is deleted when the computation ends.

@@ -1,5 +1,5 @@
-//! The mill job scheduler: runs mills as Kubernetes Jobs, as many as there is work for and as are allowed (spec
-//! services.md §6).
+//! The mill job scheduler: runs mills as Kubernetes Jobs, as many as there is work for and as are allowed (upstream's
+//! `duchy/deploy/common/daemon/mill/MillJobScheduler.kt`).
 //!
 //! Each pass looks at the Jobs there are, decides what to do (`plan`, without effects), and does it: claims work in the
 //! name of a Job to be, and creates the Job (`job`), whose mill does that work and what else of its protocol is to be

@@ -22,10 +22,14 @@ pub enum SeedSource {
 }
 
 impl SeedSource {
-    /// The seed for `stage` where the duchy keeps a secret of that computation, 32 random bytes or more that nobody else
-    /// ever knows, such as its secret key: every attempt has the same. So an attempt that follows a crash computes, from
-    /// the same data, the same bytes, and draws no other noise; data that has changed meets other randomness all the same
+    /// The seed for `stage` where the duchy keeps a `secret` of that computation that nobody else ever knows: every attempt
+    /// has the same. So an attempt that follows a crash computes, from the same data, the same bytes, and draws no other
+    /// noise; data that has changed meets other randomness all the same
     /// ([`KernelContext`](halo_protocols::kernel::KernelContext)).
+    ///
+    /// The secret is hashed, so it may have any length and encoding; it must be as hard to guess as a secret key, which is
+    /// what mills give: the ElGamal key of the computation (up to 32 bytes, leading zeros left out), of a share shuffle the
+    /// private key that opens seeds (a Tink keyset).
     pub fn of_stage(&self, secret: &[u8], duchy: &str, computation: &str, stage: &str) -> StreamSeed {
         let root = match self {
             Self::OperatingSystem => {

@@ -1,5 +1,5 @@
 //! One duchy in one process: its servers, its herald, its mills and its cleaner, with mutual TLS between them as if they were
-//! processes of their own (spec services.md §1).
+//! processes of their own.
 //!
 //! [`DuchyConfig::bind`] takes the addresses, so that a trial can let the system choose ports and tell everyone
 //! about them; [`BoundDuchy::start`] then learns where the Kingdom and the other duchies are and begins. The `routes_*`

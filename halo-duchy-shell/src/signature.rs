@@ -1,5 +1,5 @@
 //! Signatures as upstream makes and checks them: six algorithms, known by their object identifiers (common-jvm,
-//! `SignatureAlgorithm`; spec crypto.md A11), on keys from certificates and PKCS #8.
+//! `SignatureAlgorithm`), on keys from certificates and PKCS #8.
 //!
 //! The hash and the key are chosen apart: any of the three curves goes with any of the three hashes, and upstream signs
 //! with SHA-256 on all of them. Nothing weaker than SHA-256 or RSA of 2048 bits is accepted, nor are algorithms that

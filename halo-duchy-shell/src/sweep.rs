@@ -1,4 +1,4 @@
-//! Finding and deleting the blobs that nothing needs any more (spec services-data.md §6).
+//! Finding and deleting the blobs that nothing needs any more (docs/blobs.md#cleaning-up).
 //!
 //! A sweep goes through what the store of blobs holds and asks the database about each computation that it meets, so
 //! its cost is that of what is there, not of all that ever was. Three kinds of object go: blobs of the stages of a

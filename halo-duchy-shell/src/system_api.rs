@@ -1,4 +1,5 @@
-//! The Kingdom's system API as one duchy calls it (spec services.md §2).
+//! The Kingdom's system API as one duchy calls it (upstream's package
+//! `wfa.measurement.system.v1alpha`).
 
 use std::time::Duration;
 

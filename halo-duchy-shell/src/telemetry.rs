@@ -1,4 +1,4 @@
-//! What a process tells of itself: logs, spans and metrics (spec services-ops.md §1).
+//! What a process tells of itself: logs, spans and metrics (docs/metrics.md).
 //!
 //! [`instruments`] defines every metric in one place; `docs/metrics.md` is written from it. [`context`] makes the spans
 //! of work and carries their context from process to process, [`rpc`] those of RPCs. [`Telemetry::start`] sets up a

@@ -1,5 +1,5 @@
 //! Mutual TLS: TLS 1.3 only, both sides with certificates, both sides trusting the roots of one collection and
-//! nothing else (spec services.md §8.1).
+//! nothing else.
 //!
 //! Sessions are never resumed: each connection proves possession of its key against the roots of the day. Connections
 //! that are open when the day changes are ended (`standing`).

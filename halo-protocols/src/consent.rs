@@ -11,7 +11,7 @@ pub fn nonce_hash(nonce: u64) -> [u8; 32] {
     Sha256::digest(nonce.to_be_bytes()).into()
 }
 
-/// What is wrong with the evidence, one line for each finding; empty if nothing is (services.md §5.4).
+/// What is wrong with the evidence, one line for each finding; empty if nothing is.
 pub fn findings(evidence: &Evidence) -> Vec<String> {
     let mut findings = Vec::new();
     let listed: BTreeSet<&[u8]> = evidence.nonce_hashes.iter().map(Vec::as_slice).collect();

@@ -1,5 +1,5 @@
-//! The data provider's side: from an event log to an encrypted sketch (edp.md §E1 to §E3), or to a frequency vector,
-//! which [`generate_secret_shares`](crate::hmss::generate_secret_shares) splits (§E4).
+//! The data provider's side: from an event log to an encrypted sketch, or to a frequency vector, which
+//! [`generate_secret_shares`](crate::hmss::generate_secret_shares) splits.
 //!
 //! ```
 //! use halo_protocols::data_provider::{SketchParameters, VidSamplingInterval, plain_sketch, virtual_person_id};
@@ -23,7 +23,7 @@ mod vid_sampling;
 
 pub use encrypt_sketch::encrypt_sketch;
 pub use fingerprint::virtual_person_id;
-pub use frequency_vector::FrequencyVectorBuilder;
-pub use plain_sketch::{SketchParameters, plain_sketch, reach_only_sketch};
+pub use frequency_vector::{FrequencyVectorBuilder, FrequencyVectorError};
+pub use plain_sketch::{SketchParameters, SketchParametersError, plain_sketch, reach_only_sketch};
 pub use vid_index_map::{PopulationError, SampledPositions, VidIndexMap};
 pub use vid_sampling::{IntervalError, VidSamplingInterval};

@@ -2,7 +2,7 @@
 //!
 //! Every duchy works the order out alone, so all must agree to the last bit with upstream's
 //! `duchy/utils/DuchyOrder.kt`, which hashes a *string*: the published key's bytes decoded as UTF-8 by the JDK,
-//! with its replacement of malformed input, followed by the computation's id (protocols.md §F1).
+//! with its replacement of malformed input, followed by the computation's id.
 
 use sha1::{Digest, Sha1};
 

@@ -322,6 +322,8 @@ fn settings_that_cannot_be_computed_are_refused_at_creation() {
         Err(SettingError::VidSamplingWidth(_))
     ));
     assert_eq!(changed(|setting| setting.parameters.noise = None), Err(SettingError::NoiseMissing));
+    // A library has no flags.
+    assert!(!SettingError::NoiseMissing.to_string().contains("--"));
     let mut without = valid();
     without.parameters.noise = None;
     assert_eq!(without.validate(NoisePolicy::AllowNone, MAXIMUM_MESSAGE_BYTES), Ok(()));

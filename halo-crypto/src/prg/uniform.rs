@@ -1,8 +1,8 @@
 //! [`UniformGenerator`]: the AES-CTR generator that share-shuffle peers agree on, byte for byte.
 //!
 //! Two workers and a data provider each expand the same seed and must get the same values, so not only the
-//! distribution is fixed but also how many bytes each draw takes from the stream (A6 of the protocol specification;
-//! upstream's `math/open_ssl_uniform_random_generator.cc`).
+//! distribution is fixed but also how many bytes each draw takes from the stream (upstream's
+//! `math/open_ssl_uniform_random_generator.cc`, of any-sketch).
 
 use zeroize::Zeroizing;
 

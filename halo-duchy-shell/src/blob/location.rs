@@ -23,7 +23,7 @@ pub(super) struct Location {
 }
 
 impl Location {
-    /// Takes a recorded path apart. Upstream's are recorded without their prefix (spec services-data.md §5).
+    /// Takes a recorded path apart. Upstream's are recorded without their prefix (docs/blobs.md#keys-and-paths).
     pub(super) fn parse(path: &str) -> Result<Self, BlobError> {
         let key = Path::parse(path).map_err(|source| BlobError::BadPath { path: path.to_owned(), source })?;
         let parts: Vec<&str> = path.split('/').collect();

@@ -1,4 +1,4 @@
-//! Upstream's flags for a PostgreSQL database, as an address (spec services.md §1.4).
+//! Upstream's flags for a PostgreSQL database, as an address.
 
 use std::convert::Infallible;
 use std::fmt;

@@ -1,5 +1,5 @@
-//! Upstream's flags that our processes do not have: those accepted without effect, and those refused with advice
-//! (spec services.md §1.4). A flag that neither clap nor this table knows is an error of clap's.
+//! Upstream's flags that our processes do not have: those accepted without effect, and those refused with advice. A
+//! flag that neither clap nor this table knows is an error of clap's.
 
 use std::ffi::OsString;
 

@@ -293,11 +293,10 @@ fn checked_parameters(
     size: i64,
     sampling_indicator_size: i64,
 ) -> Result<SketchParameters, DataProviderError> {
-    if !(decay_rate > 0.0 && decay_rate.is_finite()) {
-        return Err(DataProviderError::Malformed("decay rate"));
-    }
     let size = positive("sketch_params.max_size", size)?;
-    Ok(SketchParameters { decay_rate, size, sampling_indicator_size, salt: None })
+    let parameters = SketchParameters { decay_rate, size, sampling_indicator_size, salt: None };
+    parameters.validate()?;
+    Ok(parameters)
 }
 
 fn positive(field: &'static str, value: i64) -> Result<i64, DataProviderError> {

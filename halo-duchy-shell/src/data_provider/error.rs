@@ -1,6 +1,6 @@
 //! Why a requisition was not fulfilled, and whether to say so to the Kingdom.
 
-use halo_protocols::data_provider::IntervalError;
+use halo_protocols::data_provider::{FrequencyVectorError, IntervalError, SketchParametersError};
 use halo_protocols::kernel::KernelError;
 use tonic::Status;
 
@@ -65,6 +65,12 @@ pub enum DataProviderError {
     /// The VID sampling interval is no interval.
     #[error("the VID sampling interval: {0}")]
     Interval(#[from] IntervalError),
+    /// The requisition asks for a frequency vector that cannot be.
+    #[error("the frequency vector: {0}")]
+    FrequencyVector(#[from] FrequencyVectorError),
+    /// The shape of sketches is none.
+    #[error("sketch params: {0}")]
+    SketchParameters(#[from] SketchParametersError),
     /// The measurement is to be computed with a protocol this client does not speak.
     #[error("the requisition's protocol, or that of its duchies' keys, is not supported")]
     Protocol,

@@ -1,5 +1,5 @@
 //! From impressions to shares of a frequency vector, one of them a seed for the worker that does not get the other
-//! (spec hmss.md §D2).
+//! (docs/protocols/hmss.md#the-idea).
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -17,7 +17,7 @@ use crate::proto::api::{FulfillRequisitionRequest, Requisition};
 /// Bytes in a chunk of the body, as upstream's data providers send them.
 pub(super) const CHUNK_BYTES: usize = 32 << 10;
 
-/// What a data provider does with its uploads that it should not, to see what duchies make of it (spec services-ops.md §3.2).
+/// What a data provider does with its uploads that it should not, to see what duchies make of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Misbehaviour {
     /// Pauses before each chunk.

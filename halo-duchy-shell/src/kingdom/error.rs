@@ -1,4 +1,4 @@
-//! Why the Kingdom refuses a call, and the status it answers with (spec services.md §2.2).
+//! Why the Kingdom refuses a call, and the status it answers with.
 
 use tonic::{Code, Status};
 

@@ -1,4 +1,5 @@
-//! Ways in which the Kingdom can be made to misbehave, to see what duchies make of it (spec services-ops.md §3.3).
+//! Ways in which the Kingdom can be made to misbehave, to see what duchies make of it
+//! (docs/development-kingdom.md#faults).
 
 mod layer;
 mod message;

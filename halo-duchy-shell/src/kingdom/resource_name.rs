@@ -1,5 +1,5 @@
 //! Names of the Kingdom's resources. Ids become segments of blob keys and of URLs, so only
-//! `[A-Za-z0-9_-]+` passes (spec services.md §2.1).
+//! `[A-Za-z0-9_-]+` passes.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! What a duchy must never do, although the real Kingdom would not notice (spec services-ops.md §3.2).
+//! What a duchy must never do, although the real Kingdom would not notice (docs/development-kingdom.md#invariants).
 
 use serde::{Deserialize, Serialize};
 

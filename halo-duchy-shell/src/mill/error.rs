@@ -1,4 +1,4 @@
-//! What can go wrong in a stage, sorted by what is to be done about it (spec services.md §4.3).
+//! What can go wrong in a stage, sorted by what is to be done about it (upstream's `duchy/mill/MillBase.kt`).
 
 use std::time::Duration;
 

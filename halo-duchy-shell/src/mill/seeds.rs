@@ -1,4 +1,5 @@
-//! Opening the seeds that data providers sealed for this worker of a share shuffle (spec hmss.md §D7).
+//! Opening the seeds that data providers sealed for this worker of a share shuffle
+//! (docs/protocols/hmss.md#what-is-refused).
 
 use std::collections::BTreeSet;
 

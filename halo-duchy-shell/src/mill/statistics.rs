@@ -1,5 +1,5 @@
 //! What a stage attempt cost: rows for the duchy's database, whose names operators query, and metrics
-//! (spec services-ops.md §1.1, §1.2).
+//! (docs/metrics.md).
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
-//! Requisition fulfillment: data providers hand in what they computed for a measurement (spec services.md §7A).
+//! Requisition fulfillment: data providers hand in what they computed for a measurement (upstream's
+//! `duchy/service/api/v2alpha/RequisitionFulfillmentService.kt`).
 //!
 //! Everything that can be known from the header is checked before a byte of the body is read; the body is checked
 //! while it is written under a key of its own, and counts only once its path is recorded. So an upload that is cut,

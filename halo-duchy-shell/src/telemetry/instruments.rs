@@ -1,5 +1,5 @@
 //! Every metric of the shell: its name, kind, unit, description and attributes, in one place. Names without `duchy` are
-//! upstream's, which dashboards query (spec services-ops.md §1.1).
+//! upstream's, which dashboards query (docs/metrics.md#metrics).
 //!
 //! The values of attributes are chosen by the shell, never by a caller: there are as many series as stages, RPCs, parties
 //! or reasons that the shell knows. Where they are few they are written down here, for whoever asks for series by value

@@ -26,7 +26,7 @@ fn links(page: &Page) -> Vec<String> {
 }
 
 /// `path` without `.` and `..`.
-fn normal(path: &Path) -> String {
+pub fn normal(path: &Path) -> String {
     let mut normal = PathBuf::new();
     for part in path.components() {
         match part {
@@ -69,7 +69,7 @@ fn anchor(heading: &str) -> String {
 }
 
 /// The names of a page's headings. Of equal ones the second ends in `-1`.
-fn anchors(page: &Page) -> BTreeSet<String> {
+pub fn anchors(page: &Page) -> BTreeSet<String> {
     let mut seen = BTreeMap::<String, usize>::new();
     let mut code = false;
     let mut found = BTreeSet::new();
@@ -149,7 +149,7 @@ fn headings_are_named_as_github_names_them() {
 }
 
 /// A block that says nothing of its language is one of Rust to rustdoc, and to a reader nothing. Lines that rustdoc hides are
-/// seen on crates.io, and break what is copied.
+/// seen on crates.io and GitHub, and without them what is copied is no program.
 #[test]
 fn every_block_says_what_it_is() {
     // Pages that are a crate's documentation hold Rust, and rustdoc tries it.
@@ -161,14 +161,19 @@ fn every_block_says_what_it_is() {
     ];
     let known = ["sh", "console", "text", "toml", "textproto", "yaml", "json"];
     let mut wrong = Vec::new();
+    let mut seen = 0;
     for page in pages::all() {
         for code in page.code() {
             let tried = rust.contains(&page.path.as_str());
             match code.language {
                 Some("rust") if tried => {
-                    let hidden = |line: &str| line == "#" || line.starts_with("# ");
-                    if page.path.ends_with("README.md") && code.text.lines().any(hidden) {
+                    seen += 1;
+                    let hidden = |line: &str| line.trim() == "#" || line.trim_start().starts_with("# ");
+                    if code.text.lines().any(hidden) {
                         wrong.push(format!("{}: a line is hidden", code.place()));
+                    }
+                    if !code.text.contains("fn main() ") {
+                        wrong.push(format!("{}: no whole program", code.place()));
                     }
                 }
                 Some(language) if !known.contains(&language) => {
@@ -179,4 +184,5 @@ fn every_block_says_what_it_is() {
         }
     }
     assert_none(&wrong);
+    assert!(seen > 8, "only {seen} programs were found");
 }

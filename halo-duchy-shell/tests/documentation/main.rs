@@ -1,11 +1,12 @@
 //! What the documentation says of commands is so: command lines are understood by the program, names of tests, benches and examples
-//! exist, pages are in the book, links lead to headings, pictures are those of the code, configuration is read by what reads it, and
+//! exist, pages are in the book, links and comments lead to headings, pictures are those of the code, configuration is read by what reads it, and
 //! the pages that show a measurement, by hand and by docker-compose, are run as they stand. Rust snippets are doctests: the crates' own,
 //! and those of `examples/src/lib.rs`.
 
 mod book;
 mod by_hand;
 mod cargo;
+mod citations;
 mod commands;
 mod compose;
 mod data;

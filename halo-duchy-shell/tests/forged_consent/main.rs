@@ -1,5 +1,5 @@
-//! The checks of a mill's confirmation (spec services.md §5.4), and those of a worker of share shuffles, each with something that fails only this check: what the
-//! duchies are told of the computation is forged in this one thing.
+//! The checks of a mill's confirmation, and those of a worker of share shuffles, each with something that fails only
+//! this check: what the duchies are told of the computation is forged in this one thing.
 //!
 //! All computations are under way at once at three duchies on loopback. The forged ones end at the Kingdom with the reason;
 //! the honest one among them measures what is there. The checks of a fulfilment, which refuse the call and leave the

@@ -1,6 +1,6 @@
-//! What three duchies make of a Kingdom that misbehaves (spec services-ops.md §3.3): for each fault that it can be told to
-//! have, measurements by all three protocols at once get their results, or fail at the Kingdom once, with a reason. None
-//! hangs, none has a wrong result, and no duchy breaks an invariant.
+//! What three duchies make of a Kingdom that misbehaves (docs/development-kingdom.md#faults): for each fault that it
+//! can be told to have, measurements by all three protocols at once get their results, or fail at the Kingdom once,
+//! with a reason. None hangs, none has a wrong result, and no duchy breaks an invariant.
 
 #![allow(clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
 

@@ -5,7 +5,7 @@ pub(super) fn distribution_fingerprint(vid: i64, name: &str) -> u64 {
     farmhash::fingerprint64(format!("AnySketchFingerprint:{vid}:{name}").as_bytes())
 }
 
-/// The same if it has a salt, which replaces the distribution's name (edp.md §E2).
+/// The same if it has a salt, which replaces the distribution's name (upstream's `anysketch/SketchProtos.java`).
 pub(super) fn salted_fingerprint(vid: i64, salt: &str) -> u64 {
     farmhash::fingerprint64(format!("{vid}{salt}").as_bytes())
 }
@@ -13,7 +13,8 @@ pub(super) fn salted_fingerprint(vid: i64, salt: &str) -> u64 {
 /// The virtual person id of anybody known by a string: its fingerprint.
 ///
 /// Data providers in production take virtual person ids from a model that all of them share; this stands in for it
-/// where an event log has ids of its own.
+/// where an event log has ids of its own. It is for sketches: of the 2^64 values of a fingerprint hardly any is a number that a
+/// population of a share shuffle can have ([`VidIndexMap`](super::VidIndexMap)).
 pub fn virtual_person_id(id: &str) -> i64 {
     farmhash::fingerprint64(id.as_bytes()).cast_signed()
 }

@@ -1,6 +1,24 @@
-//! [`FrequencyVectorBuilder`]: how often each person of a population was seen (edp.md §E4).
+//! [`FrequencyVectorBuilder`]: how often each person of a population was seen (upstream's
+//! `eventdataprovider/requisition/v2alpha/common/FrequencyVectorBuilder.kt`).
 
-use super::{IntervalError, SampledPositions, VidIndexMap};
+use super::{SampledPositions, VidIndexMap};
+
+/// A vector that no data provider can be asked for.
+#[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum FrequencyVectorError {
+    /// The interval of sampled people is empty or too wide.
+    #[error("start {start}, width {width}: the start must be in [0, 1], the width in (0, 1]")]
+    Interval {
+        /// The start given.
+        start: f32,
+        /// The width given.
+        width: f32,
+    },
+    /// Every frequency would be capped at 0, and nobody counted.
+    #[error("a maximum frequency of 0: it must be at least 1")]
+    MaximumFrequency,
+}
 
 /// Counts impressions of the people that a measurement looks at, each up to the maximum frequency.
 ///
@@ -29,24 +47,28 @@ impl<'p> FrequencyVectorBuilder<'p> {
     /// frequency is 1.
     ///
     /// # Errors
-    /// [`IntervalError`] unless 0 ≤ start ≤ 1 and 0 < width ≤ 1.
+    /// [`FrequencyVectorError`] unless 0 ≤ start ≤ 1, 0 < width ≤ 1, and the maximum frequency is at least 1.
     pub fn new(
         population: &'p VidIndexMap,
         start: f32,
         width: f32,
         maximum_frequency: u32,
-    ) -> Result<Self, IntervalError> {
+    ) -> Result<Self, FrequencyVectorError> {
+        if maximum_frequency == 0 {
+            return Err(FrequencyVectorError::MaximumFrequency);
+        }
         let sampled = SampledPositions::new(population.population(), start, width)?;
         let frequencies = vec![0; sampled.register_count()];
         Ok(Self { population, sampled, maximum_frequency, frequencies })
     }
 
-    /// Counts one impression. Whoever is not of the population, or not sampled, is not counted.
+    /// Counts one impression. Whoever is not of the population, or not sampled, is not counted, and nothing says so:
+    /// [`VidIndexMap::index`] tells who is of it.
     pub fn increment(&mut self, vid: i64) {
         self.increment_by(vid, 1);
     }
 
-    /// Counts several impressions of one person.
+    /// Counts several impressions of one person; 0 are none.
     pub fn increment_by(&mut self, vid: i64, impressions: u32) {
         let register = self.population.index(vid).and_then(|position| self.sampled.register(position));
         if let Some(frequency) = register.and_then(|register| self.frequencies.get_mut(register)) {
@@ -78,6 +100,21 @@ mod tests {
         assert_eq!(whole.iter().sum::<u32>(), 200);
         let expected = whole[75..].iter().chain(&whole[..25]).map(|frequency| *frequency.min(&3));
         assert!(sampled.into_iter().eq(expected));
+        Ok(())
+    }
+
+    #[test]
+    fn vectors_that_count_nobody_are_refused() -> Result<(), Box<dyn std::error::Error>> {
+        let population = VidIndexMap::new([4])?;
+        let refused =
+            |start, width, maximum| FrequencyVectorBuilder::new(&population, start, width, maximum).err();
+        assert_eq!(refused(0.0, 1.0, 0), Some(FrequencyVectorError::MaximumFrequency));
+        assert_eq!((refused(0.0, 1.0, 1), refused(1.0, 1.0, 1)), (None, None));
+        let interval = refused(1.5, 0.5, 1).ok_or("an interval beyond the population")?;
+        assert_eq!(
+            interval.to_string(),
+            "start 1.5, width 0.5: the start must be in [0, 1], the width in (0, 1]"
+        );
         Ok(())
     }
 

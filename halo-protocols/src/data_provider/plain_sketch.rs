@@ -12,18 +12,37 @@ use crate::proto::any_sketch::{
     Distribution, ExponentialDistribution, OracleDistribution, Sketch, SketchConfig, UniformDistribution,
 };
 
-/// The shape of the sketches of a measurement, the same at all data providers.
+/// The shape of the sketches of a measurement, the same at all data providers: the Kingdom says it.
+///
+/// [`SketchParameters::validate`] looks whether the numbers are in their ranges; the functions that build sketches do not.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SketchParameters {
-    /// How fast the probability of a register falls with its index.
+    /// How fast the probability of a register falls with its index; above 0, and so that its exponential is finite (709 is,
+    /// 710 is not). Duchies take part only where it is above 1.
     pub decay_rate: f64,
-    /// How many registers there are.
+    /// How many registers there are; at least 1.
     pub size: i64,
-    /// From how many values the sampling indicator is drawn that tells two people in one register apart; at least 1.
+    /// From how many values the sampling indicator is drawn that tells two people in one register apart; at least 1. Sketches
+    /// for the reach-only protocol have none.
     pub sampling_indicator_size: i64,
     /// Which of many independent maps from people to registers is used. All data providers of a measurement must use
     /// the same; upstream's use `None`. Trials take others to see how much an estimate depends on the map.
     pub salt: Option<u64>,
+}
+
+/// A number that no sketch can have.
+#[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SketchParametersError {
+    /// The decay rate gives no distribution over registers.
+    #[error("decay rate {0}: it must be above 0, and its exponential finite")]
+    DecayRate(f64),
+    /// There is no register.
+    #[error("{0} registers: there must be at least 1")]
+    Size(i64),
+    /// There is nothing to draw sampling indicators from.
+    #[error("sampling indicators of {0} values: there must be at least 1")]
+    SamplingIndicatorSize(i64),
 }
 
 /// The name, and part of the fingerprint, of the distribution over registers.
@@ -39,16 +58,22 @@ struct Contents {
     impressions: i64,
 }
 
-/// Builds a sketch of impressions, each a virtual person id and how often it was seen.
+/// Builds a sketch of impressions, each a virtual person id and how often it was seen. A person may come several times, which
+/// adds up; who was seen 0 times is left out.
 ///
 /// Registers come in ascending order of their index. A key is stored plus one, and 0 stands for a register that
 /// several people share, as upstream's message has it.
+///
+/// The parameters should have been [validated](SketchParameters::validate). Of others comes a sketch from which nothing can be
+/// estimated: everybody is in register 0 if the decay rate is out of range, and nobody is told apart from another in a register
+/// without sampling indicators.
 pub fn plain_sketch(
     parameters: &SketchParameters,
     impressions: impl IntoIterator<Item = (i64, u32)>,
 ) -> Sketch {
     let mut registers = BTreeMap::<i64, Contents>::new();
-    for (vid, count) in impressions {
+    // A count of 0 has no encryption, and whoever was not seen belongs in no register.
+    for (vid, count) in impressions.into_iter().filter(|(_, count)| *count > 0) {
         let indicator = parameters.indicator(vid);
         match registers.entry(parameters.index(vid)) {
             Entry::Vacant(entry) => {
@@ -75,7 +100,10 @@ pub fn plain_sketch(
 
 /// Builds a sketch for the reach-only protocol: which registers somebody in `people` falls into, and nothing else.
 ///
-/// Registers come in ascending order of their index. The sampling indicator of the parameters is not used.
+/// Registers come in ascending order of their index. The sampling indicator of the parameters is not used. The parameters should
+/// have been validated, as for [`plain_sketch`].
+///
+/// Liquid Legions v2 with a maximum frequency of 1 is another protocol: its duchies expect the registers of [`plain_sketch`].
 pub fn reach_only_sketch(parameters: &SketchParameters, people: impl IntoIterator<Item = i64>) -> Sketch {
     let registers: BTreeSet<i64> = people.into_iter().map(|vid| parameters.index(vid)).collect();
     Sketch {
@@ -85,6 +113,25 @@ pub fn reach_only_sketch(parameters: &SketchParameters, people: impl IntoIterato
 }
 
 impl SketchParameters {
+    /// Looks whether every number is in its range.
+    ///
+    /// # Errors
+    /// [`SketchParametersError`], of the first that is not.
+    pub fn validate(&self) -> Result<(), SketchParametersError> {
+        let Self { decay_rate, size, sampling_indicator_size, salt: _ } = *self;
+        // So that NaN is refused, too.
+        if !(decay_rate > 0.0 && decay_rate.exp().is_finite()) {
+            return Err(SketchParametersError::DecayRate(decay_rate));
+        }
+        if size < 1 {
+            return Err(SketchParametersError::Size(size));
+        }
+        if sampling_indicator_size < 1 {
+            return Err(SketchParametersError::SamplingIndicatorSize(sampling_indicator_size));
+        }
+        Ok(())
+    }
+
     /// The register of a person: exponentially distributed, `⌊size·(1 − ln(e^a + u·(1 − e^a))/a)⌋` for the
     /// fingerprint `u` scaled to [0, 1].
     fn index(&self, vid: i64) -> i64 {
@@ -199,6 +246,51 @@ mod tests {
         let (reach_only, full) = (reach_only.config.unwrap_or_default(), full.config.unwrap_or_default());
         assert_eq!(reach_only.indexes, full.indexes);
         assert!(reach_only.values.is_empty() && full.values.len() == 2);
+    }
+
+    #[test]
+    fn parameters_out_of_range_are_named() {
+        let valid =
+            SketchParameters { decay_rate: 12.0, size: 50, sampling_indicator_size: 1000, salt: None };
+        for decay_rate in [f64::MIN_POSITIVE, 1.0, 709.0] {
+            assert_eq!(SketchParameters { decay_rate, ..valid }.validate(), Ok(()), "{decay_rate}");
+        }
+        let least = SketchParameters { size: 1, sampling_indicator_size: 1, ..valid };
+        assert_eq!(least.validate(), Ok(()));
+        for decay_rate in [0.0, -1.0, 710.0, f64::INFINITY] {
+            let refused = SketchParameters { decay_rate, ..valid };
+            assert_eq!(refused.validate(), Err(SketchParametersError::DecayRate(decay_rate)));
+        }
+        let nan = SketchParameters { decay_rate: f64::NAN, ..valid }.validate();
+        assert!(matches!(nan, Err(SketchParametersError::DecayRate(_))));
+        for size in [0, -1] {
+            let refused = SketchParameters { size, ..valid }.validate();
+            assert_eq!(refused, Err(SketchParametersError::Size(size)));
+            let refused = SketchParameters { sampling_indicator_size: size, ..valid }.validate();
+            assert_eq!(refused, Err(SketchParametersError::SamplingIndicatorSize(size)));
+        }
+    }
+
+    /// What the pages say of parameters that nobody has looked at.
+    #[test]
+    fn without_a_distribution_everybody_is_in_the_first_register() {
+        for decay_rate in [0.0, 710.0, f64::INFINITY, f64::NAN] {
+            let parameters =
+                SketchParameters { decay_rate, size: 1000, sampling_indicator_size: 1000, salt: None };
+            let registers = plain_sketch(&parameters, (0..100).map(|vid| (vid, 1))).registers;
+            assert_eq!(registers, [Register { index: 0, values: vec![0, 100] }], "{decay_rate}");
+        }
+    }
+
+    #[test]
+    fn whoever_was_not_seen_is_in_no_register() {
+        let parameters =
+            SketchParameters { decay_rate: 12.0, size: 1, sampling_indicator_size: 10_000_000, salt: None };
+        assert!(plain_sketch(&parameters, [(5, 0)]).registers.is_empty());
+        // Nor does it make a register one of several people.
+        let key = parameters.indicator(5).cast_signed() + 1;
+        let registers = plain_sketch(&parameters, [(6, 0), (5, 2), (7, 0)]).registers;
+        assert_eq!(registers, [Register { index: 0, values: vec![key, 2] }]);
     }
 
     #[test]

@@ -1,6 +1,7 @@
-//! [`VidIndexMap`]: which register of a frequency vector a virtual person has (edp.md §E4).
+//! [`VidIndexMap`]: which register of a frequency vector a virtual person has (upstream's
+//! `eventdataprovider/requisition/v2alpha/common/VidIndexMap.kt`).
 
-use super::IntervalError;
+use super::FrequencyVectorError;
 
 /// Keeps the order of a population independent of other fingerprints; upstream's salt of 1,618,033 and 20,240,417.
 const SALT: i64 = 21_858_450;
@@ -10,6 +11,7 @@ const VID_LIMIT: i64 = (1 << 31) - 1;
 
 /// The order of a population, the same at all data providers: people are sorted by a hash of their id.
 ///
+/// The people are those whom *every* data provider of the measurement knows by the same numbers, from 0 to 2^31 − 2.
 /// It takes 16 bytes a person.
 #[derive(Clone, Debug)]
 pub struct VidIndexMap {
@@ -90,10 +92,10 @@ impl SampledPositions {
     /// The positions of `population` people in the interval of this start and width.
     ///
     /// # Errors
-    /// [`IntervalError`] unless 0 ≤ start ≤ 1 and 0 < width ≤ 1.
-    pub fn new(population: usize, start: f32, width: f32) -> Result<Self, IntervalError> {
+    /// [`FrequencyVectorError::Interval`] unless 0 ≤ start ≤ 1 and 0 < width ≤ 1.
+    pub fn new(population: usize, start: f32, width: f32) -> Result<Self, FrequencyVectorError> {
         if !((0.0..=1.0).contains(&start) && width > 0.0 && width <= 1.0) {
-            return Err(IntervalError { start, width });
+            return Err(FrequencyVectorError::Interval { start, width });
         }
         let people = population as f32;
         let first = (people * start) as usize;
@@ -158,8 +160,8 @@ mod tests {
     }
 
     #[test]
-    fn intervals_are_ranges_of_positions_that_wrap_around() -> Result<(), IntervalError> {
-        let registers = |start, width| -> Result<Vec<usize>, IntervalError> {
+    fn intervals_are_ranges_of_positions_that_wrap_around() -> Result<(), FrequencyVectorError> {
+        let registers = |start, width| -> Result<Vec<usize>, FrequencyVectorError> {
             let sampled = SampledPositions::new(10, start, width)?;
             let mut positions: Vec<_> =
                 (0..10).filter_map(|position| Some((sampled.register(position)?, position))).collect();

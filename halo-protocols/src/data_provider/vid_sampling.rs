@@ -10,7 +10,7 @@ pub struct VidSamplingInterval {
     end: f32,
 }
 
-/// An interval that no measurement may have.
+/// An interval that no measurement by sketches may have.
 #[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
 #[error("start {start}, width {width}: the start must be in [0, 1), the width in (0, 1]")]
 pub struct IntervalError {

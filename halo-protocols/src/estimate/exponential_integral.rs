@@ -1,7 +1,7 @@
 //! The exponential integral for negative arguments, as upstream's C++ library computes it.
 //!
 //! The estimate is truncated to an integer, so the last bits matter: this is libstdc++'s `std::expint`, with the
-//! same three ranges and the same stopping rule (crypto.md §A10).
+//! same three ranges and the same stopping rule.
 
 /// Euler's constant γ.
 const EULER_GAMMA: f64 = 0.577_215_664_901_532_9;

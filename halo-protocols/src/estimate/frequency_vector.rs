@@ -1,4 +1,5 @@
-//! Reach and frequency from the registers of a shuffled frequency vector (hmss.md §D5, §D6).
+//! Reach and frequency from the registers of a shuffled frequency vector (upstream's
+//! `share_shuffle/honest_majority_share_shuffle_utility.cc`).
 //!
 //! A register is a person, so without noise the counts are exact but for sampling. Noise registers are part of the
 //! vector; what is expected of them is subtracted, and what cannot be true is clamped, exactly as upstream's

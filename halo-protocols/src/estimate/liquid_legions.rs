@@ -3,7 +3,7 @@
 //! People fall into registers with exponentially decreasing probability; the expected number of non-empty
 //! registers as a function of reach is known in closed form and is inverted by bisection, exactly as upstream's
 //! `estimation/estimators.cc` does it: integers are truncated in the same places, so that two aggregators report
-//! the same number (crypto.md §A10).
+//! the same number.
 
 use super::exponential_integral::exponential_integral;
 

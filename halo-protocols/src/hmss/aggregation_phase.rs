@@ -1,4 +1,5 @@
-//! The aggregation phase: the aggregator adds the workers' shuffled shares and counts (hmss.md §D5, §D6).
+//! The aggregation phase: the aggregator adds the workers' shuffled shares and counts (upstream's
+//! `share_shuffle/honest_majority_share_shuffle_utility.cc`).
 
 use halo_crypto::ring::Residue;
 use zeroize::Zeroizing;

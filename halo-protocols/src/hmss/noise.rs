@@ -1,4 +1,4 @@
-//! A worker's noise: registers that stand for people who were not there (hmss.md §D4).
+//! A worker's noise: registers that stand for people who were not there (docs/protocols/hmss.md#the-shuffled-vector).
 //!
 //! Their number is fixed; what they hold is private to the worker and drawn afresh, unlike all else that it draws.
 

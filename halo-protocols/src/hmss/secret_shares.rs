@@ -1,4 +1,4 @@
-//! Shares of a data provider's frequency vector, one of them a seed (hmss.md §D2).
+//! Shares of a data provider's frequency vector, one of them a seed (docs/protocols/hmss.md#the-idea).
 
 use halo_crypto::prg::PrngSeed;
 use halo_crypto::ring::RingModulus;

@@ -95,10 +95,8 @@ pub enum SettingError {
     /// The interval of sampled ids is empty or too wide.
     #[error("VID sampling width {0} is not in (0, 1]")]
     VidSamplingWidth(f32),
-    /// No noise at all, where noise is required.
-    #[error(
-        "the computation asks for no noise; this duchy was not started with --insecure-dev-allow-no-noise"
-    )]
+    /// No noise at all, where [`NoisePolicy::Required`] is in force.
+    #[error("the computation asks for no noise, and NoisePolicy::Required is in force")]
     NoiseMissing,
     /// ε or δ are outside what may be asked for.
     #[error("{purpose}: ε = {epsilon}, δ = {delta}; ε must be at least {minimum} and δ above 0, both finite", minimum = MINIMUM_EPSILON)]
@@ -128,8 +126,8 @@ impl Setting {
     /// `maximum_message_bytes` through noise alone; see [`MAXIMUM_MESSAGE_BYTES`](crate::kernel::MAXIMUM_MESSAGE_BYTES).
     ///
     /// # Errors
-    /// The first [`SettingError`]; upstream's creation errors (services.md §5.2) and what it lets through to a later
-    /// failure.
+    /// The first [`SettingError`]; what upstream refuses when a computation is created, and what it lets
+    /// through to a later failure.
     pub fn validate(&self, policy: NoisePolicy, maximum_message_bytes: u64) -> Result<(), SettingError> {
         let [first, second] = &self.non_aggregators;
         let distinct = first != second && *first != self.aggregator && *second != self.aggregator;

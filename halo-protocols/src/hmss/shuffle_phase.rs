@@ -1,4 +1,5 @@
-//! The shuffle phase: a worker adds up its shares, adds its noise, and permutes the registers (hmss.md §D4).
+//! The shuffle phase: a worker adds up its shares, adds its noise, and permutes the registers (upstream's
+//! `share_shuffle/honest_majority_share_shuffle_utility.cc`).
 //!
 //! What both workers must do alike they draw from one generator, made from the seed that they have in common, in this
 //! order: for reach alone a factor for each register; with noise the mask of the first worker's and that of the

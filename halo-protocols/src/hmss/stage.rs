@@ -150,7 +150,8 @@ impl Stage {
     /// The number of blobs that this stage must have produced (compute) or received (wait) before the next one.
     ///
     /// Upstream keeps nothing in `SHUFFLE_PHASE` and computes it again after a crash, with other noise, so that the
-    /// aggregator may get two vectors to compare. Ours keeps what it has sent (hmss.md §D8).
+    /// aggregator may get two vectors to compare. Ours keeps what it has sent
+    /// (docs/protocols/hmss.md#repeating-a-stage).
     pub const fn output_slots(self) -> usize {
         match self {
             Self::Initialized

@@ -12,7 +12,7 @@ use crate::proto::any_sketch::crypto::{
 /// under the sum of the keys after its own.
 ///
 /// Unlike upstream, a single key is checked too, the generator must be the group's, and no key may be equal or
-/// opposite to another (protocols.md §H, rogue keys).
+/// opposite to another: whoever publishes last could make its key of the others'.
 ///
 /// # Errors
 /// [`KernelError`] if there is no key, a key is refused, or the sum is the identity.

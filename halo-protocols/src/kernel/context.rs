@@ -17,8 +17,12 @@ pub const MAXIMUM_MESSAGE_BYTES: u64 = i32::MAX as u64;
 /// randomness with it.
 ///
 /// # Security
-/// Two duchies, or two computations of one duchy, must never use the same seed: equal requests would then be
-/// answered with equal secrets.
+/// A seed belongs to one computation at one duchy (or data provider). Two duchies, or two computations of one duchy, must
+/// never use the same: equal requests would then be answered with equal secrets. Stages of one computation may.
+///
+/// It is random, or derived from a secret of that computation which only this duchy has, such as its
+/// [secret key](crate::liquid_legions::RingComputation::local_secret_key). With a random one a repeated attempt draws
+/// other noise, so its output must be kept before it is sent; with a derived one it draws the same.
 #[derive(Clone, Debug)]
 pub struct KernelContext {
     executor: Executor,

@@ -1,7 +1,7 @@
 //! The keys of a request.
 //!
 //! Upstream takes an empty key field for "make one up" and then computes garbage; here every key that a method
-//! uses must be there, and be for the group's generator (protocols.md §G).
+//! uses must be there, and be for the group's generator.
 
 use halo_crypto::elgamal::{EncryptionKey, KeyPair, PublicKey};
 use halo_crypto::{Group, Secret};

@@ -1,4 +1,4 @@
-//! The noise distributions that a request's parameters stand for (crypto.md §A9).
+//! The noise distributions that a request's parameters stand for (docs/noise-and-accuracy.md).
 
 use halo_crypto::noise::{DistributedNoise, NoiseMechanism, NoiseParameters, PrivacyParameters};
 

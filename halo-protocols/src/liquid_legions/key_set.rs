@@ -114,7 +114,7 @@ pub struct Ring {
 }
 
 impl Ring {
-    /// Puts participants in the order that every duchy works out alone (protocols.md §F1).
+    /// Puts participants in the order that every duchy works out alone: see [`crate::ring`].
     ///
     /// # Errors
     /// If the aggregator is missing, a duchy is named twice, or a published key is no key message.
@@ -193,7 +193,8 @@ impl CombinedKeys {
     /// Adds up the keys of `ring` as seen by `duchy`, whose own key pair is `local`.
     ///
     /// Beyond upstream's checks, every key must be for the group's generator, keys must be neither equal nor
-    /// opposite to another, and no partial sum may be the identity (protocols.md §H, rogue keys).
+    /// opposite to another, and no partial sum may be the identity: whoever publishes last could
+    /// make its key of the others'.
     ///
     /// # Errors
     /// [`KeySetError`], naming the duchy whose key is refused where it is one duchy's.

@@ -102,8 +102,11 @@ pub trait RingComputation:
     /// How it ended, if it has.
     fn outcome(&self) -> Option<Outcome>;
 
-    /// The secret half of the key pair that this duchy made for the computation, once it has: 32 bytes that nobody else
-    /// knows, which a host may derive a seed from.
+    /// The secret half of the key pair that this duchy made for the computation, once it has: what nobody else knows, and a
+    /// host may derive a seed from.
+    ///
+    /// It is the scalar in big-endian bytes without leading zeros, so mostly 32 bytes, but not always: on P-256 one key in
+    /// 256 has fewer, on Ristretto255 one in 16 or so. Hash it to get a fixed length.
     fn local_secret_key(&self) -> Option<&[u8]>;
 
     /// What noise this duchy adds in the stage of the state.

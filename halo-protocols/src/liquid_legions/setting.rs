@@ -94,10 +94,8 @@ pub enum SettingError {
     /// A part of the noise configuration is absent.
     #[error("the noise configuration lacks {0}")]
     NoiseIncomplete(&'static str),
-    /// No noise at all, where noise is required.
-    #[error(
-        "the computation asks for no noise; this duchy was not started with --insecure-dev-allow-no-noise"
-    )]
+    /// No noise at all, where [`NoisePolicy::Required`] is in force.
+    #[error("the computation asks for no noise, and NoisePolicy::Required is in force")]
     NoiseMissing,
     /// The mechanism is not one for this protocol.
     #[error("noise mechanism {0} is not possible for Liquid Legions v2")]
@@ -132,8 +130,8 @@ impl Setting {
     /// `maximum_message_bytes` through noise alone; see [`MAXIMUM_MESSAGE_BYTES`](crate::kernel::MAXIMUM_MESSAGE_BYTES).
     ///
     /// # Errors
-    /// The first [`SettingError`]; upstream's creation errors (services.md §5.2) and what it lets through to a
-    /// later crash.
+    /// The first [`SettingError`]; what upstream refuses when a computation is created, and what it lets
+    /// through to a later crash.
     pub fn validate(&self, policy: NoisePolicy, maximum_message_bytes: u64) -> Result<(), SettingError> {
         self.validate_parameters(policy)?;
         if let Some(noise) = self.validated_register_noise()? {

@@ -1,5 +1,6 @@
 //! Execution phase one: ids are blinded around the ring until the aggregator can tell which are equal, and no
-//! more; it then merges the registers of each id into one tuple of flags and a count (llv2.md §B3 and §B4).
+//! more; it then merges the registers of each id into one tuple of flags and a count
+//! (docs/protocols/llv2.md#execution-phase-one-join).
 
 use halo_crypto::Group;
 use halo_crypto::elgamal::KeyPair;

@@ -1,5 +1,5 @@
 //! Execution phase three: the frequency tests lose one layer of encryption at each duchy, until the aggregator can
-//! see which are zero and adds up the histogram (llv2.md §B7 and §B8).
+//! see which are zero and adds up the histogram (docs/protocols/llv2.md#execution-phase-three-frequencies).
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,6 @@
 //! Execution phase two: the flags lose one layer of encryption at each duchy, until the aggregator can see which
-//! tuples are people; it estimates reach, and prepares the test of how often each was seen (llv2.md §B5 and §B6).
+//! tuples are people; it estimates reach, and prepares the test of how often each was seen
+//! (docs/protocols/llv2.md#execution-phase-two-count).
 
 use halo_crypto::Group;
 use halo_crypto::count::unit_point;

@@ -1,4 +1,5 @@
-//! The initialization phase: each duchy makes its key pair for the computation (llv2.md §B1).
+//! The initialization phase: each duchy makes its key pair for the computation
+//! (docs/protocols/llv2.md#parties-and-keys).
 
 use halo_crypto::Group;
 

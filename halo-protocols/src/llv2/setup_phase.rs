@@ -1,5 +1,5 @@
 //! The setup phase: registers from data providers, and at the aggregator those of all duchies, are mixed with noise
-//! registers and sorted (llv2.md §B2).
+//! registers and sorted (docs/protocols/llv2.md#setup).
 
 use halo_crypto::elgamal::{EncryptionKey, KeyPair};
 use halo_crypto::parallel::CHUNK;

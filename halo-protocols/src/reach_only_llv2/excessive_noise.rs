@@ -1,5 +1,5 @@
 //! The excessive noise ciphertext: how many ids of blinded-histogram noise there are, as `v·U` under encryption
-//! (ro-llv2.md §C0).
+//! (docs/protocols/ro-llv2.md#setup).
 
 use std::collections::HashMap;
 

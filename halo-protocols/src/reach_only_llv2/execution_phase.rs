@@ -1,5 +1,5 @@
 //! The execution phase: ids are blinded around the ring until the aggregator can tell which are equal, and no more; it
-//! counts them and takes off what noise added (ro-llv2.md §C3 and §C4).
+//! counts them and takes off what noise added (docs/protocols/ro-llv2.md#execution).
 
 use halo_crypto::Group;
 use halo_crypto::elgamal::KeyPair;

@@ -1,4 +1,5 @@
-//! The initialization phase: each duchy makes its key pair for the computation (ro-llv2.md §C1).
+//! The initialization phase: each duchy makes its key pair for the computation
+//! (docs/protocols/llv2.md#parties-and-keys).
 
 use halo_crypto::Group;
 

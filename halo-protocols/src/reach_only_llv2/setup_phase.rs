@@ -1,5 +1,5 @@
 //! The setup phase: registers from data providers, and at the aggregator those of all duchies, are mixed with noise
-//! registers and sorted; the number of ids that the noise adds goes along encrypted (ro-llv2.md §C2).
+//! registers and sorted; the number of ids that the noise adds goes along encrypted (docs/protocols/ro-llv2.md#setup).
 
 use halo_crypto::Group;
 use halo_crypto::elgamal::{Ciphertext, Ciphertexts};

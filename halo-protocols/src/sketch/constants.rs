@@ -1,4 +1,5 @@
-//! The strings that hash to the points with a meaning, and the prefixes of random ones (crypto.md §A2).
+//! The strings that hash to the points with a meaning, and the prefixes of random ones (upstream's
+//! `common/crypto/constants.h`).
 
 /// The key of a register that several people fell into, or whose key is not to be known.
 pub(crate) const DESTROYED_REGISTER_KEY: &[u8] = b"destroyed_register_key";

@@ -1,5 +1,5 @@
 //! [`RegisterNoise`]: the registers that a duchy adds in the setup phase, so that nobody can tell how many real ones
-//! there are (llv2.md §B2, ro-llv2.md §C2).
+//! there are (docs/protocols/llv2.md#setup, docs/protocols/ro-llv2.md#setup).
 //!
 //! The number of registers is fixed by the parameters; what is random is how many of them are of which kind. The
 //! rest is padding.

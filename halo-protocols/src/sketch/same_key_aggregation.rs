@@ -1,6 +1,6 @@
-//! Same-key aggregation: the registers of one id become one tuple that says, encrypted, whether their keys are all
-//! the same, and what their counts add up to (llv2.md §B4; Ghazi et al., "Estimating unique counts and frequency
-//! histograms in a distributed setting", 2021).
+//! Same-key aggregation: the registers of one id become one tuple that says, encrypted, whether their keys are all the
+//! same, and what their counts add up to (docs/protocols/llv2.md#execution-phase-one-join; Ghazi et al., "Estimating
+//! unique counts and frequency histograms in a distributed setting", 2021).
 //!
 //! With keys K₀ … K₍ₘ₋₁₎ and counts C₀ … of a group, D and B the destroyed and the blinded-histogram key, and every r
 //! fresh:

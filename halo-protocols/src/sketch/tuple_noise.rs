@@ -1,5 +1,5 @@
 //! [`TupleNoise`]: the flag-count tuples that a duchy adds, so that nobody can tell how many people were seen how
-//! often (llv2.md §B4).
+//! often (docs/noise-and-accuracy.md#four-noises).
 
 use halo_crypto::Group;
 use halo_crypto::count::count_points;

@@ -1,4 +1,4 @@
-//! Requests that upstream refuses (`unit/errors.json`), and those that only we refuse (protocols.md §G).
+//! Requests that upstream refuses (`unit/errors.json`), and those that only we refuse.
 
 use halo_crypto::prg::PrngSeedError;
 use halo_crypto::ring::RingError;

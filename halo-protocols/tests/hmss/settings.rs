@@ -42,6 +42,8 @@ fn possible_settings_are_accepted() {
     quiet.parameters.noise = None;
     assert_eq!(quiet.validate(NoisePolicy::AllowNone, MAXIMUM_MESSAGE_BYTES), Ok(()));
     assert_eq!(quiet.validate(NoisePolicy::Required, MAXIMUM_MESSAGE_BYTES), Err(SettingError::NoiseMissing));
+    // A library has no flags.
+    assert!(!SettingError::NoiseMissing.to_string().contains("--"));
     // 41 data providers of frequency 3 just fit the ring of production.
     assert_eq!(check(|setting| setting.requisition_count = 41), Ok(()));
 }

@@ -52,7 +52,7 @@ impl Draws {
     }
 }
 
-/// The exact probabilities of 0 … 2μ (crypto.md §A9).
+/// The exact probabilities of 0 … 2μ (docs/noise-and-accuracy.md#two-mechanisms).
 pub fn probabilities(
     mechanism: NoiseMechanism,
     epsilon: f64,

@@ -1,4 +1,4 @@
-//! Requests that upstream refuses (`unit/errors.json`), and those that only we refuse (protocols.md §G).
+//! Requests that upstream refuses (`unit/errors.json`), and those that only we refuse.
 
 use halo_protocols::kernel::{self, Code, Kernel, KernelError};
 use halo_protocols::proto::any_sketch::crypto::encrypt_sketch_request::{

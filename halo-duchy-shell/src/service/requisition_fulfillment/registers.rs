@@ -1,12 +1,12 @@
 //! Checks an encrypted sketch while it arrives: it must be whole registers of points of the computation's group.
 //!
 //! Upstream accepts any bytes, and the measurement fails when a mill reads them, when nobody can tell any more whose
-//! they were (spec edp.md E5). Here the data provider is told at once, and may try again.
+//! they were. Here the data provider is told at once, and may try again.
 //!
 //! A sketch has a register for each index that somebody of the audience falls on, or two where keys in conflict are
-//! flagged; more than that is nobody's sketch, and would only be work for three duchies (spec protocols.md §H).
+//! flagged; more than that is nobody's sketch, and would only be work for three duchies.
 //!
-//! A sketch without registers is a sketch: nobody of that data provider's audience is in the sample (edp.md E3).
+//! A sketch without registers is a sketch: nobody of that data provider's audience is in the sample.
 
 use bytes::{Bytes, BytesMut};
 use halo_crypto::group::DecodePointError;

@@ -1,7 +1,7 @@
 //! Checks a share of a frequency vector while it arrives: it must be a serialised `FrequencyVector` with as many values
 //! as the header says, each below the ring's modulus.
 //!
-//! Upstream accepts any bytes, and the measurement fails when a mill reads them (spec edp.md E5). The vector is not kept:
+//! Upstream accepts any bytes, and the measurement fails when a mill reads them. The vector is not kept:
 //! values are looked at byte by byte, so that a body of any length takes the same memory.
 
 /// Keys of the field `data` (1): its values one by one, or many in one field.

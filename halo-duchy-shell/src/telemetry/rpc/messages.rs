@@ -1,6 +1,6 @@
 //! What a verbose log tells of an RPC's messages: their types and sizes, and the ids in them. Upstream's prints whole
-//! messages with bytes cut at 100, and with them keys and seeds (spec services-ops.md §1.3); here no field is printed that
-//! is not known to be an id.
+//! messages with bytes cut at 100, and with them keys and seeds; here no field is printed that is not
+//! known to be an id.
 
 use std::fmt::Write;
 use std::pin::Pin;

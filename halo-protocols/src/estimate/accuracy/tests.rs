@@ -14,7 +14,7 @@ fn uniform(rng: &mut ChaCha20Rng) -> f64 {
     (rng.next_u64() >> 11) as f64 / (1_u64 << 53) as f64
 }
 
-/// Draws the register of a person (E2 of the protocol specification).
+/// Draws the register of a person (docs/noise-and-accuracy.md#reach).
 fn register(decay_rate: f64, size: f64, rng: &mut ChaCha20Rng) -> usize {
     let top = decay_rate.exp();
     let x = 1.0 - (top + uniform(rng) * (1.0 - top)).ln() / decay_rate;

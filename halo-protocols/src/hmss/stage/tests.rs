@@ -1,4 +1,4 @@
-//! The table against the one in the specification (`services-data.md` §4.3, `protocols.md` §F4).
+//! The table against upstream's, of `duchy/db/computation/HonestMajorityShareShuffleProtocol.kt`.
 
 use super::*;
 
@@ -19,7 +19,7 @@ const TABLE: [Row; 9] = [
 ];
 
 #[test]
-fn the_table_is_that_of_the_specification() {
+fn the_table_is_upstreams() {
     for (number, name, kind, outputs, next) in TABLE {
         let stage = Stage::try_from(number).expect(name);
         assert_eq!(stage.number(), number);

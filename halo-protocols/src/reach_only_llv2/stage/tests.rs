@@ -1,4 +1,4 @@
-//! The table against the one in the specification (`services-data.md` §4.1, `protocols.md` §F3).
+//! The table against upstream's, of `duchy/db/computation/ReachOnlyLiquidLegionsSketchAggregationV2Protocol.kt`.
 
 use super::*;
 
@@ -18,7 +18,7 @@ const TABLE: [Row; 9] = [
 ];
 
 #[test]
-fn the_table_is_that_of_the_specification() {
+fn the_table_is_upstreams() {
     for (number, name, kind, outputs, aggregator, non_aggregator) in TABLE {
         let stage = Stage::try_from(number).expect(name);
         assert_eq!(stage.number(), number);
