@@ -168,7 +168,7 @@ pub struct Truth {
 }
 
 impl EventLog {
-    /// The log that comes with this crate (`data/README.md`).
+    /// The log that comes with this crate (`halo-duchy-shell/data/README.md`).
     ///
     /// # Errors
     /// As [`Self::from_reader`].

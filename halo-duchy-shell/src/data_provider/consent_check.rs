@@ -317,3 +317,20 @@ fn maximum_frequency(spec: &MeasurementSpec) -> Result<i32, DataProviderError> {
         _ => Err(DataProviderError::MeasurementType),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::api::requisition::refusal::Justification;
+
+    /// With each of these the sketch would have everybody in one register.
+    #[test]
+    fn decay_rates_that_give_no_distribution_are_refused() {
+        for decay_rate in [0.0, -12.0, 710.0, f64::NAN, f64::INFINITY] {
+            let error = checked_parameters(decay_rate, 100_000, 1).expect_err("no distribution");
+            assert!(error.to_string().contains("decay rate"), "{error}");
+            assert_eq!(error.justification(), Some(Justification::SpecInvalid));
+        }
+        assert!(checked_parameters(5.6, 100_000, 1).is_ok());
+    }
+}

@@ -131,9 +131,11 @@ impl DataProviderError {
             | Self::Workers { .. }
             | Self::DuchyKey { .. }
             | Self::Keys(_) => Some(Justification::ConsentSignalInvalid),
-            Self::Malformed(_) | Self::OutOfRange { .. } | Self::Interval(_) => {
-                Some(Justification::SpecInvalid)
-            }
+            Self::Malformed(_)
+            | Self::OutOfRange { .. }
+            | Self::Interval(_)
+            | Self::FrequencyVector(_)
+            | Self::SketchParameters(_) => Some(Justification::SpecInvalid),
             Self::Filtered
             | Self::MeasurementType
             | Self::Protocol

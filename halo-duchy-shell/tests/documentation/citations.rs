@@ -9,6 +9,9 @@ use crate::pages;
 
 const REPOSITORY: &str = "https://github.com/halo-duchy/halo-duchy/blob/main/";
 
+/// What programs write, which is no page of the documentation.
+const WRITTEN: [&str; 1] = ["bench-report.md"];
+
 /// The headings of each page.
 type Pages = BTreeMap<String, BTreeSet<String>>;
 
@@ -36,7 +39,7 @@ fn wrong(path: &str, line: &str, pages: &Pages) -> Vec<String> {
         let cited = cited.trim_end_matches(['.', ':', '#']);
         let (page, heading) = cited.split_once('#').map_or((cited, None), |(page, name)| (page, Some(name)));
         let address = page.strip_prefix(REPOSITORY);
-        if !page.ends_with(".md") || (page.contains("://") && address.is_none()) {
+        if !page.ends_with(".md") || (page.contains("://") && address.is_none()) || WRITTEN.contains(&page) {
             continue;
         }
         let beside = Path::new(path).parent().map(|folder| normal(&folder.join(page)));
