@@ -2,9 +2,16 @@
 
 #![allow(clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
 
+mod chart;
+mod files;
+mod guides;
 mod manifests;
+mod network;
+#[path = "../documentation/pages.rs"]
+#[allow(dead_code, reason = "shared with the tests of the documentation, which use all of it")]
+mod pages;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io::{ErrorKind, Write as _};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -36,23 +43,46 @@ fn claim(mill: &str) -> [String; 4] {
 }
 
 fn texts(list: &Value) -> Vec<String> {
-    list.as_array().into_iter().flatten().map(|text| text.as_str().expect("text").to_owned()).collect()
+    items(list).map(|text| text.as_str().expect("text").to_owned()).collect()
+}
+
+/// What Pods are made of by an object, if any are.
+fn pod(object: &Value) -> Option<&Value> {
+    match object["kind"].as_str() {
+        Some("Deployment") => Some(&object["spec"]["template"]),
+        Some("PodTemplate") => Some(&object["template"]),
+        Some("CronJob") => Some(&object["spec"]["jobTemplate"]["spec"]["template"]),
+        _ => None,
+    }
+}
+
+/// The items of a list, which may not be there.
+fn items(list: &Value) -> impl Iterator<Item = &Value> {
+    list.as_array().into_iter().flatten()
 }
 
 /// The containers of an object that run our program, or would.
 fn containers(object: &Value) -> Vec<&Value> {
-    let pod = match object["kind"].as_str() {
-        Some("Deployment") => &object["spec"]["template"]["spec"],
-        Some("PodTemplate") => &object["template"]["spec"],
-        Some("CronJob") => &object["spec"]["jobTemplate"]["spec"]["template"]["spec"],
-        _ => return Vec::new(),
-    };
-    let lists = [&pod["initContainers"], &pod["containers"]];
-    lists.into_iter().flat_map(|list| list.as_array().into_iter().flatten()).collect()
+    let lists = pod(object).map(|pod| [&pod["spec"]["initContainers"], &pod["spec"]["containers"]]);
+    lists.into_iter().flatten().flat_map(items).collect()
 }
 
 fn is_ours(container: &Value) -> bool {
     container["image"].as_str().is_some_and(|image| image.contains("halo-duchy:"))
+}
+
+/// The value of a flag among arguments.
+fn flag<'a>(args: &'a [String], name: &str) -> Option<&'a str> {
+    args.iter().find_map(|arg| arg.strip_prefix("--")?.strip_prefix(name)?.strip_prefix('='))
+}
+
+/// What the program takes for a flag of a subcommand if nobody says otherwise.
+fn default_of(subcommand: &str, name: &str) -> String {
+    let command = Cli::command();
+    let process = command.find_subcommand(subcommand).expect("the program has it");
+    let argument = process.get_arguments().find(|argument| argument.get_long() == Some(name));
+    let values = argument.expect("the subcommand has it").get_default_values();
+    values.first().expect("a default").to_str().expect("text").to_owned()
 }
 
 /// Why the program refuses a command line.
@@ -152,6 +182,55 @@ fn the_program_takes_the_flags_of_docker_compose() {
     assert_eq!(subcommands, ["kingdom", "pki", "serve", "serve", "serve"]);
 }
 
+/// What docker-compose starts comes back after a crash or a restart of the machine, and may end what it has begun.
+#[test]
+fn services_of_docker_compose_are_kept_running_and_stopped_in_time() {
+    let compose = std::fs::read_to_string(deploy("docker-compose.yaml")).expect("docker-compose.yaml");
+    let compose = documents(&compose).remove(0);
+    for (name, service) in compose["services"].as_object().expect("services") {
+        let args = texts(&service["command"]);
+        if !service["profiles"].is_null() {
+            assert!(service["restart"].is_null(), "{name} runs once");
+            continue;
+        }
+        assert_eq!(service["restart"], "unless-stopped", "{name}");
+        let grace = service["stop_grace_period"].as_str().and_then(|text| text.strip_suffix('s'));
+        let grace: u64 = grace.expect("seconds").parse().expect("a number");
+        let own: u64 = default_of(&args[0], "shutdown-grace-period-seconds").parse().expect("a number");
+        assert!(grace > own, "{name}: killed after {grace} s, {own} of which its calls may take");
+    }
+}
+
+/// While a root is replaced the duchy is known by two, and by those alone who read the file.
+#[test]
+fn whoever_can_be_told_the_duchies_is() {
+    const FLAG: &str = "duchy-info-config";
+    let command = Cli::command();
+    for target in TARGETS {
+        let mut told = BTreeSet::new();
+        for args in manifests(target).iter().flat_map(containers).filter(|one| is_ours(one)) {
+            let args = texts(&args["args"]);
+            let process = command.find_subcommand(&args[0]).expect("the program has it");
+            if process.get_arguments().any(|argument| argument.get_long() == Some(FLAG)) {
+                assert!(flag(&args, FLAG).is_some(), "{target}: no --{FLAG} in {args:#?}");
+                told.insert(args[0].clone());
+            }
+        }
+        assert!(told.contains("internal-api-server") && told.len() == 6, "{target}: {told:?}");
+    }
+}
+
+#[test]
+fn ended_computations_are_kept_as_long_as_by_default() {
+    const FLAG: &str = "computations-time-to-live";
+    for target in TARGETS {
+        let objects = manifests(target);
+        let cleaner = objects.iter().flat_map(containers).find(|one| one["name"] == "computations-cleaner");
+        let args = texts(&cleaner.expect("the cleaner")["args"]);
+        assert_eq!(flag(&args, FLAG), Some(default_of(&args[0], FLAG).as_str()), "{target}");
+    }
+}
+
 /// An amount of memory as manifests write it.
 fn mebibytes(amount: &Value) -> f64 {
     let text = amount.as_str().expect("an amount of memory");
@@ -229,12 +308,7 @@ fn objects_find_one_another() {
         assert_eq!(names.len(), objects.len(), "{target}: two objects have one name");
         let mut apps = BTreeSet::new();
         for object in &objects {
-            let template = match object["kind"].as_str() {
-                Some("Deployment") => &object["spec"]["template"],
-                Some("PodTemplate") => &object["template"],
-                Some("CronJob") => &object["spec"]["jobTemplate"]["spec"]["template"],
-                _ => continue,
-            };
+            let Some(template) = pod(object) else { continue };
             apps.insert(template["metadata"]["labels"]["app"].as_str().expect("a label"));
             if let Some(account) = template["spec"]["serviceAccountName"].as_str() {
                 assert!(names.contains(&format!("ServiceAccount/{account}")), "{target}: {account}");
@@ -301,41 +375,6 @@ fn what_is_committed_is_what_is_rendered() {
     }
 }
 
-/// The chart, with what CUE knows of a target as its values, is the target's manifests.
-#[test]
-fn the_chart_renders_the_same_objects() {
-    let Some(helm) = tool("helm", "3.22.0") else { return };
-    for target in TARGETS {
-        let values = deploy(&format!("helm/values-{target}.yaml"));
-        let chart = deploy("helm/halo-duchy");
-        // Built from its module, it believes in a version of Kubernetes that is long gone.
-        let version = ["--kube-version", "1.35.4"];
-        let rendered = Command::new(&helm)
-            .arg("template")
-            .args(version)
-            .arg("duchy")
-            .arg(&chart)
-            .arg("--values")
-            .arg(&values)
-            .output();
-        let rendered = rendered.expect("helm");
-        assert!(rendered.status.success(), "{}", String::from_utf8_lossy(&rendered.stderr));
-        let by_name = |objects: Vec<Value>| -> BTreeMap<String, Value> {
-            objects
-                .into_iter()
-                .filter(|object| !object.is_null())
-                .map(|object| (name(&object), without_nothing(object)))
-                .collect()
-        };
-        let rendered = by_name(documents(&String::from_utf8(rendered.stdout).expect("text")));
-        let committed = by_name(manifests(target));
-        assert_eq!(rendered.keys().collect::<Vec<_>>(), committed.keys().collect::<Vec<_>>());
-        for (name, object) in &committed {
-            assert_eq!(&rendered[name], object, "{target}: {name}");
-        }
-    }
-}
-
 #[test]
 fn alerts_fire_for_what_they_should() {
     let alerts = deploy("observability/alerts.test.yaml");
@@ -347,22 +386,4 @@ fn alerts_fire_for_what_they_should() {
     };
     let said = [tried.stdout, tried.stderr].concat();
     assert!(tried.status.success(), "{}", String::from_utf8_lossy(&said));
-}
-
-/// Without what is empty: a list without items is nothing in one text and `[]` in the other, and the same to Kubernetes.
-fn without_nothing(value: Value) -> Value {
-    let is_nothing = |value: &Value| match value {
-        Value::Null => true,
-        Value::Object(map) => map.is_empty(),
-        Value::Array(list) => list.is_empty(),
-        _ => false,
-    };
-    match value {
-        Value::Object(map) => {
-            let kept = map.into_iter().map(|(key, value)| (key, without_nothing(value)));
-            Value::Object(kept.filter(|(_, value)| !is_nothing(value)).collect())
-        }
-        Value::Array(list) => Value::Array(list.into_iter().map(without_nothing).collect()),
-        value => value,
-    }
 }
