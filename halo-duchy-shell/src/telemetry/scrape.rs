@@ -1,6 +1,5 @@
 //! Metrics for a Prometheus that comes to get them, as OpenTelemetry's variables ask for it
-//! (`OTEL_METRICS_EXPORTER=prometheus`). Names are those that docs/operating.md
-//! has for the way over a collector.
+//! (`OTEL_METRICS_EXPORTER=prometheus`). Names are those that docs/operating.md has for the way over a collector.
 
 use std::net::TcpListener;
 
