@@ -213,7 +213,7 @@ impl Bench<'_> {
         Ok(())
     }
 
-    /// Our shuffle, and the plain one after the specification, with the same seed.
+    /// Our shuffle, and the plain one, with the same seed.
     fn permutation(&mut self, seed: &PrngSeed) -> Result<(), AnyError> {
         let places = places(seed, self.registers);
         let mut wide: Vec<u32> = (0..self.registers as u32).collect();
@@ -322,7 +322,7 @@ impl Bench<'_> {
     }
 }
 
-/// The shuffle as the specification has it: a draw, a remainder, an exchange; except that not all draws are held at once.
+/// The shuffle as it is described (docs/protocols/hmss.md): a draw, a remainder, an exchange; except that not all draws are held at once.
 fn plain_shuffle(elements: &mut [u32], seed: &PrngSeed) {
     draws(seed, elements.len(), |index, place| elements.swap(index, place));
 }
