@@ -278,10 +278,9 @@ impl Inner {
     async fn start(&self, id: &str, computation: &Computation) -> Result<Progressed, ItemError> {
         let Some((token, stage)) = self.find(id).await? else { return Ok(Progressed::NotYet("unknown")) };
         match stage.protocol() {
-            // Their secret keys are the mill's: here they are as good in an envelope.
-            Protocol::LiquidLegionsV2 => self.begin::<llv2::State>(token.clone(), &token).await,
+            Protocol::LiquidLegionsV2 => self.begin_confirmed::<llv2::State>(token, stage).await,
             Protocol::ReachOnlyLiquidLegionsV2 => {
-                self.begin::<reach_only_llv2::State>(token.clone(), &token).await
+                self.begin_confirmed::<reach_only_llv2::State>(token, stage).await
             }
             Protocol::HonestMajorityShareShuffle => {
                 let token = self.take_in_nonces(token, stage, computation).await?;
@@ -289,6 +288,22 @@ impl Inner {
                 self.begin::<hmss::State>(token, &opened).await
             }
         }
+    }
+
+    /// Begins a computation that this duchy has confirmed, or the Kingdom would not ask for it. A database that was put back to
+    /// before that cannot get there any more: the Kingdom does not tell of the requisitions again. Others would wait for the
+    /// aggregator, which waits for no word of the Kingdom's, without an end.
+    async fn begin_confirmed<C: RingProtocol>(
+        &self,
+        token: ComputationToken,
+        stage: ProtocolStage,
+    ) -> Result<Progressed, ItemError> {
+        let unconfirmed: ProtocolStage = C::Stage::WAIT_REQUISITIONS_AND_KEY_SET.into();
+        if stage.number() <= unconfirmed.number() {
+            return Ok(Progressed::NotYet(stage.name()));
+        }
+        // Its secret key is the mill's: here it is as good in an envelope.
+        self.begin::<C>(token.clone(), &token).await
     }
 
     /// The computation with its secret in the clear.

@@ -233,6 +233,25 @@ fn a_stage_that_has_all_it_waits_for_is_left() {
     system.end();
 }
 
+/// The Kingdom asks for what the aggregator has confirmed and does not know any more. It waits for no word of the Kingdom's, and
+/// the others wait for it.
+#[test]
+fn an_aggregator_that_forgot_its_confirmation_fails_the_computation() {
+    let mut system = start(Settings::Llv2);
+    let undisturbed = Ending::Result(system.undisturbed());
+    let process = internal_api("aggregator");
+    let point = |name: &str| Some(Point { process: process.clone(), nth: 1, name: name.to_owned() });
+    let restore = Restore {
+        duchy: "aggregator",
+        backup: point("after-commit.create"),
+        back: point("after-commit.record@WAIT_SETUP_PHASE_INPUTS"),
+    };
+    let verdict = system.restore(&restore, &undisturbed);
+    let Verdict::Failed(reason) = &verdict else { panic!("{}: {verdict:?}", restore.describe()) };
+    assert!(reason.contains("aggregator failed"), "{reason}");
+    system.end();
+}
+
 /// The verdicts on the restores of one protocol, by duchy.
 fn campaign(settings: Settings) -> BTreeMap<&'static str, Tally> {
     let mut system = start(settings);
