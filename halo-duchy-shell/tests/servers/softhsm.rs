@@ -5,8 +5,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The PIN of the token's user.
-pub const PIN: &str = "2718";
+/// The PIN of the token's user, which is looked for in logs: digits alone would be in their times now and then.
+pub const PIN: &str = "tell-nobody-2718";
 /// The token's label.
 pub const LABEL: &str = "duchy";
 
