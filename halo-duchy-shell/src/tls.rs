@@ -248,13 +248,13 @@ impl TlsIdentity {
     /// Has the metrics tell when the certificate and the first of the roots expire.
     pub(crate) fn measure(&self) {
         let material = self.0.current();
-        let first = |ends: &mut dyn Iterator<Item = u64>, certificate| {
-            if let Some(end) = ends.min() {
+        let chain = material.chain.iter().filter_map(|one| x509::not_after(one)).min();
+        let roots = material.roots.iter().filter_map(|root| x509::not_after(root)).min();
+        for (end, certificate) in [(chain, "tls"), (roots, "roots")] {
+            if let Some(end) = end {
                 CERTIFICATE_EXPIRATION.set(end as f64, [certificate]);
             }
-        };
-        first(&mut material.chain.iter().filter_map(|one| x509::not_after(one)), "tls");
-        first(&mut material.roots.iter().filter_map(|root| x509::not_after(root)), "roots");
+        }
     }
 
     /// How often certificate, key or roots were replaced.

@@ -291,8 +291,8 @@ impl Inner {
     }
 
     /// Begins a computation that this duchy has confirmed, or the Kingdom would not ask for it. A database that was put back to
-    /// before that cannot get there any more: the Kingdom does not tell of the requisitions again. Others would wait for the
-    /// aggregator, which waits for no word of the Kingdom's, without an end.
+    /// before that cannot get there any more, for the Kingdom takes no confirmation now. Others would wait for the aggregator,
+    /// which waits for no word of the Kingdom's, for as long as their attempts last.
     async fn begin_confirmed<C: RingProtocol>(
         &self,
         token: ComputationToken,
